@@ -1,0 +1,1 @@
+"""Placeholder face of the recipes room."""
