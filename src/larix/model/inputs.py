@@ -52,7 +52,7 @@ class SequenceInput:
 class Inputs:
     """``B`` samples for a ranker.
 
-    ``pooled``: float32 ``[B, D]``, all id slots' vectors side by side; ``inputs["user"]`` is a ``[B, dim]`` view.
+    ``pooled``: float32 ``[B, D]``, all id slots' vectors side by side; ``inputs["user"]`` is a view.
     ``columns``: slot -> (first column, dim) in ``pooled``. ``dense``: float32 ``[B, d]``.
     ``sequences``: name -> SequenceInput. The views share memory and gradients with ``pooled`` and ``rows``,
     which are the leaves that gradients come back through.
