@@ -8,7 +8,12 @@ from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
+
+from larix.batch import Jagged
 from larix.errors import ConfigError
+from larix.features import kernels
+from larix.features.records import NUMBER, Records
 from larix.features.slot import Pool, check_table
 
 
@@ -58,3 +63,10 @@ class Bucket:
     def is_fitted(self) -> bool:
         """Whether the edges are known."""
         return self.edges is not None
+
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many values were null or NaN. The bucket must be fitted."""
+        assert self.edges is not None
+        view = records.flat(self.column, NUMBER)
+        ids, missing = kernels.read_buckets(view, np.asarray(self.edges, np.float64))
+        return Jagged(ids), missing

@@ -4,7 +4,11 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
+from larix.batch import Floats
 from larix.errors import ConfigError
+from larix.features import kernels
+from larix.features.kernels import Fill, Flat, Ranges
+from larix.features.records import NUMBER, Records
 from larix.features.slot import check_column
 
 Transform = Literal["none", "log1p"]
@@ -76,6 +80,46 @@ class Dense:
     def is_fitted(self) -> bool:
         """Whether mean and std are known or not needed."""
         return self.mean is not None or not (self.standardise or self.missing == "mean")
+
+    def read(self, records: Records, out: Floats, index: int) -> int:
+        """Write its numbers of ``records`` to ``out[:, index]``; the count of nulls and NaN.
+
+        It must be fitted.
+        """
+        return self.write(records, records.flat(self.column, NUMBER), None, out, index)
+
+    def write(self, records: Records, view: Flat, ranges: Ranges | None, out: Floats, index: int) -> int:
+        """As ``read``, of a column that is already seen, or of ``ranges`` of a list column's elements."""
+        low, high = self.clip or (None, None)
+        mean, std = (self.mean or 0.0, self.std or 1.0) if self.standardise else (0.0, 1.0)
+        fill: Fill = "value"
+        if isinstance(self.missing, float):
+            fill_value = self.missing
+        else:
+            # The mean of standardised values is 0.
+            fill, fill_value = self.missing, 0.0 if self.standardise else self.mean or 0.0
+        fault, at, missing = kernels.read_dense(
+            view,
+            ranges,
+            out,
+            index,
+            clip=(-math.inf if low is None else low, math.inf if high is None else high),
+            log=self.transform == "log1p",
+            mean=mean,
+            std=std,
+            fill=fill,
+            fill_value=fill_value,
+        )
+        if fault is not None:
+            records.fail(self.column, view, at, ranges, _FAULTS[fault])
+        return missing
+
+
+_FAULTS = {
+    "infinite": "a dense value must be finite, as a float32 too; clip it or repair the data",
+    "log_domain": "log1p needs values above -1; give a clip=(0, None)",
+    "missing": "missing='error' asks for a value; repair the data, or give missing a number or 'mean'",
+}
 
 
 def _finite(name: str, key: str, value: object) -> float:

@@ -6,8 +6,14 @@ Knows nothing of tables' rows or of numbers.
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
+from larix.batch import Floats, Jagged
 from larix.errors import ConfigError
-from larix.features.slot import Pool, check_column, check_table
+from larix.features import kernels
+from larix.features.kernels import ListView
+from larix.features.records import ID, NUMBER, Records
+from larix.features.slot import Pool, check_column, check_table, jagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,12 @@ class Id:
     def columns(self) -> tuple[str, ...]:
         """Input columns it reads."""
         return (self.column,)
+
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many samples have none."""
+        view = records.flat(self.column, ID)
+        ids = records.ids(self.column, view)
+        return jagged(ids, kernels.read_known(view, None) if view.nulls else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,35 @@ class Ids:
         """Input columns it reads."""
         return (self.column,) if self.weights is None else (self.column, self.weights)
 
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many null lists and null ids were left out."""
+        view = records.lists(self.column, ID)
+        ranges = records.ranges(self.column, view, self.newest)
+        ids, offsets = records.ids(self.column, view.child, ranges), ranges.offsets
+        known = kernels.read_known(view.child, ranges) if view.child.nulls else None
+        weights = None if self.weights is None else self._weights(records, self.weights, view, known)
+        missing = view.array.null_count
+        if known is not None:
+            kept = np.zeros(len(ids) + 1, np.int64)
+            np.cumsum(known, out=kept[1:])
+            missing += len(ids) - int(kept[-1])
+            ids, offsets = ids[known], kept[offsets]
+            weights = None if weights is None else weights[known]
+        return Jagged(ids, offsets, weights), missing
+
+    def _weights(self, records: Records, column: str, ids: ListView, known: kernels.Mask | None) -> Floats:
+        view = records.lists(column, NUMBER)
+        records.same_lengths(self.column, ids, column, view, "an id and its weight must be at one place")
+        ranges = records.ranges(column, view, self.newest)
+        with np.errstate(over="ignore"):
+            weights = kernels.read_numbers(view.child, ranges).astype(np.float32)
+        wrong = ~np.isfinite(weights) if known is None else ~np.isfinite(weights) & known
+        if wrong.any():
+            records.fail(
+                column, view.child, int(np.argmax(wrong)), ranges, "a weight must be a finite float32"
+            )
+        return weights
+
 
 @dataclass(frozen=True, slots=True)
 class Cross:
@@ -92,3 +133,14 @@ class Cross:
     def columns(self) -> tuple[str, ...]:
         """Input columns it reads."""
         return (self.left, self.right)
+
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many samples have none."""
+        left, right = records.flat(self.left, ID), records.flat(self.right, ID)
+        ids = kernels.cross(records.ids(self.left, left), records.ids(self.right, right))
+        known = None
+        for view in (left, right):
+            if view.nulls:
+                here = kernels.read_known(view, None)
+                known = here if known is None else known & here
+        return jagged(ids, known)

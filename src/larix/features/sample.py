@@ -18,7 +18,7 @@ from larix.features.dense import Dense
 from larix.features.fit import fit
 from larix.features.ids import Cross, Id, Ids
 from larix.features.label import Binary, Seconds, Task
-from larix.features.sequence import LogAge, Sequence, SequenceSlots
+from larix.features.sequence import Sequence, SequenceSlots
 from larix.features.slot import IdSlot, check_column
 from larix.features.timepart import Hour, Weekday
 from larix.features.transform import transform
@@ -49,6 +49,7 @@ class Sample:
         "tables",
         "tasks",
         "time",
+        "unfitted",
         "weight",
     )
 
@@ -67,6 +68,8 @@ class Sample:
     """Every input column it reads, labels included."""
     label_columns: tuple[str, ...]
     """Those of ``columns`` that serving does without: read for labels, weight, group or time only."""
+    unfitted: tuple[str, ...]
+    """Names of the features that ``fit`` has still to see data for."""
     group: str | None
     scene: str | None
     time: str | None
@@ -95,7 +98,7 @@ class Sample:
             elif isinstance(feature, Sequence):
                 sequences[name] = _sequence_slots(name, feature, tables)
         read = [column for feature in features.values() for column in feature.columns]
-        if time is not None and any(_has_age(feature) for feature in features.values()):
+        if time is not None and any(isinstance(f, Sequence) and f.needs_time for f in features.values()):
             read.append(time)
         if scene is not None:
             read.append(scene)
@@ -108,6 +111,11 @@ class Sample:
             "dense": tuple(name for name, feature in features.items() if isinstance(feature, Dense)),
             "tables": MappingProxyType(tables),
             "tasks": tasks,
+            "unfitted": tuple(
+                name
+                for name, feature in features.items()
+                if isinstance(feature, Bucket | Dense | Sequence) and not feature.is_fitted
+            ),
             "columns": columns,
             "label_columns": tuple(column for column in columns if column not in read),
             **keys,
@@ -118,14 +126,6 @@ class Sample:
     def is_fitted(self) -> bool:
         """Whether every edge, mean and std that ``transform`` needs is known."""
         return not self.unfitted
-
-    @property
-    def unfitted(self) -> tuple[str, ...]:
-        """Names of the features that ``fit`` has still to see data for."""
-        fittable = (
-            (name, f) for name, f in self.features.items() if isinstance(f, Bucket | Dense | Sequence)
-        )
-        return tuple(name for name, feature in fittable if not feature.is_fitted)
 
     def transform(self, batch: pa.RecordBatch, labels: bool = True, *, pool: Executor | None = None) -> Batch:
         """``features.transform(self, batch, labels, pool=pool)``."""
@@ -189,7 +189,7 @@ def _check(features: Mapping[str, object], tasks: tuple[object, ...], keys: Mapp
             raise ConfigError(
                 f"feature '{name}' is {feature!r}; use Id, Ids, Dense, Sequence or another feature"
             )
-        if keys["time"] is None and _has_age(feature):
+        if keys["time"] is None and isinstance(feature, Sequence) and feature.needs_time:
             raise ConfigError(
                 f"sequence '{name}' has a LogAge, which needs the sample's time; give time='...' to Sample"
             )
@@ -200,10 +200,6 @@ def _check(features: Mapping[str, object], tasks: tuple[object, ...], keys: Mapp
         if task.name in seen:
             raise ConfigError(f"two tasks are named '{task.name}'; give one another name with name='...'")
         seen.add(task.name)
-
-
-def _has_age(feature: object) -> bool:
-    return isinstance(feature, Sequence) and any(isinstance(e, LogAge) for e in feature.elements.values())
 
 
 def _id_users(features: Mapping[str, Feature]) -> Iterable[tuple[str, IdFeature]]:
@@ -225,15 +221,15 @@ def _tables(features: Mapping[str, Feature]) -> dict[str, int]:
             dim, first = dims.setdefault(feature.table or slot, (feature.dim, slot))
             if dim != feature.dim:
                 raise ConfigError(
-                    f"table '{feature.table or slot}' has dim {dim} by '{first}' but '{slot}' asks for {feature.dim}; give "
-                    f"both one dim, or '{slot}' a table of its own"
+                    f"table '{feature.table or slot}' has dim {dim} by '{first}' but '{slot}' says {feature.dim}; "
+                    f"give both one dim, or '{slot}' a table of its own"
                 )
     tables: dict[str, int] = {}
     for slot, feature in _id_users(features):
         table = feature.table or slot
         if table not in dims:
             raise ConfigError(
-                f"'{slot}' uses table '{table}' but nothing says its dim; declare a feature of it with a dim, "
+                f"'{slot}' uses table '{table}' but nothing says its dim; declare a feature of it that does, "
                 f"or give this one its own: {type(feature).__name__}('{feature.columns[0]}', dim=16)"
             )
         tables[table] = dims[table][0]

@@ -6,10 +6,17 @@ Knows nothing of attention or of tables' rows.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
+import numpy as np
+
+from larix.batch import Floats, Ids, Offsets
 from larix.errors import ConfigError
+from larix.features import kernels
 from larix.features.dense import Dense
 from larix.features.ids import Id
+from larix.features.kernels import ListView, Ranges
+from larix.features.records import ID, NUMBER, TIME, Records
 from larix.features.slot import IdSlot, check_column
 
 
@@ -44,6 +51,16 @@ class SequenceSlots:
     ids: Mapping[str, IdSlot]
     dense: tuple[str, ...]
     newest: int
+
+
+class Opened(NamedTuple):
+    """A sequence's columns in one record batch, found, checked and cut to the newest elements; read_* read
+    them.
+    """
+
+    records: Records
+    columns: Mapping[str, tuple[ListView, Ranges]]
+    offsets: Offsets
 
 
 class Sequence:
@@ -110,3 +127,52 @@ class Sequence:
     def is_fitted(self) -> bool:
         """Whether every number of it is fitted."""
         return all(e.is_fitted for e in self.elements.values() if isinstance(e, Dense))
+
+    @property
+    def needs_time(self) -> bool:
+        """Whether it reads the sample's time."""
+        return any(isinstance(element, LogAge) for element in self.elements.values())
+
+    def open(self, records: Records) -> Opened:
+        """Find and check its columns in ``records``. Raises DataError where two of them differ in length."""
+        first = next(iter(self.elements))
+        columns: dict[str, tuple[ListView, Ranges]] = {}
+        for name, element in self.elements.items():
+            kinds = ID if isinstance(element, Id) else NUMBER if isinstance(element, Dense) else TIME
+            view = records.lists(element.column, kinds)
+            ranges = records.ranges(element.column, view, self.newest)
+            columns[name] = view, ranges
+            if name != first:
+                why = "the columns of one sequence must agree in length"
+                records.same_lengths(
+                    self.elements[first].column, columns[first][0], element.column, view, why
+                )
+        return Opened(records, columns, columns[first][1].offsets)
+
+    def read_ids(self, opened: Opened, name: str) -> Ids:
+        """The ids of the element ``name``. Raises DataError on a null id."""
+        column = self.elements[name].column
+        view, ranges = opened.columns[name]
+        why = "an id in a sequence must be known, or columns lose their alignment; fill it or drop the event"
+        opened.records.no_nulls(column, view.child, ranges, why)
+        return opened.records.ids(column, view.child, ranges)
+
+    def read_dense(self, opened: Opened, now: Ids | None) -> tuple[Floats, dict[str, int]]:
+        """Its numbers, float32 ``[n, k]``, and how many were missing.
+
+        ``now``: the samples' times, for LogAge.
+        """
+        numbers = {name: element for name, element in self.elements.items() if not isinstance(element, Id)}
+        out = np.empty((int(opened.offsets[-1]), len(numbers)), np.float32)
+        missing: dict[str, int] = {}
+        for index, (name, element) in enumerate(numbers.items()):
+            view, ranges = opened.columns[name]
+            if isinstance(element, Dense):
+                missing[name] = element.write(opened.records, view.child, ranges, out, index)
+            else:
+                assert now is not None
+                opened.records.no_nulls(
+                    element.column, view.child, ranges, "the time of an event must be known"
+                )
+                kernels.log_ages(kernels.read_times(view.child, ranges), opened.offsets, now, out, index)
+        return out, missing

@@ -4,10 +4,13 @@ Knows no calendar beyond that, and no time zones.
 """
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from larix.batch import Jagged
 from larix.errors import ConfigError
-from larix.features.slot import Pool, check_table
+from larix.features import kernels
+from larix.features.records import Records
+from larix.features.slot import Pool, check_table, jagged
 
 
 def _check_offset(owner: object, column: str, hours: object) -> None:
@@ -41,6 +44,10 @@ class Hour:
         """Input columns it reads."""
         return (self.column,)
 
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many samples have none."""
+        return _read(records, self.column, "hour", self.utc_offset)
+
 
 @dataclass(frozen=True, slots=True)
 class Weekday:
@@ -63,3 +70,15 @@ class Weekday:
     def columns(self) -> tuple[str, ...]:
         """Input columns it reads."""
         return (self.column,)
+
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many samples have none."""
+        return _read(records, self.column, "weekday", self.utc_offset)
+
+
+def _read(
+    records: Records, column: str, part: Literal["hour", "weekday"], utc_offset: float
+) -> tuple[Jagged, int]:
+    ms, view = records.times(column)
+    ids = kernels.time_parts(ms, part, round(utc_offset * 3_600_000))
+    return jagged(ids, kernels.read_known(view, None) if view.nulls else None)
