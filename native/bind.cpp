@@ -1,5 +1,10 @@
 // The one file that knows Python: checks arguments, drops the GIL, calls the core, turns its status into an exception.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include "store.hpp"
 
 // ---- features: begin ----
 #include <nanobind/ndarray.h>
@@ -196,7 +201,176 @@ void bind_features(nb::module_& m) {
 }  // namespace
 // ---- features: end ----
 
+// ---- embedding ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+template <class T, int Dims>
+using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+using Ids = Array<const int64_t, 1>;
+
+// One slot of a layout: table number, pool, output, column.
+using PlanSlot = std::tuple<uint32_t, int, size_t, size_t>;
+// One output of a layout: width, length.
+using PlanOutput = std::tuple<size_t, size_t>;
+
+struct Plan {
+  std::vector<PlanSlot> slots;
+  std::vector<PlanOutput> outputs;
+};
+
+template <class T>
+const T* optional_data(nb::handle given) {
+  return given.is_none() ? nullptr : nb::cast<Array<const T, 1>>(given).data();
+}
+
+// Joins a layout's plan with one batch. ``jaggeds``: (values, offsets or None, weights or None) a slot. The arrays have
+// the shapes that table.py checked; they are kept alive by the caller.
+std::vector<larix::Slot> bind_slots(const Plan& plan, const nb::list& jaggeds, const nb::list& buffers, size_t samples,
+                                    larix::Handle* handles) {
+  std::vector<float*> data;
+  for (nb::handle buffer : buffers) {
+    data.push_back(const_cast<float*>(nb::cast<nb::ndarray<const float, nb::c_contig, nb::device::cpu>>(buffer).data()));
+  }
+  std::vector<larix::Slot> slots;
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    const auto& [table, pool, output, column] = plan.slots[i];
+    const auto& [width, length] = plan.outputs[output];
+    const auto jagged = nb::cast<nb::tuple>(jaggeds[i]);
+    const auto ids = nb::cast<Ids>(jagged[0]);
+    slots.push_back({.table = table,
+                     .pool = static_cast<larix::Pool>(pool),
+                     .ids = ids.data(),
+                     .count = ids.shape(0),
+                     .offsets = optional_data<int64_t>(jagged[1]),
+                     .weights = optional_data<float>(jagged[2]),
+                     .samples = samples,
+                     .data = data[output] + column,
+                     .stride = width * (length ? length : 1),
+                     .length = length,
+                     .width = width,
+                     .handles = handles});
+    handles += ids.shape(0);
+  }
+  return slots;
+}
+
+larix::Slot bind_ids(uint32_t table, const Ids& ids, const float* data, size_t dim) {
+  return {.table = table,
+          .ids = ids.data(),
+          .count = ids.shape(0),
+          .samples = ids.shape(0),
+          .data = const_cast<float*>(data),
+          .stride = dim,
+          .width = dim};
+}
+
+void bind_embedding(nb::module_& m) {
+  using larix::Store;
+
+  nb::class_<Plan>(m, "Plan").def(
+      "__init__",
+      [](Plan* self, std::vector<PlanSlot> slots, std::vector<PlanOutput> outputs) {
+        new (self) Plan{std::move(slots), std::move(outputs)};
+      },
+      nb::arg("slots"), nb::arg("outputs"));
+
+  // groups: (dim, rule, lr, eps, beta1, beta2, initial); tables: (group, init, key, factor).
+  using GroupTuple = std::tuple<size_t, int, double, double, double, double, float>;
+  using TableTuple = std::tuple<size_t, int, uint64_t, float>;
+  nb::class_<Store>(m, "Store")
+      .def(
+          "__init__",
+          [](Store* self, const std::vector<GroupTuple>& groups, const std::vector<TableTuple>& tables, unsigned threads) {
+            std::vector<larix::GroupSpec> group_specs;
+            for (const auto& [dim, rule, lr, eps, beta1, beta2, initial] : groups) {
+              group_specs.push_back({dim, {static_cast<larix::Rule>(rule), lr, eps, beta1, beta2, initial}});
+            }
+            std::vector<larix::TableSpec> table_specs;
+            for (const auto& [group, init, key, factor] : tables) {
+              table_specs.push_back({group, {static_cast<larix::Init>(init), key, factor}});
+            }
+            new (self) Store(group_specs, table_specs, threads);
+          },
+          nb::arg("groups"), nb::arg("tables"), nb::arg("threads"))
+      // Returns the number of the first slot whose offsets are not sound (nothing is done then), or -1.
+      .def("gather",
+           [](Store& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
+              const Array<uint64_t, 1>& handles, bool insert) {
+             const auto slots = bind_slots(plan, jaggeds, outs, samples, handles.data());
+             const nb::gil_scoped_release release;
+             for (size_t i = 0; i < slots.size(); ++i) {
+               if (!slots[i].sound()) return static_cast<int>(i);
+             }
+             self.gather(slots, insert);
+             return -1;
+           })
+      .def("apply",
+           [](Store& self, const Plan& plan, const nb::list& jaggeds, const nb::list& grads, size_t samples,
+              const Array<uint64_t, 1>& handles, double lr_scale) {
+             const auto slots = bind_slots(plan, jaggeds, grads, samples, handles.data());
+             const nb::gil_scoped_release release;
+             self.apply(slots, lr_scale);
+           })
+      .def("lookup",
+           [](Store& self, uint32_t table, const Ids& ids, const Array<float, 2>& out, bool insert) {
+             larix::Slot slot = bind_ids(table, ids, out.data(), out.shape(1));
+             const nb::gil_scoped_release release;
+             std::vector<larix::Handle> handles(slot.count);
+             slot.handles = handles.data();
+             self.gather({&slot, 1}, insert);
+           })
+      .def("update",
+           [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& grads, double lr_scale) {
+             const larix::Slot slot = bind_ids(table, ids, grads.data(), grads.shape(1));
+             const nb::gil_scoped_release release;
+             self.update(slot, lr_scale);
+           })
+      .def("rows", &Store::rows, nb::call_guard<nb::gil_scoped_release>())
+      // In no order.
+      .def("keys",
+           [](const Store& self, uint32_t table) {
+             auto* ids = new std::vector<int64_t>();
+             const nb::capsule owner(ids, [](void* p) noexcept { delete static_cast<std::vector<int64_t>*>(p); });
+             {
+               const nb::gil_scoped_release release;
+               *ids = self.keys(table);
+             }
+             return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids->data(), {ids->size()}, owner);
+           })
+      .def("read",
+           [](const Store& self, uint32_t table, const Ids& ids, const Array<float, 2>& weights,
+              const Array<float, 2>& state) {
+             const std::span<const int64_t> keys(ids.data(), ids.shape(0));
+             const nb::gil_scoped_release release;
+             self.read(table, keys, weights.data(), state.data());
+           })
+      .def("put",
+           [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights,
+              const Array<const float, 2>& state) {
+             const std::span<const int64_t> keys(ids.data(), ids.shape(0));
+             const nb::gil_scoped_release release;
+             self.put(table, keys, weights.data(), state.data());
+           })
+      .def("remove",
+           [](Store& self, uint32_t table, const Ids& ids) {
+             const std::span<const int64_t> keys(ids.data(), ids.shape(0));
+             const nb::gil_scoped_release release;
+             return self.remove(table, keys);
+           })
+      // (rows, bytes, lookups, inserted, missing, lost)
+      .def("counts", [](const Store& self) {
+        const larix::Counts counts = self.counts();
+        return std::tuple(counts.rows, counts.bytes, counts.lookups, counts.inserted, counts.missing, counts.lost);
+      });
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------------------------------------
+
 NB_MODULE(_native, m) {
   m.doc() = "larix native core";
+  bind_embedding(m);
   bind_features(m);
 }

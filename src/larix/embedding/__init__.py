@@ -3,6 +3,7 @@
 from larix.embedding.layout import Layout, Output, Slot
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.spec import SGD, Adagrad, Adam, Constant, Normal, RowAdagrad, TableSpec, Uniform
+from larix.embedding.table import Tables
 
 __all__ = [
     "SGD",
@@ -17,5 +18,6 @@ __all__ = [
     "Slot",
     "Stats",
     "TableSpec",
+    "Tables",
     "Uniform",
 ]
