@@ -1,8 +1,376 @@
 // The one file that knows Python: checks arguments, drops the GIL, calls the core, turns its status into an exception.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include "store.hpp"
+
+// ---- features: begin ----
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/tuple.h>
+
+#include <optional>
+#include <stdexcept>
+#include <tuple>
+
+#include "features.hpp"
+// ---- features: end ----
 
 namespace nb = nanobind;
 
+// ---- features: begin ----
+namespace {
+
+namespace lf = larix::features;
+
+template <class T>
+using Array1 = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using FloatMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MaybeInts = std::optional<Array1<const int64_t>>;
+
+// Work on few elements keeps the GIL: taking it back costs more than the work, above all while other threads wait for it.
+class WithoutGil {
+ public:
+  explicit WithoutGil(int64_t elements) {
+    if (elements > 4096) release_.emplace();
+  }
+
+ private:
+  std::optional<nb::gil_scoped_release> release_;
+};
+
+void expect(bool holds, const char* what) {
+  if (!holds) throw std::invalid_argument(what);
+}
+
+// The ranges that two optional arrays describe, checked against each other, the column and the output.
+lf::Ranges ranges_of(const lf::Column& column, const MaybeInts& starts, const MaybeInts& offsets, size_t out) {
+  expect(starts.has_value() == offsets.has_value(), "give both starts and offsets, or neither");
+  if (!starts) {
+    expect(static_cast<int64_t>(out) >= column.length, "the output is shorter than the column");
+    return {nullptr, nullptr, 0};
+  }
+  expect(offsets->size() == starts->size() + 1, "offsets must be one longer than starts");
+  expect(static_cast<int64_t>(out) >= offsets->data()[starts->size()], "the output is shorter than the ranges");
+  return {starts->data(), offsets->data(), static_cast<int64_t>(starts->size())};
+}
+
+int64_t elements(const lf::Column& column, const lf::Ranges& ranges) {
+  return ranges.starts == nullptr ? column.length : ranges.offsets[ranges.rows];
+}
+
+void bind_features(nb::module_& m) {
+  nb::enum_<lf::Kind>(m, "Kind")
+      .value("boolean", lf::Kind::boolean)
+      .value("i8", lf::Kind::i8)
+      .value("u8", lf::Kind::u8)
+      .value("i16", lf::Kind::i16)
+      .value("u16", lf::Kind::u16)
+      .value("i32", lf::Kind::i32)
+      .value("u32", lf::Kind::u32)
+      .value("i64", lf::Kind::i64)
+      .value("u64", lf::Kind::u64)
+      .value("f32", lf::Kind::f32)
+      .value("f64", lf::Kind::f64)
+      .value("text32", lf::Kind::text32)
+      .value("text64", lf::Kind::text64);
+  nb::enum_<lf::Fill>(m, "Fill")
+      .value("value", lf::Fill::value)
+      .value("mean", lf::Fill::mean)
+      .value("refuse", lf::Fill::refuse);
+  nb::enum_<lf::Part>(m, "Part").value("hour", lf::Part::hour).value("weekday", lf::Part::weekday);
+
+  nb::class_<lf::Column>(m, "Column", "Addresses of an Arrow column's buffers; whoever makes one keeps the buffers alive.")
+      .def("__init__", [](lf::Column* self, lf::Kind kind, uintptr_t values, uintptr_t offsets, uintptr_t validity,
+                          int64_t offset, int64_t length, int64_t bytes) {
+        new (self) lf::Column{kind,
+                              reinterpret_cast<const void*>(values),
+                              reinterpret_cast<const void*>(offsets),
+                              reinterpret_cast<const uint8_t*>(validity),
+                              offset,
+                              length,
+                              bytes};
+      });
+  nb::class_<lf::Lists>(m, "Lists", "Addresses of an Arrow list column's buffers; whoever makes one keeps them alive.")
+      .def("__init__", [](lf::Lists* self, int width, uintptr_t offsets, int64_t fixed, uintptr_t validity, int64_t offset,
+                          int64_t rows, int64_t child) {
+        new (self) lf::Lists{width,
+                             reinterpret_cast<const void*>(offsets),
+                             fixed,
+                             reinterpret_cast<const uint8_t*>(validity),
+                             offset,
+                             rows,
+                             child};
+      });
+
+  m.def("newest_ranges", [](const lf::Lists& lists, int64_t newest, Array1<int64_t> starts, Array1<int64_t> offsets) {
+    expect(static_cast<int64_t>(starts.size()) == lists.rows, "starts must have one entry a row");
+    expect(offsets.size() == starts.size() + 1, "offsets must be one longer than starts");
+    WithoutGil quiet(lists.rows);
+    return lf::newest_ranges(lists, newest, starts.data(), offsets.data());
+  });
+  m.def("first_mismatch", [](const lf::Lists& a, const lf::Lists& b) {
+    expect(a.rows == b.rows, "the columns must have as many rows");
+    WithoutGil quiet(a.rows);
+    return lf::first_mismatch(a, b);
+  });
+  m.def(
+      "read_known",
+      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<uint8_t> out) {
+        const auto ranges = ranges_of(column, starts, offsets, out.size());
+        WithoutGil quiet(elements(column, ranges));
+        return lf::read_known(column, ranges, out.data());
+      },
+      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"));
+  m.def(
+      "read_ids",
+      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<int64_t> out) {
+        const auto ranges = ranges_of(column, starts, offsets, out.size());
+        expect(column.kind != lf::Kind::f32 && column.kind != lf::Kind::f64, "a float is no id");
+        WithoutGil quiet(elements(column, ranges));
+        return lf::read_ids(column, ranges, out.data());
+      },
+      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"));
+  m.def(
+      "read_dense",
+      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, double low, double high, bool log, double mean,
+         double std, lf::Fill fill, double fill_value, FloatMatrix out, size_t index) {
+        const auto ranges = ranges_of(column, starts, offsets, out.shape(0));
+        expect(index < out.shape(1), "the output has no such column");
+        expect(column.kind < lf::Kind::text32, "a string is no number");
+        WithoutGil quiet(elements(column, ranges));
+        const auto status = lf::read_dense(column, ranges, {low, high, log, mean, std, fill, fill_value},
+                                           out.data() + index, static_cast<int64_t>(out.shape(1)));
+        return std::make_tuple(static_cast<int>(status.bad), status.at, status.missing);
+      },
+      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("low"), nb::arg("high"),
+      nb::arg("log"), nb::arg("mean"), nb::arg("std"), nb::arg("fill"), nb::arg("fill_value"), nb::arg("out"),
+      nb::arg("index"));
+  m.def(
+      "read_numbers",
+      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<double> out) {
+        const auto ranges = ranges_of(column, starts, offsets, out.size());
+        expect(column.kind < lf::Kind::text32, "a string is no number");
+        WithoutGil quiet(elements(column, ranges));
+        lf::read_numbers(column, ranges, out.data());
+      },
+      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"));
+  m.def(
+      "read_times",
+      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, int64_t mul, int64_t div, Array1<int64_t> out) {
+        const auto ranges = ranges_of(column, starts, offsets, out.size());
+        expect(column.kind < lf::Kind::f32 && mul > 0 && div > 0, "a time is a whole number of ticks");
+        WithoutGil quiet(elements(column, ranges));
+        lf::read_times(column, ranges, mul, div, out.data());
+      },
+      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("mul"), nb::arg("div"),
+      nb::arg("out"));
+  m.def("read_buckets", [](const lf::Column& column, Array1<const double> edges, Array1<int64_t> out) {
+    expect(static_cast<int64_t>(out.size()) >= column.length, "the output is shorter than the column");
+    expect(column.kind < lf::Kind::text32, "a string is no number");
+    WithoutGil quiet(column.length);
+    return lf::read_buckets(column, edges.data(), static_cast<int64_t>(edges.size()), out.data());
+  });
+  m.def("cross", [](Array1<const int64_t> left, Array1<const int64_t> right, Array1<int64_t> out) {
+    expect(left.size() == right.size() && left.size() == out.size(), "left, right and out must be as long");
+    WithoutGil quiet(static_cast<int64_t>(left.size()));
+    lf::cross(left.data(), right.data(), static_cast<int64_t>(left.size()), out.data());
+  });
+  m.def("time_parts", [](Array1<const int64_t> ms, lf::Part part, int64_t shift_ms, Array1<int64_t> out) {
+    expect(ms.size() == out.size(), "ms and out must be as long");
+    WithoutGil quiet(static_cast<int64_t>(ms.size()));
+    lf::time_parts(ms.data(), static_cast<int64_t>(ms.size()), part, shift_ms, out.data());
+  });
+  m.def("log_ages", [](Array1<const int64_t> then, Array1<const int64_t> offsets, Array1<const int64_t> now,
+                       FloatMatrix out, size_t index) {
+    expect(offsets.size() == now.size() + 1, "offsets must be one longer than now");
+    const int64_t total = offsets.data()[now.size()];
+    expect(static_cast<int64_t>(then.size()) >= total && static_cast<int64_t>(out.shape(0)) >= total && index < out.shape(1),
+           "the ranges do not fit the arrays");
+    WithoutGil quiet(total);
+    lf::log_ages(then.data(), offsets.data(), now.data(), static_cast<int64_t>(now.size()), out.data() + index,
+                 static_cast<int64_t>(out.shape(1)));
+  });
+  m.def("xxh3", [](nb::bytes text) {
+    return larix::xxh3::hash(reinterpret_cast<const uint8_t*>(text.c_str()), text.size());
+  });
+}
+
+}  // namespace
+// ---- features: end ----
+
+// ---- embedding ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+template <class T, int Dims>
+using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+using Ids = Array<const int64_t, 1>;
+
+// One slot of a layout: table number, pool, output, column.
+using PlanSlot = std::tuple<uint32_t, int, size_t, size_t>;
+// One output of a layout: width, length.
+using PlanOutput = std::tuple<size_t, size_t>;
+
+struct Plan {
+  std::vector<PlanSlot> slots;
+  std::vector<PlanOutput> outputs;
+};
+
+template <class T>
+const T* optional_data(nb::handle given) {
+  return given.is_none() ? nullptr : nb::cast<Array<const T, 1>>(given).data();
+}
+
+// Joins a layout's plan with one batch. ``jaggeds``: (values, offsets or None, weights or None) a slot. The arrays have
+// the shapes that table.py checked; they are kept alive by the caller.
+std::vector<larix::Slot> bind_slots(const Plan& plan, const nb::list& jaggeds, const nb::list& buffers, size_t samples,
+                                    larix::Handle* handles) {
+  std::vector<float*> data;
+  for (nb::handle buffer : buffers) {
+    data.push_back(const_cast<float*>(nb::cast<nb::ndarray<const float, nb::c_contig, nb::device::cpu>>(buffer).data()));
+  }
+  std::vector<larix::Slot> slots;
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    const auto& [table, pool, output, column] = plan.slots[i];
+    const auto& [width, length] = plan.outputs[output];
+    const auto jagged = nb::cast<nb::tuple>(jaggeds[i]);
+    const auto ids = nb::cast<Ids>(jagged[0]);
+    slots.push_back({.table = table,
+                     .pool = static_cast<larix::Pool>(pool),
+                     .ids = ids.data(),
+                     .count = ids.shape(0),
+                     .offsets = optional_data<int64_t>(jagged[1]),
+                     .weights = optional_data<float>(jagged[2]),
+                     .samples = samples,
+                     .data = data[output] + column,
+                     .stride = width * (length ? length : 1),
+                     .length = length,
+                     .width = width,
+                     .handles = handles});
+    handles += ids.shape(0);
+  }
+  return slots;
+}
+
+larix::Slot bind_ids(uint32_t table, const Ids& ids, const float* data, size_t dim) {
+  return {.table = table,
+          .ids = ids.data(),
+          .count = ids.shape(0),
+          .samples = ids.shape(0),
+          .data = const_cast<float*>(data),
+          .stride = dim,
+          .width = dim};
+}
+
+void bind_embedding(nb::module_& m) {
+  using larix::Store;
+
+  nb::class_<Plan>(m, "Plan").def(
+      "__init__",
+      [](Plan* self, std::vector<PlanSlot> slots, std::vector<PlanOutput> outputs) {
+        new (self) Plan{std::move(slots), std::move(outputs)};
+      },
+      nb::arg("slots"), nb::arg("outputs"));
+
+  // groups: (dim, rule, lr, eps, beta1, beta2, initial); tables: (group, init, key, factor).
+  using GroupTuple = std::tuple<size_t, int, double, double, double, double, float>;
+  using TableTuple = std::tuple<size_t, int, uint64_t, float>;
+  nb::class_<Store>(m, "Store")
+      .def(
+          "__init__",
+          [](Store* self, const std::vector<GroupTuple>& groups, const std::vector<TableTuple>& tables, unsigned threads) {
+            std::vector<larix::GroupSpec> group_specs;
+            for (const auto& [dim, rule, lr, eps, beta1, beta2, initial] : groups) {
+              group_specs.push_back({dim, {static_cast<larix::Rule>(rule), lr, eps, beta1, beta2, initial}});
+            }
+            std::vector<larix::TableSpec> table_specs;
+            for (const auto& [group, init, key, factor] : tables) {
+              table_specs.push_back({group, {static_cast<larix::Init>(init), key, factor}});
+            }
+            new (self) Store(group_specs, table_specs, threads);
+          },
+          nb::arg("groups"), nb::arg("tables"), nb::arg("threads"))
+      // Returns the number of the first slot whose offsets are not sound (nothing is done then), or -1.
+      .def("gather",
+           [](Store& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
+              const Array<uint64_t, 1>& handles, bool insert) {
+             const auto slots = bind_slots(plan, jaggeds, outs, samples, handles.data());
+             const nb::gil_scoped_release release;
+             for (size_t i = 0; i < slots.size(); ++i) {
+               if (!slots[i].sound()) return static_cast<int>(i);
+             }
+             self.gather(slots, insert);
+             return -1;
+           })
+      .def("apply",
+           [](Store& self, const Plan& plan, const nb::list& jaggeds, const nb::list& grads, size_t samples,
+              const Array<uint64_t, 1>& handles, double lr_scale) {
+             const auto slots = bind_slots(plan, jaggeds, grads, samples, handles.data());
+             const nb::gil_scoped_release release;
+             self.apply(slots, lr_scale);
+           })
+      .def("lookup",
+           [](Store& self, uint32_t table, const Ids& ids, const Array<float, 2>& out, bool insert) {
+             larix::Slot slot = bind_ids(table, ids, out.data(), out.shape(1));
+             const nb::gil_scoped_release release;
+             std::vector<larix::Handle> handles(slot.count);
+             slot.handles = handles.data();
+             self.gather({&slot, 1}, insert);
+           })
+      .def("update",
+           [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& grads, double lr_scale) {
+             const larix::Slot slot = bind_ids(table, ids, grads.data(), grads.shape(1));
+             const nb::gil_scoped_release release;
+             self.update(slot, lr_scale);
+           })
+      .def("rows", &Store::rows, nb::call_guard<nb::gil_scoped_release>())
+      // In no order.
+      .def("keys",
+           [](const Store& self, uint32_t table) {
+             auto* ids = new std::vector<int64_t>();
+             const nb::capsule owner(ids, [](void* p) noexcept { delete static_cast<std::vector<int64_t>*>(p); });
+             {
+               const nb::gil_scoped_release release;
+               *ids = self.keys(table);
+             }
+             return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids->data(), {ids->size()}, owner);
+           })
+      .def("read",
+           [](const Store& self, uint32_t table, const Ids& ids, const Array<float, 2>& weights,
+              const Array<float, 2>& state) {
+             const std::span<const int64_t> keys(ids.data(), ids.shape(0));
+             const nb::gil_scoped_release release;
+             self.read(table, keys, weights.data(), state.data());
+           })
+      .def("put",
+           [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights,
+              const Array<const float, 2>& state) {
+             const std::span<const int64_t> keys(ids.data(), ids.shape(0));
+             const nb::gil_scoped_release release;
+             self.put(table, keys, weights.data(), state.data());
+           })
+      .def("remove",
+           [](Store& self, uint32_t table, const Ids& ids) {
+             const std::span<const int64_t> keys(ids.data(), ids.shape(0));
+             const nb::gil_scoped_release release;
+             return self.remove(table, keys);
+           })
+      // (rows, bytes, lookups, inserted, missing, lost)
+      .def("counts", [](const Store& self) {
+        const larix::Counts counts = self.counts();
+        return std::tuple(counts.rows, counts.bytes, counts.lookups, counts.inserted, counts.missing, counts.lost);
+      });
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------------------------------------
+
 NB_MODULE(_native, m) {
   m.doc() = "larix native core";
+  bind_embedding(m);
+  bind_features(m);
 }

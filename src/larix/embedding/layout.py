@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from larix.batch import Batch, Ids, Jagged, Offsets
-from larix.errors import ConfigError
+from larix.errors import ConfigError, DataError
 
 Pool = Literal["sum", "mean", "sequence"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """One float32 buffer that lookups fill: ``[size, width]``, or ``[size, length, width]`` if ``length`` is not 0.
+    """One float32 buffer that lookups fill: ``[size, width]``, with a ``length`` ``[size, length, width]``.
 
-    A sequence output holds a sample's ids from position 0 on, oldest first; positions past its end are zero.
+    Columns that no slot writes are left as they were. A sequence output holds a sample's ids from position 0
+    on, oldest first; positions past its end are zero.
     """
 
     name: str
@@ -27,10 +28,11 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slot:
-    """One source of ids: rows of ``table`` go to columns ``column .. column + dim`` of output number ``output``.
+    """One source of ids: rows of ``table`` go to columns ``column .. column + dim`` of output ``output``.
 
     ``sum`` and ``mean`` pool a sample's rows (weighted when the slot's Jagged has weights: ``sum(w x)`` and
-    ``sum(w x) / sum(w)``; no ids, or weights that sum to zero, give zeros). ``sequence`` writes row ``t`` of a sample to position ``t``.
+    ``sum(w x) / sum(w)``; no ids, or for a mean weights that sum to zero, give zeros and take no gradient).
+    ``sequence`` writes row ``t`` of a sample to position ``t``.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """All slots and outputs of a step. ``slots`` and ``outputs`` keep their order; two slots may share a table."""
+    """All slots and outputs of a step, in order. Two slots may share a table."""
 
     outputs: tuple[Output, ...]
     slots: tuple[Slot, ...]
@@ -50,19 +52,25 @@ class Layout:
     def __post_init__(self) -> None:
         for slot in self.slots:
             if not 0 <= slot.output < len(self.outputs):
-                raise ConfigError(f"slot '{slot.name}' writes to output {slot.output} but there are {len(self.outputs)}")
-            if (slot.pool == "sequence") != (self.outputs[slot.output].length > 0):
+                there = len(self.outputs)
+                raise ConfigError(f"slot '{slot.name}' writes to output {slot.output} but there are {there}")
+            output = self.outputs[slot.output]
+            if (slot.pool == "sequence") != (output.length > 0):
                 raise ConfigError(
-                    f"slot '{slot.name}' pools by '{slot.pool}' but output '{self.outputs[slot.output].name}' has length "
-                    f"{self.outputs[slot.output].length}; sequence slots go to outputs with a length, pooled ones to outputs without"
+                    f"slot '{slot.name}' pools by '{slot.pool}' but output '{output.name}' has length "
+                    f"{output.length}; sequence slots go to outputs with a length, pooled ones to others"
                 )
+            if slot.pool == "sequence" and "." not in slot.name:
+                raise ConfigError(f"sequence slot '{slot.name}' must be named SEQUENCE.ELEMENT")
 
     def check(self, dims: Mapping[str, int]) -> None:
-        """Raise ConfigError unless every slot's table is in ``dims`` and its columns fit and overlap no other's."""
+        """Raise ConfigError unless each slot's table is in ``dims`` and its columns fit and are its own."""
         taken: dict[tuple[int, int], str] = {}
         for slot in self.slots:
             if slot.table not in dims:
-                raise ConfigError(f"slot '{slot.name}' asks for table '{slot.table}', which is not among {sorted(dims)}")
+                raise ConfigError(
+                    f"slot '{slot.name}' asks for table '{slot.table}', which is not among {sorted(dims)}"
+                )
             output = self.outputs[slot.output]
             if slot.column < 0 or slot.column + dims[slot.table] > output.width:
                 raise ConfigError(
@@ -72,18 +80,30 @@ class Layout:
             for column in range(slot.column, slot.column + dims[slot.table]):
                 other = taken.setdefault((slot.output, column), slot.name)
                 if other != slot.name:
-                    raise ConfigError(f"slots '{other}' and '{slot.name}' both write column {column} of '{output.name}'")
+                    raise ConfigError(
+                        f"slots '{other}' and '{slot.name}' both write column {column} of '{output.name}'"
+                    )
 
 
 def slot_ids(layout: Layout, batch: Batch) -> Iterator[Jagged]:
-    """Yield each slot's ids from ``batch`` in layout order. A sequence slot ``history.video`` reads ``sequences['history'].ids['video']``."""
+    """Yield each slot's ids from ``batch`` in layout order; DataError names a slot the batch lacks.
+
+    A sequence slot ``history.video`` reads ``sequences['history'].ids['video']``.
+    """
     for slot in layout.slots:
         if slot.pool == "sequence":
-            sequence, element = slot.name.split(".", 1)
-            history = batch.sequences[sequence]
+            sequence, _, element = slot.name.partition(".")
+            history = batch.sequences.get(sequence)
+            if history is None or element not in history.ids:
+                there = sorted(
+                    f"{name}.{of}" for name, history in batch.sequences.items() for of in history.ids
+                )
+                raise DataError(f"the batch has no sequence '{slot.name}'; it has {there}")
             yield Jagged(history.ids[element], history.offsets)
-        else:
+        elif slot.name in batch.ids:
             yield batch.ids[slot.name]
+        else:
+            raise DataError(f"the batch has no slot '{slot.name}'; it has {sorted(batch.ids)}")
 
 
 __all__ = ["Ids", "Layout", "Offsets", "Output", "Pool", "Slot", "slot_ids"]

@@ -1,15 +1,29 @@
-"""What a table is made of: its dim, its optimizer, how its rows are born. Knows nothing of where rows live."""
+"""What a table is made of: dim, optimizer, how its rows are born. Knows nothing of where rows live."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from larix.errors import ConfigError
+
+# Rows are float32: settings keep away from the ends of its range, so that none rounds to zero or infinity.
+_SMALLEST, _LARGEST = 1e-30, 1e30
 
 
 def _positive(owner: object, **values: float) -> None:
     for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"{type(owner).__name__}.{name} is {value}; it must be a finite number above 0")
+        if not _SMALLEST <= value <= _LARGEST:
+            raise ConfigError(
+                f"{type(owner).__name__}.{name} is {value}; it must be between {_SMALLEST} and {_LARGEST}"
+            )
+
+
+def _bounded(owner: object, low: float, **values: float) -> None:
+    for name, value in values.items():
+        if not low <= value <= _LARGEST:
+            raise ConfigError(
+                f"{type(owner).__name__}.{name} is {value}; it must be between {low} and {_LARGEST}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +38,10 @@ class SGD:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adagrad:
-    """``s += g * g; w -= lr * g / (sqrt(s) + eps)``: Duchi et al., JMLR 2011. State: ``dim`` floats, first ``initial``."""
+    """``s += g * g; w -= lr * g / (sqrt(s) + eps)`` (Duchi et al., 2011).
+
+    State: ``dim`` floats, first ``initial``.
+    """
 
     lr: float = 0.05
     eps: float = 1e-8
@@ -32,11 +49,12 @@ class Adagrad:
 
     def __post_init__(self) -> None:
         _positive(self, lr=self.lr, eps=self.eps)
+        _bounded(self, 0.0, initial=self.initial)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowAdagrad:
-    """``s += mean(g * g); w -= lr * g / (sqrt(s) + eps)``: one state float a row, as in production recommenders."""
+    """``s += mean(g * g); w -= lr * g / (sqrt(s) + eps)``: one state float a row, first ``initial``."""
 
     lr: float = 0.05
     eps: float = 1e-8
@@ -44,13 +62,14 @@ class RowAdagrad:
 
     def __post_init__(self) -> None:
         _positive(self, lr=self.lr, eps=self.eps)
+        _bounded(self, 0.0, initial=self.initial)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adam:
-    """Adam (Kingma and Ba, 2015) on touched rows only, each row with a step count of its own for bias correction.
+    """Adam (Kingma and Ba, 2015) on touched rows only, each row with its own step count for bias correction.
 
-    State: ``2 * dim + 1`` floats.
+    State: ``2 * dim + 1`` floats: both moments and the step count, first zero.
     """
 
     lr: float = 0.001
@@ -74,6 +93,9 @@ class Constant:
 
     value: float = 0.0
 
+    def __post_init__(self) -> None:
+        _bounded(self, -_LARGEST, value=self.value)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Uniform:
@@ -87,7 +109,7 @@ class Uniform:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Normal:
-    """Weights are born about normal with ``std`` (the sum of four uniforms, bounded at 3.5 std), a pure function of (seed, table, id)."""
+    """Weights are born about normal: a sum of four uniforms, bounded at 3.5 ``std``, pure as ``Uniform``."""
 
     std: float = 0.01
 
@@ -100,7 +122,7 @@ Init = Constant | Uniform | Normal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSpec:
-    """One table: ``dim`` float32 weights a row, an optimizer, an initialiser. Two tables never share a row, whatever their ids."""
+    """One table: ``dim`` float32 weights a row, an optimizer, an initialiser. No two tables share a row."""
 
     name: str
     dim: int
@@ -112,3 +134,52 @@ class TableSpec:
             raise ConfigError("a table needs a name")
         if not 1 <= self.dim <= 4096:
             raise ConfigError(f"table '{self.name}' has dim {self.dim}; it must be between 1 and 4096")
+
+    @property
+    def state(self) -> int:
+        """Number of float32 values of optimizer state in a row."""
+        match self.optimizer:
+            case SGD():
+                return 0
+            case Adagrad():
+                return self.dim
+            case RowAdagrad():
+                return 1
+            case Adam():
+                return 2 * self.dim + 1
+
+    @property
+    def initial_state(self) -> float:
+        """What every state value of a new row is."""
+        return self.optimizer.initial if isinstance(self.optimizer, Adagrad | RowAdagrad) else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``json`` can write and ``from_json`` turns back into an equal spec."""
+        return {
+            "name": self.name,
+            "dim": self.dim,
+            "optimizer": {"kind": type(self.optimizer).__name__} | asdict(self.optimizer),
+            "init": {"kind": type(self.init).__name__} | asdict(self.init),
+        }
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> "TableSpec":
+        """Read what ``to_json`` wrote; ConfigError names a kind or a setting that is not known."""
+        return cls(
+            name=given["name"],
+            dim=given["dim"],
+            optimizer=_read(given["optimizer"], (SGD, Adagrad, RowAdagrad, Adam)),
+            init=_read(given["init"], (Constant, Uniform, Normal)),
+        )
+
+
+def _read(given: Mapping[str, Any], kinds: tuple[type[Any], ...]) -> Any:
+    settings = dict(given)
+    name = settings.pop("kind", None)
+    for kind in kinds:
+        if kind.__name__ == name:
+            known = {field.name for field in fields(kind)}
+            if not settings.keys() <= known:
+                raise ConfigError(f"{name} has no {sorted(settings.keys() - known)}; it has {sorted(known)}")
+            return kind(**settings)
+    raise ConfigError(f"'{name}' is not one of {[kind.__name__ for kind in kinds]}")

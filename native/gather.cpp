@@ -1,0 +1,152 @@
+// From ids to rows to vectors. The cost is memory latency, so everything is asked for well before it is needed.
+#include <algorithm>
+#include <cstring>
+
+#include "group.hpp"
+#include "simd.hpp"
+
+namespace larix {
+
+namespace {
+
+constexpr size_t kBatch = 64;   // keys hashed and prefetched together
+constexpr size_t kAhead = 24;  // rows asked for ahead of use
+
+// The weights behind a handle; completes the handle with the row's generation.
+LARIX_INLINE const float* read(const Group& group, Handle& handle) {
+  if (handle == kNoHandle) return group.nothing.data();
+  char* row = group.rows.at(row_of(handle));
+  handle = handle_of(row_of(handle), reinterpret_cast<const Header*>(row)->generation);
+  return Rows::weights(row);
+}
+
+LARIX_INLINE void prefetch(const Group& group, const Slot& slot, size_t at, size_t end) {
+  if (at + kAhead < end && slot.handles[at + kAhead] != kNoHandle) group.rows.prefetch(row_of(slot.handles[at + kAhead]));
+}
+
+// ``Dim`` 0: known at run time only.
+template <size_t Dim>
+LARIX_INLINE void copy_each(const Group& group, const Slot& slot, size_t first, size_t last) {
+  const size_t dim = Dim ? Dim : group.dim;
+  for (size_t at = first; at < last; ++at) {
+    prefetch(group, slot, at, last);
+    std::memcpy(slot.data + at * slot.stride, read(group, slot.handles[at]), dim * sizeof(float));
+  }
+}
+
+LARIX_INLINE void copy_sequences(const Group& group, const Slot& slot, size_t first, size_t last) {
+  const size_t end = slot.begin(last);
+  for (size_t sample = first; sample < last; ++sample) {
+    float* out = slot.data + sample * slot.stride;
+    size_t position = 0;
+    for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at, ++position) {
+      prefetch(group, slot, at, end);
+      std::memcpy(out + position * slot.width, read(group, slot.handles[at]), group.dim * sizeof(float));
+    }
+    for (; position < slot.length; ++position) std::memset(out + position * slot.width, 0, group.dim * sizeof(float));
+  }
+}
+
+template <size_t Dim>
+LARIX_INLINE void pool(const Group& group, const Slot& slot, size_t first, size_t last) {
+  const size_t dim = Dim ? Dim : group.dim;
+  const size_t end = slot.begin(last);
+  for (size_t sample = first; sample < last; ++sample) {
+    float* __restrict out = slot.data + sample * slot.stride;
+    std::memset(out, 0, dim * sizeof(float));
+    for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at) {
+      prefetch(group, slot, at, end);
+      const float* row = read(group, slot.handles[at]);
+      const float weight = slot.weights ? slot.weights[at] : 1.0f;
+      for (size_t i = 0; i < dim; ++i) out[i] += weight * row[i];
+    }
+    if (slot.pool == Pool::mean) {
+      const float total = slot.total(sample);
+      for (size_t i = 0; i < dim; ++i) out[i] = total == 0.0f ? 0.0f : out[i] / total;
+    }
+  }
+}
+
+template <size_t Dim>
+LARIX_INLINE void gather_dim(const Group& group, const Slot& slot, size_t first, size_t last) {
+  if (slot.pool == Pool::sequence) {
+    copy_sequences(group, slot, first, last);
+  } else if (slot.offsets || slot.weights) {
+    pool<Dim>(group, slot, first, last);
+  } else {
+    copy_each<Dim>(group, slot, first, last);
+  }
+}
+
+}  // namespace
+
+void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
+          std::vector<Miss>& misses) {
+  uint64_t hashes[2][kBatch];
+  const auto ask = [&](size_t start, uint64_t* into) {
+    const size_t end = std::min(start + kBatch, count);
+    for (size_t at = start; at < end; ++at) {
+      into[at - start] = place_hash(ids[at], table);
+      group.index.shard(into[at - start]).prefetch(into[at - start]);
+    }
+  };
+  ask(0, hashes[0]);
+  for (size_t start = 0, turn = 0; start < count; start += kBatch, turn ^= 1) {
+    ask(start + kBatch, hashes[turn ^ 1]);
+    const size_t end = std::min(start + kBatch, count);
+    for (size_t at = start; at < end; ++at) {
+      const uint64_t hash = hashes[turn][at - start];
+      const Entry* entry = group.index.shard(hash).find(hash, ids[at], table);
+      handles[at] = entry ? entry->row : kNoHandle;
+      if (!entry) [[unlikely]] misses.push_back({hash, ids[at], handles + at, table});
+    }
+  }
+}
+
+void insert(Group& group, std::span<const Birth> births, std::span<const Miss> misses, unsigned me, unsigned threads,
+            std::vector<int64_t>& born) {
+  for (size_t at = 0; at < misses.size(); ++at) {
+    if (at + kAhead < misses.size()) group.index.shard(misses[at + kAhead].hash).prefetch(misses[at + kAhead].hash);
+    const Miss& miss = misses[at];
+    const uint32_t number = Index::shard_of(miss.hash);
+    if (number % threads != me) continue;
+    Shard& shard = group.index.shard(miss.hash);
+    if (const Entry* entry = shard.find(miss.hash, miss.id, miss.table)) {
+      *miss.handle = entry->row;
+      continue;
+    }
+    const uint32_t row = group.rows.take(number);
+    Header& header = group.rows.header(row);
+    header.id = miss.id;
+    header.table = static_cast<uint16_t>(miss.table);
+    float* weights = group.rows.weights(row);
+    bear(births[miss.table], miss.id, weights, group.dim);
+    std::fill_n(weights + group.dim, group.state(), group.optimizer.initial);
+    shard.insert(miss.hash, {miss.id, row, miss.table});
+    *miss.handle = row;
+    ++born[miss.table];
+  }
+}
+
+void complete(const Group& group, Handle* handles, size_t count) {
+  for (size_t at = 0; at < count; ++at) {
+    if (at + kAhead < count && handles[at + kAhead] != kNoHandle) group.rows.prefetch(row_of(handles[at + kAhead]));
+    read(group, handles[at]);
+  }
+}
+
+LARIX_SIMD void gather(const Group& group, const Slot& slot, size_t first, size_t last) {
+  const size_t begin = slot.begin(first), end = slot.begin(last);
+  for (size_t at = begin; at < std::min(begin + kAhead, end); ++at) {
+    if (slot.handles[at] != kNoHandle) group.rows.prefetch(row_of(slot.handles[at]));
+  }
+  switch (group.dim) {
+    case 8: return gather_dim<8>(group, slot, first, last);
+    case 16: return gather_dim<16>(group, slot, first, last);
+    case 32: return gather_dim<32>(group, slot, first, last);
+    case 64: return gather_dim<64>(group, slot, first, last);
+    default: return gather_dim<0>(group, slot, first, last);
+  }
+}
+
+}  // namespace larix

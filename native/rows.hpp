@@ -1,0 +1,106 @@
+// Where rows lie: header, weights and optimizer state of one row together, in slabs that never move.
+//
+// A row number is given out again after its row is gone; the generation in the header tells the two apart.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <stdexcept>
+#include <vector>
+
+#include "index.hpp"
+#include "memory.hpp"
+#include "simd.hpp"
+
+namespace larix {
+
+struct Header {
+  int64_t id;           // of a free row: the next free one
+  uint32_t stamp;       // the row's place among the accumulators of the apply that last touched it
+  uint16_t table;       // 0: free
+  uint16_t generation;  // how often the row number was freed, modulo 65536
+};
+static_assert(sizeof(Header) == 16);
+
+class Rows {
+ public:
+  static constexpr uint32_t kExtent = 64;  // rows that a shard takes at a time
+
+  // ``floats``: weights and state of a row.
+  explicit Rows(size_t floats) : stride_((sizeof(Header) + floats * sizeof(float) + 7) / 8 * 8) {
+    while ((stride_ << (bits_ + 1)) <= kSlab) ++bits_;
+    slabs_ = Block(((size_t{1} << 32) >> bits_) * sizeof(char*));
+  }
+
+  char* at(uint32_t row) const {
+    return reinterpret_cast<char**>(slabs_.data())[row >> bits_] + (row & ((uint32_t{1} << bits_) - 1)) * stride_;
+  }
+  Header& header(uint32_t row) const { return *reinterpret_cast<Header*>(at(row)); }
+  static float* weights(char* row) { return reinterpret_cast<float*>(row + sizeof(Header)); }
+  float* weights(uint32_t row) const { return weights(at(row)); }
+
+  LARIX_INLINE void prefetch(uint32_t row) const {
+    const char* first = at(row);
+    const size_t bytes = stride_ < 512 ? stride_ : 512;  // the hardware follows longer rows by itself
+    for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(first + offset, 1);
+    __builtin_prefetch(first + bytes - 1, 1);
+  }
+
+  // A row for ``shard``, whose single writer calls this. The header's generation is as it was left.
+  uint32_t take(uint32_t shard) {
+    Supply& supply = supplies_[shard];
+    if (supply.free != kNoRow) {
+      const uint32_t row = supply.free;
+      supply.free = static_cast<uint32_t>(header(row).id);
+      return row;
+    }
+    if (supply.next == supply.end) {
+      supply.next = extent();
+      supply.end = supply.next + kExtent;
+    }
+    return supply.next++;
+  }
+
+  void give_back(uint32_t shard, uint32_t row) {
+    Header& freed = header(row);
+    freed = Header{supplies_[shard].free, 0, 0, static_cast<uint16_t>(freed.generation + 1)};
+    supplies_[shard].free = row;
+  }
+
+  size_t stride() const { return stride_; }
+  size_t bytes() const { return high_ * stride_; }
+
+ private:
+  static constexpr size_t kSlab = size_t{32} << 20;
+
+  struct alignas(64) Supply {
+    uint32_t next = 0;
+    uint32_t end = 0;
+    uint32_t free = kNoRow;
+  };
+
+  uint32_t extent() {
+    const std::lock_guard lock(growing_);
+    if (high_ + kExtent > kNoRow) throw std::length_error("more than four billion rows of one kind");
+    const size_t slab = high_ >> bits_;
+    if (slab == owned_.size()) {
+      owned_.emplace_back(stride_ << bits_);
+      reinterpret_cast<char**>(slabs_.data())[slab] = owned_.back().data();
+    }
+    const auto first = static_cast<uint32_t>(high_);
+    high_ += kExtent;
+    return first;
+  }
+
+  size_t stride_;
+  uint32_t bits_ = 6;  // a slab holds 2 ** bits_ rows, at least one extent
+  Block slabs_;        // the address of every slab that could ever be: readers need no lock
+  std::vector<Block> owned_;
+  size_t high_ = 0;  // rows ever given out
+  std::array<Supply, Index::kShards> supplies_;
+  std::mutex growing_;
+};
+
+}  // namespace larix

@@ -1,0 +1,11 @@
+// How hot loops are compiled for several CPUs at once. Sanitizers do not get along with the resolver this needs.
+#pragma once
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(LARIX_SANITIZE)
+#define LARIX_SIMD __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
+#else
+#define LARIX_SIMD
+#endif
+
+// A function that takes on the instruction set of its caller: everything a LARIX_SIMD function calls in its loop.
+#define LARIX_INLINE inline __attribute__((always_inline))

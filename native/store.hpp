@@ -1,0 +1,93 @@
+// The store: many tables in few groups, and the threads that work on them. Every call is whole and locked: calls from
+// several threads are safe and come one after the other. Knows nothing of Python.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "group.hpp"
+#include "threads.hpp"
+
+namespace larix {
+
+struct GroupSpec {
+  size_t dim;
+  Optimizer optimizer;
+};
+
+struct TableSpec {
+  size_t group;
+  Birth birth;
+};
+
+struct Counts {
+  int64_t rows = 0;
+  int64_t bytes = 0;
+  int64_t lookups = 0;
+  int64_t inserted = 0;
+  int64_t missing = 0;
+  int64_t lost = 0;
+};
+
+class Store {
+ public:
+  // Tables are numbered from 1 in the given order. Results do not depend on ``threads``.
+  Store(const std::vector<GroupSpec>& groups, const std::vector<TableSpec>& tables, unsigned threads);
+
+  // Finds (and if ``insert`` makes) the rows of all slots and writes their vectors and handles. Slots must be sound.
+  void gather(std::span<const Slot> slots, bool insert);
+
+  // Sums the gradients of all slots by row and steps each row once.
+  void apply(std::span<const Slot> slots, double lr_scale);
+
+  // The same for one table's ids that have no handles yet; ids without a row count as lost.
+  void update(Slot slot, double lr_scale);
+
+  int64_t rows(uint32_t table) const;
+  std::vector<int64_t> keys(uint32_t table) const;
+
+  // Copies weights [n, dim] and state [n, s] of the ids' rows (either may be null); zeros where there is none.
+  void read(uint32_t table, std::span<const int64_t> ids, float* weights, float* state) const;
+
+  // Makes the rows what is given, born if need be; of a repeated id the last counts.
+  void put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state);
+
+  // Takes rows away; returns how many there were.
+  int64_t remove(uint32_t table, std::span<const int64_t> ids);
+
+  Counts counts() const;
+
+ private:
+  Group& group_of(uint32_t table) { return *groups_[group_at(table)]; }
+  const Group& group_of(uint32_t table) const { return *groups_[group_at(table)]; }
+  size_t group_at(uint32_t table) const { return group_numbers_[table]; }
+
+  // Returns how many ids have no row in the end.
+  int64_t find_rows(std::span<const Slot> slots, bool insert);
+  void apply_found(std::span<const Slot> slots, double lr_scale);
+  void run(std::span<const Slot> slots, const std::function<void(unsigned, unsigned)>& work);
+
+  // What one thread keeps from call to call.
+  struct Scratch {
+    std::vector<std::vector<Miss>> misses;  // by group
+    std::vector<int64_t> born;              // by table
+    Sums sums;
+    int64_t lost = 0;
+  };
+
+  std::vector<std::unique_ptr<Group>> groups_;
+  std::vector<uint32_t> group_numbers_;  // by table, as are the next two
+  std::vector<Birth> births_;
+  std::vector<int64_t> sizes_;
+  std::vector<Scratch> scratch_;
+  Threads threads_;
+  Counts counts_;
+  mutable std::mutex mutex_;
+};
+
+}  // namespace larix

@@ -1,0 +1,111 @@
+"""Whether arguments are what a store can work on: each function raises a sentence or none."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from larix.batch import Batch, Floats, Ids, Jagged
+from larix.embedding.layout import Layout, slot_ids
+from larix.embedding.spec import TableSpec
+from larix.errors import ConfigError, DataError
+
+
+def specs(given: Iterable[TableSpec]) -> dict[str, TableSpec]:
+    """Return the specs by name; no name twice."""
+    named: dict[str, TableSpec] = {}
+    for spec in given:
+        if named.setdefault(spec.name, spec) is not spec:
+            raise ConfigError(f"table '{spec.name}' is declared twice; give each table one spec")
+    return named
+
+
+def known(table: str, specs: Mapping[str, TableSpec]) -> None:
+    """Check that the store has the table."""
+    if table not in specs:
+        raise ConfigError(f"there is no table '{table}'; there are {sorted(specs)}")
+
+
+def scale(lr_scale: float) -> float:
+    """Return ``lr_scale`` if it is a finite number not below 0."""
+    if not 0 <= lr_scale <= 1e30:
+        raise ConfigError(f"lr_scale is {lr_scale}; it must be a finite number not below 0")
+    return lr_scale
+
+
+def ids(values: Ids | Sequence[int]) -> Ids:
+    """Return ``values`` as contiguous int64 ``[n]``; a sequence of Python integers is taken too."""
+    array = np.asarray(values)
+    if array.size == 0 and array.ndim == 1:
+        return np.zeros(0, np.int64)
+    if array.dtype != np.int64 or array.ndim != 1:
+        raise DataError(
+            f"ids are {_said(array)}; they must be int64 [n] (ids.view or .astype, as they are meant)"
+        )
+    return np.ascontiguousarray(array)
+
+
+def floats(array: Floats, shape: tuple[int, ...], name: str, writable: bool = False) -> None:
+    """Check one float32 buffer: exact shape, C-contiguous, writable if asked."""
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
+        got = _said(array) if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
+        raise ConfigError(f"{name} is {got}; it must be float32 {list(shape)}")
+    if not array.flags.c_contiguous:
+        raise ConfigError(f"{name} is not C-contiguous; use np.ascontiguousarray")
+    if writable and not array.flags.writeable:
+        raise ConfigError(f"{name} is read-only; give a buffer that can be written")
+
+
+def buffers(layout: Layout, size: int, arrays: Sequence[Floats], writable: bool) -> None:
+    """Check a step's output or gradient buffers against the layout."""
+    if len(arrays) != len(layout.outputs):
+        raise ConfigError(f"the layout has {len(layout.outputs)} outputs; {len(arrays)} buffers were given")
+    for output, array in zip(layout.outputs, arrays, strict=True):
+        shape = (size, output.length, output.width) if output.length else (size, output.width)
+        floats(array, shape, f"{'output' if writable else 'gradient'} '{output.name}'", writable)
+
+
+def slots(layout: Layout, batch: Batch) -> list[Jagged]:
+    """Return each slot's ids with types and lengths checked; what offsets hold is left to ``offsets``."""
+    found = list(slot_ids(layout, batch))
+    for slot, jagged in zip(layout.slots, found, strict=True):
+        _column(slot.name, "ids", jagged.values, np.dtype(np.int64))
+        if jagged.offsets is not None:
+            _column(slot.name, "offsets", jagged.offsets, np.dtype(np.int64))
+        if jagged.weights is not None:
+            _column(slot.name, "weights", jagged.weights, np.dtype(np.float32))
+            if len(jagged.weights) != len(jagged.values):
+                raise DataError(
+                    f"slot '{slot.name}' has {len(jagged.values)} ids, {len(jagged.weights)} weights"
+                )
+        if jagged.size != batch.size:
+            raise DataError(f"slot '{slot.name}' has {jagged.size} samples but the batch has {batch.size}")
+    return found
+
+
+def offsets(layout: Layout, jaggeds: Sequence[Jagged]) -> None:
+    """Check that offsets rise from 0 to the number of ids and that no sequence is longer than its output."""
+    for slot, jagged in zip(layout.slots, jaggeds, strict=True):
+        if jagged.offsets is None:
+            continue
+        lengths = np.diff(jagged.offsets)
+        first, last, total = jagged.offsets[0], jagged.offsets[-1], len(jagged.values)
+        if first != 0 or last != total or (lengths < 0).any():
+            how = "but fall between" if first == 0 and last == total else f"but go from {first} to {last}"
+            raise DataError(f"offsets of slot '{slot.name}' must rise from 0 to its {total} ids {how}")
+        limit = layout.outputs[slot.output].length
+        if slot.pool == "sequence" and len(lengths) and lengths.max() > limit:
+            raise DataError(
+                f"sequence '{slot.name}' has {lengths.max()} ids in sample {int(lengths.argmax())} "
+                f"but its output holds {limit}; declare newest={lengths.max()} or cut the history"
+            )
+
+
+def _column(slot: str, what: str, array: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+        raise DataError(f"{what} of slot '{slot}' are {_said(array)}; they must be contiguous {dtype} [n]")
+
+
+def _said(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {list(array.shape)}"

@@ -1,0 +1,41 @@
+"""What a gather leaves behind for its apply, and what a store counts. Knows nothing of how rows are found."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from larix.batch import Batch
+from larix.embedding.layout import Layout
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup:
+    """The rows that one gather read: one opaque handle an id, slots in layout order.
+
+    A handle outlives later gathers and inserts; once its row is gone, its gradient counts as lost, and so do
+    all gradients given to another store than the one that was asked.
+    ``batch`` is kept, not copied: its offsets and weights must not change until the apply.
+    """
+
+    layout: Layout
+    batch: Batch
+    handles: NDArray[np.uint64]
+    store: object
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stats:
+    """What a store holds and has done since it was made.
+
+    ``rows``: rows of all tables; ``bytes``: memory of rows and index together. Counted by id, repeats
+    included: ``lookups`` = ``hits`` + ``inserted`` + ``missing``; ``lost`` gradients met no row.
+    """
+
+    rows: int
+    bytes: int
+    lookups: int
+    hits: int
+    inserted: int
+    missing: int
+    lost: int

@@ -1,0 +1,200 @@
+"""The parameter store: tables of rows by 64-bit id, in RAM, run by the native core. The only door to it.
+
+Checks every argument, so that the core need not. Knows nothing of torch.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from larix import _native
+from larix.batch import Batch, Floats, Ids
+from larix.embedding import birth, check, storage
+from larix.embedding.layout import Layout
+from larix.embedding.lookup import Lookup, Stats
+from larix.embedding.spec import SGD, Adagrad, Adam, Constant, Optimizer, RowAdagrad, TableSpec, Uniform
+
+_POOLS = {"sum": 0, "mean": 1, "sequence": 2}
+
+
+class Tables:
+    """Many named tables of rows; each (table, id) pair has a row of its own, whatever the 64 bits of the id.
+
+    ``specs``: one a table. ``seed``: with table and id it decides a row's first weights. ``threads``: how
+    many work on a large call, 0 = one a core; results are bit-equal for any number. Calls from several threads
+    are safe: they are done one after the other, the GIL released. Tables of equal dim and optimizer share an
+    index.
+    """
+
+    def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None:
+        self.specs = check.specs(specs)
+        self.seed = seed
+        self._numbers = {name: number for number, name in enumerate(self.specs, 1)}
+        self._dims = {name: spec.dim for name, spec in self.specs.items()}
+        kinds = list(dict.fromkeys((spec.dim, spec.optimizer) for spec in self.specs.values()))
+        self._core = _native.Store(
+            [(dim, *_numbers_of(optimizer)) for dim, optimizer in kinds],
+            [
+                (kinds.index((spec.dim, spec.optimizer)), *_birth_of(spec, seed))
+                for spec in self.specs.values()
+            ],
+            _threads(threads),
+        )
+        self._plans: dict[int, tuple[Layout, _native.Plan]] = {}
+
+    def __len__(self) -> int:
+        """Rows of all tables."""
+        return sum(self.rows(table) for table in self.specs)
+
+    def rows(self, table: str) -> int:
+        """Rows of one table."""
+        return int(self._core.rows(self._number(table)))
+
+    def lookup(self, table: str, ids: Ids, *, insert: bool = False, out: Floats | None = None) -> Floats:
+        """Return the weights of ``ids``: float32 ``[n, dim]``, written into ``out`` if given.
+
+        An id without a row gets one with ``insert``; without, it reads zeros and counts as missing.
+        """
+        number, ids = self._number(table), check.ids(ids)
+        shape = (len(ids), self._dims[table])
+        out = np.empty(shape, np.float32) if out is None else out
+        check.floats(out, shape, "out", writable=True)
+        self._core.lookup(number, ids, out, insert)
+        return out
+
+    def update(self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0) -> None:
+        """Step the rows of ``ids`` by ``grads`` float32 ``[n, dim]``, repeated ids summed first.
+
+        ``lr_scale`` multiplies the optimizer's lr. A gradient to an id without a row counts as lost.
+        """
+        number, ids = self._number(table), check.ids(ids)
+        check.floats(grads, (len(ids), self._dims[table]), "grads")
+        self._core.update(number, ids, grads, check.scale(lr_scale))
+
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
+        """Look up all slots of a batch in one native call; vectors go into ``outs``, one a layout output.
+
+        ``outs`` are C-contiguous float32 of the shapes the layout gives. The handles are for ``apply``.
+        ConfigError for a layout or buffer that does not fit, DataError for ids that do not; nothing is done
+        then.
+        """
+        plan = self._plan(layout)
+        check.buffers(layout, batch.size, outs, writable=True)
+        jaggeds = check.slots(layout, batch)
+        parts = [(jagged.values, jagged.offsets, jagged.weights) for jagged in jaggeds]
+        handles = np.empty(sum(len(values) for values, _, _ in parts), np.uint64)
+        if self._core.gather(plan, parts, list(outs), batch.size, handles, insert) >= 0:
+            check.offsets(layout, jaggeds)
+            raise AssertionError("the core refused offsets that are sound")
+        return Lookup(layout, batch, handles, self)
+
+    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None:
+        """Step the rows of a lookup by ``grads``, shaped as its ``outs``: each row once, by their sum.
+
+        Sums run in order of slots and ids. Gradients whose row is gone, or was never there, count as lost.
+        """
+        plan = self._plan(lookup.layout)
+        check.buffers(lookup.layout, lookup.batch.size, grads, writable=False)
+        parts = [
+            (jagged.values, jagged.offsets, jagged.weights)
+            for jagged in check.slots(lookup.layout, lookup.batch)
+        ]
+        handles = lookup.handles if lookup.store is self else np.full_like(lookup.handles, ~np.uint64(0))
+        self._core.apply(plan, parts, list(grads), lookup.batch.size, handles, check.scale(lr_scale))
+
+    def keys(self, table: str) -> Ids:
+        """Return all ids of a table, rising."""
+        keys: Ids = self._core.keys(self._number(table))
+        keys.sort()
+        return keys
+
+    def read(self, table: str, ids: Ids) -> tuple[Floats, Floats]:
+        """Return weights ``[n, dim]`` and state ``[n, s]`` of ``ids``; zeros for an id without a row."""
+        number, ids = self._number(table), check.ids(ids)
+        weights = np.empty((len(ids), self._dims[table]), np.float32)
+        state = np.empty((len(ids), self.specs[table].state), np.float32)
+        self._core.read(number, ids, weights, state)
+        return weights, state
+
+    def items(self, table: str) -> tuple[Ids, Floats, Floats]:
+        """Return all ids (rising), weights ``[n, dim]`` and state ``[n, s]`` of a table."""
+        ids = self.keys(table)
+        return ids, *self.read(table, ids)
+
+    def put(self, table: str, ids: Ids, weights: Floats, state: Floats) -> None:
+        """Make the rows of ``ids`` what is given, new ones too; of a repeated id the last counts."""
+        number, ids = self._number(table), check.ids(ids)
+        check.floats(weights, (len(ids), self._dims[table]), "weights")
+        check.floats(state, (len(ids), self.specs[table].state), "state")
+        self._core.put(number, ids, weights, state)
+
+    def remove(self, table: str, ids: Ids) -> int:
+        """Take rows away and return how many there were; an id seen again is born again."""
+        return int(self._core.remove(self._number(table), check.ids(ids)))
+
+    def save(self, folder: str | Path) -> None:
+        """Write all tables to ``folder`` as one version: see ``storage.save``."""
+        storage.save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0) -> Self:
+        """Return the store saved in ``folder``, optionally with changed settings: see ``storage.load``."""
+        return storage.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
+
+    def stats(self) -> Stats:
+        """Return what the store holds and has done."""
+        rows, size, lookups, inserted, missing, lost = self._core.counts()
+        return Stats(
+            rows=rows,
+            bytes=size,
+            lookups=lookups,
+            hits=lookups - inserted - missing,
+            inserted=inserted,
+            missing=missing,
+            lost=lost,
+        )
+
+    def _number(self, table: str) -> int:
+        check.known(table, self.specs)
+        return self._numbers[table]
+
+    def _plan(self, layout: Layout) -> _native.Plan:
+        """Return the core's form of a layout, checked and made once."""
+        kept = self._plans.get(id(layout))
+        if kept is None or kept[0] is not layout:
+            layout.check(self._dims)
+            slots = [
+                (self._numbers[slot.table], _POOLS[slot.pool], slot.output, slot.column)
+                for slot in layout.slots
+            ]
+            kept = layout, _native.Plan(slots, [(output.width, output.length) for output in layout.outputs])
+            self._plans = {id(layout): kept} if len(self._plans) >= 16 else self._plans | {id(layout): kept}
+        return kept[1]
+
+
+def _threads(asked: int) -> int:
+    if asked > 0:
+        return asked
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _numbers_of(optimizer: Optimizer) -> tuple[int, float, float, float, float, float]:
+    """Rule, lr, eps, beta1, beta2, initial state: as native/optimizer.hpp numbers them."""
+    match optimizer:
+        case SGD():
+            return 0, optimizer.lr, 0.0, 0.0, 0.0, 0.0
+        case Adagrad():
+            return 1, optimizer.lr, optimizer.eps, 0.0, 0.0, optimizer.initial
+        case RowAdagrad():
+            return 2, optimizer.lr, optimizer.eps, 0.0, 0.0, optimizer.initial
+        case Adam():
+            return 3, optimizer.lr, optimizer.eps, optimizer.beta1, optimizer.beta2, 0.0
+
+
+def _birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:
+    """Initialiser, key and factor: as native/birth.hpp numbers them."""
+    kind = 0 if isinstance(spec.init, Constant) else 1 if isinstance(spec.init, Uniform) else 2
+    return kind, birth.table_key(seed, spec.name), birth.factor(spec.init)

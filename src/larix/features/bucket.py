@@ -1,0 +1,72 @@
+"""Bucket: a number turned into a small id by edges, given or fitted as quantiles.
+
+Knows nothing of how edges are fitted.
+"""
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+
+from larix.batch import Jagged
+from larix.errors import ConfigError
+from larix.features import kernels
+from larix.features.records import NUMBER, Records
+from larix.features.slot import Pool, check_table
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The id ``1 + number of edges at or below the value``; null and NaN are bucket 0, which is a bucket like
+    any other.
+
+    Give ``edges``, strictly increasing, or ``quantiles``, the number of equally filled buckets for
+    ``Sample.fit`` to find edges for (fewer where values repeat). A fitted bucket has both.
+    """
+
+    column: str
+    _: KW_ONLY
+    quantiles: int | None = None
+    edges: tuple[float, ...] | None = None
+    dim: int | None = None
+    table: str | None = None
+    pool: ClassVar[Pool] = "sum"
+
+    def __post_init__(self) -> None:
+        check_table(self, self.column, self.dim, self.table)
+        name = f"Bucket('{self.column}')"
+        if self.quantiles is None and self.edges is None:
+            raise ConfigError(f"{name} has no edges; give edges=(...) or quantiles=32 and call Sample.fit")
+        if self.quantiles is not None and (type(self.quantiles) is not int or self.quantiles < 2):
+            raise ConfigError(
+                f"{name} has quantiles={self.quantiles!r}; it must be a whole number of at least 2"
+            )
+        if self.edges is not None:
+            edges = tuple(float(edge) for edge in self.edges)
+            if not edges or not all(map(math.isfinite, edges)):
+                raise ConfigError(f"{name} has edges {edges}; give at least one, all finite")
+            for left, right in pairwise(edges):
+                if left >= right:
+                    raise ConfigError(
+                        f"{name} has edges {left} then {right}; they must be strictly increasing"
+                    )
+            object.__setattr__(self, "edges", edges)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Input columns it reads."""
+        return (self.column,)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the edges are known."""
+        return self.edges is not None
+
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many values were null or NaN. The bucket must be fitted."""
+        assert self.edges is not None
+        view = records.flat(self.column, NUMBER)
+        ids, missing = kernels.read_buckets(view, np.asarray(self.edges, np.float64))
+        return Jagged(ids), missing

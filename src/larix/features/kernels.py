@@ -1,0 +1,192 @@
+"""The one door to native code for features: typed calls that allocate the outputs. Knows no names and raises
+no user errors.
+
+A kernel reads a Flat or ListView in place. ``Ranges`` says which child elements of a list column to read, row
+by row; None reads a flat column in order. Kernels are pure, and drop the GIL when there is enough work.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+import larix._native as native  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from larix.batch import Floats, Ids, Offsets
+
+Kind = native.Kind
+Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+Fill = Literal["value", "mean", "error"]
+Fault = Literal["infinite", "log_domain", "missing"]
+
+_FAULTS: tuple[Fault | None, ...] = (None, "infinite", "log_domain", "missing")
+_FILLS = {"value": native.Fill.value, "mean": native.Fill.mean, "error": native.Fill.refuse}
+_PARTS = {"hour": native.Part.hour, "weekday": native.Part.weekday}
+_TEXT = (Kind.text32, Kind.text64)
+_OFFSET_BYTES = {pa.lib.Type_LIST: 4, pa.lib.Type_LARGE_LIST: 8, pa.lib.Type_FIXED_SIZE_LIST: 0}
+
+
+class Flat(NamedTuple):
+    """An Arrow array without nesting, seen in place.
+
+    ``ticks``: for times, milliseconds a tick as (multiplier, divisor).
+    """
+
+    array: pa.Array
+    column: Any
+    length: int
+    nulls: int
+    ticks: tuple[int, int]
+
+
+class ListView(NamedTuple):
+    """An Arrow list array, seen in place. ``child``: all its elements, whatever slice of the rows it is."""
+
+    array: pa.Array
+    lists: Any
+    child: Flat
+
+
+class Ranges(NamedTuple):
+    """Row r reads child elements from ``starts[r]`` into output ``offsets[r] .. offsets[r + 1]``."""
+
+    starts: Offsets
+    offsets: Offsets
+
+    @property
+    def total(self) -> int:
+        """Number of elements of all rows."""
+        return int(self.offsets[-1])
+
+
+def flat(array: pa.Array, kind: Any, ticks: tuple[int, int] = (1, 1)) -> Flat:
+    """See an Arrow array of a type that is ``kind`` in memory."""
+    buffers = array.buffers()
+    length, nulls = len(array), array.null_count
+    validity = 0 if nulls == 0 else buffers[0].address
+    if kind in _TEXT:
+        data = buffers[2]
+        address, size = (0, 0) if data is None else (data.address, data.size)
+        offsets = 0 if buffers[1] is None else buffers[1].address
+        column = native.Column(kind, address, offsets, validity, array.offset, length if offsets else 0, size)
+    else:
+        address = 0 if buffers[1] is None else buffers[1].address
+        column = native.Column(kind, address, 0, validity, array.offset, length, 0)
+    return Flat(array, column, length, nulls, ticks)
+
+
+def list_view(array: pa.Array, child: Flat) -> ListView:
+    """See an Arrow list, large_list or fixed_size_list array over its whole ``child``."""
+    buffers = array.buffers()
+    width = _OFFSET_BYTES[array.type.id]
+    fixed = array.type.list_size if width == 0 else 0
+    offsets = 0 if width == 0 or buffers[1] is None else buffers[1].address
+    validity = 0 if array.null_count == 0 else buffers[0].address
+    rows = len(array)
+    return ListView(
+        array, native.Lists(width, offsets, fixed, validity, array.offset, rows, child.length), child
+    )
+
+
+def newest_ranges(view: ListView, newest: int | None) -> tuple[Ranges, int]:
+    """The last ``newest`` elements of every row (None: all), and the first damaged row or -1."""
+    rows = len(view.array)
+    ranges = Ranges(np.empty(rows, np.int64), np.empty(rows + 1, np.int64))
+    keep = np.iinfo(np.int64).max if newest is None else newest
+    return ranges, native.newest_ranges(view.lists, keep, ranges.starts, ranges.offsets)
+
+
+def first_mismatch(a: ListView, b: ListView) -> int:
+    """The first row in which two list columns differ in length, or -1."""
+    return int(native.first_mismatch(a.lists, b.lists))
+
+
+def read_known(view: Flat, ranges: Ranges | None) -> Mask:
+    """True for every element that is not null."""
+    out = np.empty(_count(view, ranges), np.uint8)
+    native.read_known(view.column, *_pair(ranges), out)
+    return out.view(np.bool_)
+
+
+def read_ids(view: Flat, ranges: Ranges | None) -> tuple[Ids, int]:
+    """Every element as an id (a null as anything), and the first damaged element or -1."""
+    out = np.empty(_count(view, ranges), np.int64)
+    return out, native.read_ids(view.column, *_pair(ranges), out)
+
+
+def read_numbers(view: Flat, ranges: Ranges | None) -> Numbers:
+    """Every element as float64, null as NaN."""
+    out = np.empty(_count(view, ranges), np.float64)
+    native.read_numbers(view.column, *_pair(ranges), out)
+    return out
+
+
+def read_times(view: Flat, ranges: Ranges | None) -> Ids:
+    """Every element as milliseconds since the epoch (a null as anything)."""
+    out = np.empty(_count(view, ranges), np.int64)
+    native.read_times(view.column, *_pair(ranges), *view.ticks, out)
+    return out
+
+
+def read_dense(
+    view: Flat,
+    ranges: Ranges | None,
+    out: Floats,
+    index: int,
+    *,
+    clip: tuple[float, float],
+    log: bool,
+    mean: float,
+    std: float,
+    fill: Fill,
+    fill_value: float,
+) -> tuple[Fault | None, int, int]:
+    """Transform numbers into ``out[:, index]``: what is wrong first, its output row, the number of nulls and
+    NaN.
+    """
+    low, high = clip
+    arguments = (low, high, log, mean, std, _FILLS[fill], fill_value, out, index)
+    bad, at, missing = native.read_dense(view.column, *_pair(ranges), *arguments)
+    return _FAULTS[bad], at, missing
+
+
+def read_buckets(view: Flat, edges: Numbers) -> tuple[Ids, int]:
+    """1 + the number of ascending ``edges`` at or below each element, 0 for null and NaN; and how many of
+    those.
+    """
+    out = np.empty(view.length, np.int64)
+    return out, native.read_buckets(view.column, edges, out)
+
+
+def cross(left: Ids, right: Ids) -> Ids:
+    """One id for each pair: ``mix(mix(left) ^ right)``."""
+    out = np.empty(len(left), np.int64)
+    native.cross(left, right, out)
+    return out
+
+
+def time_parts(ms: Ids, part: Literal["hour", "weekday"], shift_ms: int) -> Ids:
+    """Hour of the day or day of the week (Monday 0) of ``ms + shift_ms``."""
+    out = np.empty(len(ms), np.int64)
+    native.time_parts(ms, _PARTS[part], shift_ms, out)
+    return out
+
+
+def log_ages(then: Ids, offsets: Offsets, now: Ids, out: Floats, index: int) -> None:
+    """log1p of the seconds from each element of row r to ``now[r]`` into ``out[:, index]``; 0 if later."""
+    native.log_ages(then, offsets, now, out, index)
+
+
+def xxh3(text: bytes) -> int:
+    """XXH3-64 of ``text``, as read_ids hashes strings, but not signed."""
+    return int(native.xxh3(text))
+
+
+def _count(view: Flat, ranges: Ranges | None) -> int:
+    return view.length if ranges is None else ranges.total
+
+
+def _pair(ranges: Ranges | None) -> tuple[Offsets | None, Offsets | None]:
+    return (None, None) if ranges is None else (ranges.starts, ranges.offsets)

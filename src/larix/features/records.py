@@ -1,0 +1,199 @@
+"""Records: one record batch as features read it, by column name, with types checked.
+
+Knows Arrow's types and no feature.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from larix.batch import Ids
+from larix.errors import ConfigError, DataError
+from larix.features import kernels
+from larix.features.kernels import Flat, Kind, ListView, Ranges
+
+_BOOL = {pa.lib.Type_BOOL: Kind.boolean}
+_INTEGERS = {
+    pa.lib.Type_INT8: Kind.i8,
+    pa.lib.Type_UINT8: Kind.u8,
+    pa.lib.Type_INT16: Kind.i16,
+    pa.lib.Type_UINT16: Kind.u16,
+    pa.lib.Type_INT32: Kind.i32,
+    pa.lib.Type_UINT32: Kind.u32,
+    pa.lib.Type_INT64: Kind.i64,
+}
+_UNSIGNED = {pa.lib.Type_UINT64: Kind.u64}
+_FLOATS = {pa.lib.Type_FLOAT: Kind.f32, pa.lib.Type_DOUBLE: Kind.f64}
+_TEXTS = {
+    pa.lib.Type_STRING: Kind.text32,
+    pa.lib.Type_BINARY: Kind.text32,
+    pa.lib.Type_LARGE_STRING: Kind.text64,
+    pa.lib.Type_LARGE_BINARY: Kind.text64,
+}
+
+
+class Kinds(NamedTuple):
+    """Arrow types a feature accepts, with how each lies in memory.
+
+    ``what``: the same in words, for an error.
+    """
+
+    what: str
+    by_type: Mapping[int, Any]
+
+
+ID = Kinds("integers, booleans or strings", {**_BOOL, **_INTEGERS, **_UNSIGNED, **_TEXTS})
+NUMBER = Kinds("numbers or booleans", {**_BOOL, **_INTEGERS, **_UNSIGNED, **_FLOATS})
+TIME = Kinds(
+    "integers of milliseconds since the epoch, or timestamps", {**_INTEGERS, pa.lib.Type_TIMESTAMP: Kind.i64}
+)
+_LISTS = frozenset((pa.lib.Type_LIST, pa.lib.Type_LARGE_LIST, pa.lib.Type_FIXED_SIZE_LIST))
+_TICKS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
+
+
+class Records:
+    """A record batch during one transform. ``size``: its rows.
+
+    What it hands out points into the batch's own buffers.
+    """
+
+    __slots__ = ("_schema", "_times", "batch", "size")
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        if not isinstance(batch, pa.RecordBatch):
+            raise ConfigError(
+                f"features read a pyarrow.RecordBatch, not a {type(batch).__name__}; a Table has to_batches()"
+            )
+        self.batch = batch
+        self.size: int = batch.num_rows
+        self._schema = batch.schema
+        self._times: dict[str, tuple[Ids, Flat]] = {}
+
+    def flat(self, name: str, kinds: Kinds) -> Flat:
+        """The column ``name``, of one of ``kinds`` (ID, NUMBER or TIME).
+
+        Raises DataError if missing or of another type.
+        """
+        array = self._array(name)
+        seen = _see(array, kinds)
+        if seen is None:
+            self._wrong_type(name, array.type, kinds.what)
+        return seen
+
+    def lists(self, name: str, kinds: Kinds) -> ListView:
+        """The list column ``name`` with elements of one of ``kinds``.
+
+        Raises DataError if missing or of another type.
+        """
+        array = self._array(name)
+        dtype = array.type
+        if dtype.id == pa.lib.Type_NA:
+            array = array.cast(pa.list_(pa.int64()))
+        elif dtype.id in _LISTS:
+            plain = _plain(dtype.value_type, kinds)
+            if plain is not None:
+                # Casting the list rather than its child decodes only the elements of this slice of the rows.
+                array = array.cast(_list_of(dtype, plain))
+        child = _see(array.values, kinds) if array.type.id in _LISTS else None
+        if child is None:
+            self._wrong_type(name, dtype, f"lists of {kinds.what}")
+        return kernels.list_view(array, child)
+
+    def ranges(self, name: str, view: ListView, newest: int | None) -> Ranges:
+        """The last ``newest`` elements of every row of the list column ``name``."""
+        ranges, damaged = kernels.newest_ranges(view, newest)
+        if damaged >= 0:
+            raise DataError(
+                f"column '{name}' row {damaged}: the list lies outside its column; the batch is damaged"
+            )
+        return ranges
+
+    def ids(self, name: str, view: Flat, ranges: Ranges | None = None) -> Ids:
+        """Elements of the column ``name`` as ids, nulls as anything."""
+        ids, damaged = kernels.read_ids(view, ranges)
+        if damaged >= 0:
+            raise DataError(
+                f"column '{name}': string {damaged} lies outside its column; the record batch is damaged"
+            )
+        return ids
+
+    def times(self, name: str) -> tuple[Ids, Flat]:
+        """The time column ``name`` as milliseconds (a null as anything), read once, and its view."""
+        if name not in self._times:
+            view = self.flat(name, TIME)
+            self._times[name] = kernels.read_times(view, None), view
+        return self._times[name]
+
+    def fail(self, name: str, view: Flat, at: int, ranges: Ranges | None, why: str) -> NoReturn:
+        """Raise DataError naming the column, the row and the value of output element ``at``."""
+        row, element = at, at
+        where = ""
+        if ranges is not None:
+            row = int(np.searchsorted(ranges.offsets, at, side="right")) - 1
+            element = int(ranges.starts[row]) + at - int(ranges.offsets[row])
+            where = f" element {at - int(ranges.offsets[row])} of its list"
+        raise DataError(f"column '{name}' row {row}{where} is {view.array[element].as_py()!r}; {why}")
+
+    def no_nulls(self, name: str, view: Flat, ranges: Ranges | None, why: str) -> None:
+        """Raise DataError naming the first null of a column where none may be."""
+        if view.nulls:
+            known = kernels.read_known(view, ranges)
+            if not known.all():
+                self.fail(name, view, int(np.argmin(known)), ranges, why)
+
+    def same_lengths(self, first: str, a: ListView, second: str, b: ListView, why: str) -> None:
+        """Raise DataError naming both columns and the row unless the lists of every row are of one length."""
+        row = kernels.first_mismatch(a, b)
+        if row >= 0:
+            x, y = (len(view.array[row].as_py() or ()) for view in (a, b))
+            raise DataError(
+                f"columns '{first}' and '{second}' row {row} hold lists of {x} and {y} elements; {why}"
+            )
+
+    def _array(self, name: str) -> pa.Array:
+        index = self._schema.get_field_index(name)
+        if index < 0:
+            names = self._schema.names
+            if name in names:
+                raise DataError(
+                    f"column '{name}' is there {names.count(name)} times; a record batch needs it once"
+                )
+            raise DataError(
+                f"column '{name}' is missing; the columns are {', '.join(sorted(names)) or 'none'}"
+            )
+        return self.batch.column(index)
+
+    def _wrong_type(self, name: str, got: pa.DataType, expected: str) -> NoReturn:
+        raise DataError(f"column '{name}' is {got}; expected {expected}")
+
+
+def _see(array: pa.Array, kinds: Kinds) -> Flat | None:
+    """The array in place if its memory can be read as one of ``kinds``, else after a cast, else None."""
+    dtype = array.type
+    kind = kinds.by_type.get(dtype.id)
+    if kind is not None:
+        return kernels.flat(array, kind, _TICKS[dtype.unit] if dtype.id == pa.lib.Type_TIMESTAMP else (1, 1))
+    plain = _plain(dtype, kinds)
+    return None if plain is None else _see(array.cast(plain), kinds)
+
+
+def _plain(dtype: pa.DataType, kinds: Kinds) -> pa.DataType | None:
+    """The type to cast to before reading, where ``dtype`` is not one of ``kinds`` but holds values of one."""
+    match dtype.id:
+        case pa.lib.Type_DICTIONARY:
+            return dtype.value_type
+        case pa.lib.Type_NA:
+            return pa.int64()
+        case pa.lib.Type_STRING_VIEW | pa.lib.Type_BINARY_VIEW if pa.lib.Type_STRING in kinds.by_type:
+            return pa.large_binary()
+        case pa.lib.Type_HALF_FLOAT if pa.lib.Type_FLOAT in kinds.by_type:
+            return pa.float32()
+    return None
+
+
+def _list_of(dtype: pa.DataType, value: pa.DataType) -> pa.DataType:
+    if dtype.id == pa.lib.Type_FIXED_SIZE_LIST:
+        return pa.list_(value, dtype.list_size)
+    return pa.large_list(value) if dtype.id == pa.lib.Type_LARGE_LIST else pa.list_(value)

@@ -1,0 +1,84 @@
+"""Parts of a time as small ids: the hour of the day, the day of the week.
+
+Knows no calendar beyond that, and no time zones.
+"""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, Literal
+
+from larix.batch import Jagged
+from larix.errors import ConfigError
+from larix.features import kernels
+from larix.features.records import Records
+from larix.features.slot import Pool, check_table, jagged
+
+
+def _check_offset(owner: object, column: str, hours: object) -> None:
+    if not isinstance(hours, int | float) or isinstance(hours, bool) or not -24 < hours < 24:
+        raise ConfigError(
+            f"{type(owner).__name__}('{column}') has utc_offset {hours!r}; it is hours between -24 and 24"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """The hour of the day, 0 to 23, of a column of milliseconds since the epoch or of timestamps;
+    ``utc_offset`` in hours.
+
+    A null is no id.
+    """
+
+    column: str
+    _: KW_ONLY
+    utc_offset: float = 0.0
+    dim: int | None = None
+    table: str | None = None
+    pool: ClassVar[Pool] = "sum"
+
+    def __post_init__(self) -> None:
+        check_table(self, self.column, self.dim, self.table)
+        _check_offset(self, self.column, self.utc_offset)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Input columns it reads."""
+        return (self.column,)
+
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many samples have none."""
+        return _read(records, self.column, "hour", self.utc_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Weekday:
+    """The day of the week, Monday 0 to Sunday 6, of a column of milliseconds since the epoch or of
+    timestamps; see Hour.
+    """
+
+    column: str
+    _: KW_ONLY
+    utc_offset: float = 0.0
+    dim: int | None = None
+    table: str | None = None
+    pool: ClassVar[Pool] = "sum"
+
+    def __post_init__(self) -> None:
+        check_table(self, self.column, self.dim, self.table)
+        _check_offset(self, self.column, self.utc_offset)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Input columns it reads."""
+        return (self.column,)
+
+    def read(self, records: Records) -> tuple[Jagged, int]:
+        """Its ids in ``records``, and how many samples have none."""
+        return _read(records, self.column, "weekday", self.utc_offset)
+
+
+def _read(
+    records: Records, column: str, part: Literal["hour", "weekday"], utc_offset: float
+) -> tuple[Jagged, int]:
+    ms, view = records.times(column)
+    ids = kernels.time_parts(ms, part, round(utc_offset * 3_600_000))
+    return jagged(ids, kernels.read_known(view, None) if view.nulls else None)

@@ -1,0 +1,146 @@
+"""Embed: looked-up rows as torch leaf tensors, their gradients back to the rows; the only place where torch meets tables.
+
+Knows nothing of what a ranker does with the tensors, nor of how rows are found or stepped.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from larix.batch import Batch, Floats, History
+from larix.embedding.layout import Layout, Output, Slot
+from larix.embedding.lookup import Lookup
+from larix.errors import ConfigError
+from larix.features import Sample
+from larix.model.inputs import Columns, Inputs, SequenceInput, columns_of
+
+
+class Store(Protocol):
+    """What Embed asks of a store; ``embedding.Tables`` and the oracle both give it."""
+
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup: ...  # noqa: D102
+    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None: ...  # noqa: D102
+
+
+def layout_of(sample: Sample) -> Layout:
+    """Output 0, ``pooled``, holds every id slot in declared order; then comes one output a sequence, ``newest`` long."""
+    pooled = columns_of({name: slot.dim for name, slot in sample.id_slots.items()})
+    outputs = [Output(name="pooled", width=_width(pooled))]
+    slots = [
+        Slot(name=name, table=slot.table, output=0, column=pooled[name][0], pool=slot.pool)
+        for name, slot in sample.id_slots.items()
+    ]
+    for name, sequence in sample.sequences.items():
+        columns = columns_of({element: slot.dim for element, slot in sequence.ids.items()})
+        slots += [
+            Slot(
+                name=f"{name}.{element}",
+                table=slot.table,
+                output=len(outputs),
+                column=columns[element][0],
+                pool="sequence",
+            )
+            for element, slot in sequence.ids.items()
+        ]
+        outputs.append(Output(name=name, width=_width(columns), length=sequence.newest))
+    return Layout(outputs=tuple(outputs), slots=tuple(slots))
+
+
+class Embed:
+    """Batches in, a ranker's Inputs out; gradients back.
+
+    On the CPU tensors and the store's buffers are one memory, both ways. On ``device="cuda"`` the buffers are pinned and
+    copied without waiting, and the rows stay in RAM. Every batch gets buffers of its own, so any number may be in flight;
+    see ``train.memory`` for why fresh ones cost nothing. Two threads may not be inside one Embed at once.
+    """
+
+    def __init__(self, sample: Sample, tables: Store, device: str | torch.device = "cpu") -> None:
+        self.sample = sample
+        self.tables = tables
+        self.layout = layout_of(sample)
+        self.device = torch.device(device)
+        self._columns = columns_of({name: slot.dim for name, slot in sample.id_slots.items()})
+        self._elements = {
+            name: columns_of({element: slot.dim for element, slot in sequence.ids.items()})
+            for name, sequence in sample.sequences.items()
+        }
+        self._lookups: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+    def __call__(self, batch: Batch, train: bool) -> Inputs:
+        """Look all of ``batch`` up. ``train=True`` inserts ids never seen and makes leaves that gradients gather in;
+        ``train=False`` writes nothing: an id never seen reads as zeros.
+        """
+        pinned = self.device.type == "cuda"
+        outs = [torch.empty(_shape(output, batch.size), pin_memory=pinned) for output in self.layout.outputs]
+        lookup = self.tables.gather(self.layout, batch, [out.numpy() for out in outs], insert=train)
+        leaves = [out.to(self.device, non_blocking=True).requires_grad_(train) for out in outs]
+        sequences = {
+            name: self._sequence(batch.sequences[name], rows, self._elements[name])
+            for name, rows in zip(self._elements, leaves[1:], strict=True)
+        }
+        inputs = Inputs(
+            pooled=leaves[0], columns=self._columns, dense=self.send(batch.dense), sequences=sequences
+        )
+        if train:
+            self._lookups[inputs.pooled] = lookup
+        return inputs
+
+    def apply(self, inputs: Inputs, lr_scale: float = 1.0) -> None:
+        """Step the rows behind ``inputs`` by the gradients that ``backward`` left in its leaves; once only.
+
+        A leaf that the loss does not depend on counts as gradient zero.
+        """
+        lookup = self._lookups.pop(inputs.pooled, None)
+        if lookup is None:
+            raise ConfigError(
+                "these inputs have no rows to step: they were looked up with train=False, or applied before"
+            )
+        grads = [_on_host(leaf.grad, leaf) for leaf in leaves_of(inputs)]
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+        self.tables.apply(lookup, [grad.numpy() for grad in grads], lr_scale=lr_scale)
+
+    def send(self, array: NDArray[Any]) -> Tensor:
+        """Return ``array`` as a tensor on the device: the same memory on the CPU, a pinned copy under way on CUDA."""
+        tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+    def _sequence(self, history: History, rows: Tensor, columns: Columns) -> SequenceInput:
+        mask, dense = padded(history, rows.shape[1])
+        return SequenceInput(rows=rows, columns=columns, mask=self.send(mask), dense=self.send(dense))
+
+
+def padded(history: History, length: int) -> tuple[NDArray[np.bool_], Floats]:
+    """Mask ``[size, length]``, True where there is an event, and dense values ``[size, length, k]``, zero elsewhere."""
+    mask = np.arange(length) < np.diff(history.offsets)[:, None]
+    dense = np.zeros((*mask.shape, history.dense.shape[1]), np.float32)
+    dense[mask] = history.dense
+    return mask, dense
+
+
+def leaves_of(inputs: Inputs) -> list[Tensor]:
+    """The tensors that gradients come back through, in the order of the layout's outputs."""
+    return [inputs.pooled, *(sequence.rows for sequence in inputs.sequences.values())]
+
+
+def _on_host(grad: Tensor | None, leaf: Tensor) -> Tensor:
+    if grad is None:
+        return torch.zeros(leaf.shape)
+    if grad.device.type == "cuda":
+        return torch.empty(grad.shape, pin_memory=True).copy_(grad, non_blocking=True)
+    return grad.contiguous()
+
+
+def _shape(output: Output, size: int) -> tuple[int, ...]:
+    return (size, output.length, output.width) if output.length else (size, output.width)
+
+
+def _width(columns: Columns) -> int:
+    return sum(dim for _, dim in columns.values())

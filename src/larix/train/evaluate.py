@@ -1,0 +1,86 @@
+"""A ranker's scores over a source, streamed: as metrics, or as predictions. Changes no weight and no row.
+
+Knows nothing of run folders.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from larix.batch import Batch, Floats
+from larix.data import Files
+from larix.data.ahead import Ahead
+from larix.errors import ConfigError
+from larix.model.embed import Embed
+from larix.model.metrics import Metrics
+
+_AHEAD = 4  # batches made ready ahead of the network
+
+
+def evaluate(ranker: nn.Module, embed: Embed, source: Files, *, batch_size: int = 4096) -> dict[str, Any]:
+    """Return the metrics of ``ranker`` on ``source``: see ``Metrics.compute``."""
+    metrics = Metrics(embed.sample.tasks)
+    for _, batch, scores in _scores(ranker, embed, source, batch_size, labels=True):
+        assert batch.labels is not None
+        metrics.update(scores, batch.labels, batch.weight, batch.group, batch.scene)
+    return metrics.compute()
+
+
+def predict(
+    ranker: nn.Module, embed: Embed, source: Files, *, batch_size: int = 4096
+) -> Iterator[pa.RecordBatch]:
+    """Yield predictions in the source's order: a column a task, named like it, after the sample's group, scene and time columns.
+
+    A binary task's is a probability, a regression task's is seconds; float32. Label columns need not be there.
+    """
+    for records, _, scores in _scores(ranker, embed, source, batch_size, labels=False):
+        columns = {name: records[name] for name in _keys(embed, source)}
+        for index, task in enumerate(embed.sample.tasks):
+            score = scores[:, index]
+            value = 1 / (1 + np.exp(-score)) if task.kind == "binary" else np.expm1(np.maximum(score, 0))
+            columns[task.name] = pa.array(value.astype(np.float32))
+        yield pa.RecordBatch.from_pydict(columns)
+
+
+def _scores(
+    ranker: nn.Module, embed: Embed, source: Files, batch_size: int, *, labels: bool
+) -> Iterator[tuple[pa.RecordBatch, Batch, Floats]]:
+    """Yield records, their batch and the ranker's outputs, float32 ``[B, tasks]``, in the source's order."""
+    needed = embed.sample.columns
+    if not labels:
+        needed = tuple(name for name in needed if name not in embed.sample.label_columns)
+        needed = tuple(dict.fromkeys((*needed, *_keys(embed, source))))
+    training = ranker.training
+    ranker.eval()
+    try:
+        with Ahead(_batches(embed, source, needed, batch_size, labels), _AHEAD) as batches:
+            for records, batch in batches:
+                with torch.inference_mode():
+                    scores = ranker(embed(batch, train=False)).float().cpu().numpy()
+                if scores.shape != (batch.size, len(embed.sample.tasks)):
+                    raise ConfigError(
+                        f"the ranker gave {list(scores.shape)} for {batch.size} samples and {len(embed.sample.tasks)} "
+                        "tasks; it must give one logit a sample and task"
+                    )
+                yield records, batch, scores
+    finally:
+        ranker.train(training)
+
+
+def _batches(
+    embed: Embed, source: Files, columns: tuple[str, ...], batch_size: int, labels: bool
+) -> Generator[tuple[pa.RecordBatch, Batch], None, None]:
+    with closing(source.stream(columns=columns, batch_size=batch_size, prefetch=_AHEAD)) as stream:
+        for records in stream:
+            yield records, embed.sample.transform(records, labels=labels)
+
+
+def _keys(embed: Embed, source: Files) -> list[str]:
+    sample = embed.sample
+    keys = dict.fromkeys(key for key in (sample.group, sample.scene, sample.time) if key is not None)
+    return [key for key in keys if key in source.schema.names]

@@ -1,0 +1,258 @@
+"""A run folder's ``config.json`` and ``metrics.json`` as one page, ``report.html``, that needs no network.
+
+Knows what those files say (see ``write_report``), not how a run was made. Whatever is missing is left out.
+"""
+
+import datetime
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from larix.errors import StorageError
+from larix.train.charts import curves, reliability
+
+Json = Mapping[str, Any]
+FEW = 20  # fewer positives than this and a scene's ranking metrics are mostly noise: shown muted
+STATES = {"finished": "finished", "interrupted": "interrupted", "running": "not finished"}
+PHASES = ("read", "lookup", "dense", "update")
+
+
+def write_report(folder: Path | str) -> Path:
+    """Write ``folder/report.html`` and return its path; StorageError for a damaged file or a failed write.
+
+    ``config.json``: any nested settings, listed; ``recipe`` names the run, ``versions`` stand apart.
+    ``metrics.json``, every key optional::
+
+        state        "finished" | "interrupted" | "running"
+        data         {name, synthetic: bool, rows, users, items, days: [first, last], repeats_dropped,
+                      rates: {task: rate}, train: {rows, days}, test: {rows, days}, notes: [sentence]}
+        steps        [{step, samples, seconds, loss: {task: value}}]   totals; mean loss since the last entry
+        evaluations  [{step, samples, tasks: {task: metrics}}]         held-out metrics while training
+        test, truth  from ``Metrics.compute``: the model and, on synthetic data, the true probabilities
+        references   {name: {task: {auc, gauc, logloss}}}              published figures to stand beside ours
+        phases       {read, lookup, dense, update: seconds}            where the time of the steps went
+        tables       {name: {dim, rows, bytes}}
+        dense_parameters, peak_rss_bytes
+    """
+    folder = Path(folder)
+    config, metrics = _read(folder / "config.json"), _read(folder / "metrics.json")
+    page = render(config, metrics)
+    path = folder / "report.html"
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"the report could not be written to {path}: {error.strerror}") from error
+    return path
+
+
+def render(config: Json, metrics: Json) -> str:
+    """Return the page as text; see ``write_report`` for what ``config`` and ``metrics`` hold."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined
+    )
+    environment.filters |= {
+        "count": count,
+        "metric": metric,
+        "percent": percent,
+        "size": size,
+        "span": span,
+        "days": days,
+        "delta": delta,
+    }
+    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
+    steps = metrics.get("steps") or []
+    return template.render(
+        config=_flat({name: value for name, value in config.items() if name != "versions"}),
+        versions=config.get("versions") or {},
+        recipe=config.get("recipe"),
+        state=STATES.get(metrics.get("state", "running"), "not finished"),
+        last=steps[-1] if steps else {},
+        results=_results(metrics),
+        scenes=_scenes(metrics),
+        charts={name: [Markup(svg) for svg in svgs if svg] for name, svgs in _charts(metrics).items()},
+        phases=_phases(metrics),
+        speed=_speed(steps),
+        few=FEW,
+        **{name: metrics.get(name) or {} for name in ("data", "test", "truth", "references", "tables")},
+        dense_parameters=metrics.get("dense_parameters"),
+        peak_rss_bytes=metrics.get("peak_rss_bytes"),
+    )
+
+
+def count(value: float | None) -> str:
+    """Write a whole number with thousands apart."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def metric(value: float | None, digits: int = 4) -> str:
+    """Write a metric with ``digits`` decimals."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def delta(value: float | None, digits: int = 4) -> str:
+    """Write a difference with its sign, a real minus."""
+    return "" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """Write a share as a percentage of three significant digits or so."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f}%" if value >= 0.1 or value == 0 else f"{100 * value:.2g}%"
+
+
+def size(value: float | None) -> str:
+    """Write a number of bytes in the binary unit that fits."""
+    if value is None:
+        return "–"
+    power = min(4, int(math.log(max(value, 1), 1024)))
+    return f"{value:,.0f} B" if power == 0 else f"{value / 1024**power:,.1f} {'KMGT'[power - 1]}iB"
+
+
+def span(seconds: float | None) -> str:
+    """Write a duration as people say it."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def days(both: list[str]) -> str:
+    """Write the first and the last day, given as ISO dates, as people do: ``25 Apr – 6 May 2022``."""
+    try:
+        first, last = (datetime.date.fromisoformat(day) for day in both)
+    except ValueError:
+        return " – ".join(both)
+    if first == last:
+        return f"{last.day} {last:%b %Y}"
+    start = (
+        f"{first.day}" if (first.year, first.month) == (last.year, last.month) else f"{first.day} {first:%b}"
+    )
+    start += f" {first.year}" if first.year != last.year else ""
+    return f"{start} – {last.day} {last:%b %Y}"
+
+
+def _read(path: Path) -> Json:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read: {error}; restore it or run the training again") from error
+    if not isinstance(value, dict):
+        raise StorageError(
+            f"{path} holds a {type(value).__name__}, not a JSON object; it was not written by larix"
+        )
+    return value
+
+
+def _results(metrics: Json) -> list[dict[str, Any]]:
+    """One entry a task of the test: its metrics, the truth's AUC and GAUC, and the best reference to beat."""
+    results = []
+    for name, ours in ((metrics.get("test") or {}).get("tasks") or {}).items():
+        best = {}
+        for kind, better in (("auc", max), ("gauc", max), ("logloss", min)):
+            known = [
+                reference[name][kind]
+                for reference in (metrics.get("references") or {}).values()
+                if reference.get(name, {}).get(kind) is not None
+            ]
+            if known and ours.get(kind) is not None:
+                best[kind] = {"value": better(known), "delta": ours[kind] - better(known)}
+                best[kind]["better"] = (best[kind]["delta"] > 0) == (better is max)
+        truth = (((metrics.get("truth") or {}).get("tasks")) or {}).get(name) or {}
+        results.append({"name": name, "best": best, "truth": truth, "way": _way(ours, truth), **ours})
+    return results
+
+
+def _way(ours: Json, truth: Json) -> float | None:
+    """How much of the AUC there is to learn was learned: 0 at chance, 1 at the true probabilities."""
+    if ours.get("auc") is None or truth.get("auc") is None or truth["auc"] <= 0.5:
+        return None
+    return float((ours["auc"] - 0.5) / (truth["auc"] - 0.5))
+
+
+def _scenes(metrics: Json) -> list[dict[str, Any]]:
+    scenes = (metrics.get("test") or {}).get("scenes") or {}
+    return [
+        {"name": name, "tasks": tasks, "count": max((task["count"] for task in tasks.values()), default=0)}
+        for name, tasks in scenes.items()
+    ]
+
+
+def _speed(steps: list[Json]) -> list[tuple[float, float]]:
+    """Return (samples seen, samples a second since the entry before)."""
+    ends = [
+        (entry["samples"], entry["seconds"]) for entry in steps if "samples" in entry and "seconds" in entry
+    ]
+    pairs = zip([(0, 0.0), *ends[:-1]], ends, strict=True) if ends else []
+    return [(n, (n - before) / (t - start)) for (before, start), (n, t) in pairs if t > start]
+
+
+def _phases(metrics: Json) -> list[dict[str, Any]]:
+    phases = metrics.get("phases") or {}
+    total = sum(phases.values())
+    order = [*(name for name in PHASES if name in phases), *(name for name in phases if name not in PHASES)]
+    return (
+        [{"name": name, "seconds": phases[name], "share": phases[name] / total} for name in order]
+        if total > 0
+        else []
+    )
+
+
+def _charts(metrics: Json) -> dict[str, list[str]]:
+    steps, evaluations = metrics.get("steps") or [], metrics.get("evaluations") or []
+    test = (metrics.get("test") or {}).get("tasks") or {}
+    losses = dict.fromkeys(task for entry in steps for task in entry.get("loss", {}))
+    tasks = dict.fromkeys(task for entry in evaluations for task in entry.get("tasks", {}))
+    charts: dict[str, list[str]] = {"loss": [], "ranking": [], "calibration": []}
+    for number, task in enumerate(losses):
+        line = _line(steps, lambda entry, task=task: entry.get("loss", {}).get(task))
+        charts["loss"].append(
+            _figure(task, curves(f"loss{number}", f"Training loss of {task}", {"loss": line}))
+        )
+    for number, task in enumerate(tasks):
+        lines = {
+            label: _line(
+                evaluations, lambda entry, task=task, key=key: entry.get("tasks", {}).get(task, {}).get(key)
+            )
+            for label, key in (("AUC", "auc"), ("GAUC", "gauc"), ("XAUC", "xauc"))
+        }
+        svg = curves(f"rank{number}", f"Ranking of {task} on held-out samples", lines)
+        charts["ranking"].append(_figure(task, svg))
+    for number, (task, result) in enumerate(test.items()):
+        points = [(point["predicted"], point["observed"]) for point in result.get("curve", [])]
+        svg = reliability(f"cal{number}", f"Calibration of {task}", points)
+        charts["calibration"].append(_figure(task, svg))
+    charts["speed"] = [curves("speed", "Samples a second while training", {"": _speed(steps)}, floor=True)]
+    return charts
+
+
+def _figure(title: str, svg: str) -> str:
+    return f"<figure><figcaption>{Markup.escape(title)}</figcaption>{svg}</figure>" if svg else ""
+
+
+def _line(entries: list[Json], value: Any) -> list[tuple[float, float]]:
+    points = [(entry.get("samples", entry.get("step")), value(entry)) for entry in entries]
+    return [(x, y) for x, y in points if x is not None and y is not None and math.isfinite(y)]
+
+
+def _flat(value: Json, prefix: str = "") -> list[tuple[str, str]]:
+    """List nested settings as dotted names with their values."""
+    rows: list[tuple[str, str]] = []
+    for name, part in value.items():
+        if isinstance(part, dict):
+            rows += _flat(part, f"{prefix}{name}.")
+        else:
+            rows.append(
+                (prefix + name, part if isinstance(part, str) else json.dumps(part, ensure_ascii=False))
+            )
+    return rows

@@ -1,0 +1,90 @@
+"""One step of training: a batch and its looked-up rows in, better weights and rows out.
+
+Knows nothing of where batches come from, of epochs or of files.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from larix.batch import Batch
+from larix.errors import DataError, NumericsError
+from larix.model.embed import Embed, leaves_of
+from larix.model.inputs import Inputs
+from larix.model.loss import Loss
+from larix.train.settings import Settings
+
+Apply = Callable[[Inputs, float], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Learner:
+    """All that a step changes, and the loss it goes down. ``average``: the moving average of the ranker's weights, or None."""
+
+    ranker: nn.Module
+    embed: Embed
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    average: AveragedModel | None = None
+
+
+def step(
+    learner: Learner,
+    batch: Batch,
+    inputs: Inputs,
+    settings: Settings,
+    *,
+    dense_scale: float = 1.0,
+    rows_scale: float = 1.0,
+    apply: Apply | None = None,
+) -> Tensor:
+    """Take one step on ``batch``, looked up as ``inputs``; return the tasks' losses, float32 ``[tasks]``.
+
+    ``dense_scale`` and ``rows_scale`` multiply the learning rates. ``apply`` sends the rows' gradients off: ``learner.embed.apply``
+    unless told otherwise. NumericsError if a loss or a gradient is not finite; nothing has been changed then.
+    """
+    if batch.labels is None:
+        raise DataError("the batch has no labels; transform it with labels=True to train on it")
+    labels = learner.embed.send(batch.labels)
+    weight = None if batch.weight is None else learner.embed.send(batch.weight)
+
+    learner.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(inputs.pooled.device.type, torch.bfloat16, enabled=settings.bf16):
+        logits = learner.ranker(inputs)
+    total, per_task = learner.loss(logits, labels, weight)
+    _finite("the loss", total)
+    total.backward()  # type: ignore[no-untyped-call]
+
+    grads = [weight.grad for weight in learner.ranker.parameters() if weight.grad is not None]
+    norm = nn.utils.get_total_norm(grads)
+    _finite("a gradient of the dense weights", norm)
+    rows = [leaf.grad for leaf in leaves_of(inputs) if leaf.grad is not None]
+    for grad in rows:
+        _finite("a gradient of the rows", grad.sum())  # a sum is finite only if every part is
+    if settings.clip_norm:
+        nn.utils.clip_grads_with_norm_(learner.ranker.parameters(), settings.clip_norm, norm)
+    if settings.clip_rows:
+        for grad in rows:
+            grad.clamp_(-settings.clip_rows, settings.clip_rows)
+
+    _scale_rates(learner.optimizer.param_groups, dense_scale)
+    learner.optimizer.step()
+    if learner.average is not None:
+        learner.average.update_parameters(learner.ranker)
+    (apply or learner.embed.apply)(inputs, rows_scale)
+    return per_task
+
+
+def _finite(what: str, value: Tensor) -> None:
+    if not torch.isfinite(value):
+        raise NumericsError(f"{what} is {value.item()}")
+
+
+def _scale_rates(groups: Iterable[dict[str, object]], scale: float) -> None:
+    for group in groups:
+        full = group.setdefault("initial_lr", group["lr"])  # the name that torch's own schedules use
+        assert isinstance(full, float)
+        group["lr"] = full * scale
