@@ -3,10 +3,8 @@
 Knows what those files say (see ``write_report``), not how a run was made. Whatever is missing is left out.
 """
 
-import datetime
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,9 @@ from markupsafe import Markup
 
 from larix.errors import StorageError
 from larix.train.charts import curves, reliability
+from larix.train.compare import Json, compare
+from larix.train.wording import count, days, delta, metric, percent, size, span
 
-Json = Mapping[str, Any]
 FEW = 20  # fewer positives than this and a scene's ranking metrics are mostly noise: shown muted
 STATES = {"finished": "finished", "interrupted": "interrupted", "running": "not finished"}
 PHASES = ("read", "lookup", "dense", "update")
@@ -72,7 +71,7 @@ def render(config: Json, metrics: Json) -> str:
         recipe=config.get("recipe"),
         state=STATES.get(metrics.get("state", "running"), "not finished"),
         last=steps[-1] if steps else {},
-        results=_results(metrics),
+        results=compare(metrics),
         scenes=_scenes(metrics),
         charts={name: [Markup(svg) for svg in svgs if svg] for name, svgs in _charts(metrics).items()},
         phases=_phases(metrics),
@@ -82,62 +81,6 @@ def render(config: Json, metrics: Json) -> str:
         dense_parameters=metrics.get("dense_parameters"),
         peak_rss_bytes=metrics.get("peak_rss_bytes"),
     )
-
-
-def count(value: float | None) -> str:
-    """Write a whole number with thousands apart."""
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def metric(value: float | None, digits: int = 4) -> str:
-    """Write a metric with ``digits`` decimals."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def delta(value: float | None, digits: int = 4) -> str:
-    """Write a difference with its sign, a real minus."""
-    return "" if value is None else f"{value:+.{digits}f}".replace("-", "−")
-
-
-def percent(value: float | None) -> str:
-    """Write a share as a percentage of three significant digits or so."""
-    if value is None:
-        return "–"
-    return f"{100 * value:.1f}%" if value >= 0.1 or value == 0 else f"{100 * value:.2g}%"
-
-
-def size(value: float | None) -> str:
-    """Write a number of bytes in the binary unit that fits."""
-    if value is None:
-        return "–"
-    power = min(4, int(math.log(max(value, 1), 1024)))
-    return f"{value:,.0f} B" if power == 0 else f"{value / 1024**power:,.1f} {'KMGT'[power - 1]}iB"
-
-
-def span(seconds: float | None) -> str:
-    """Write a duration as people say it."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def days(both: list[str]) -> str:
-    """Write the first and the last day, given as ISO dates, as people do: ``25 Apr – 6 May 2022``."""
-    try:
-        first, last = (datetime.date.fromisoformat(day) for day in both)
-    except ValueError:
-        return " – ".join(both)
-    if first == last:
-        return f"{last.day} {last:%b %Y}"
-    start = (
-        f"{first.day}" if (first.year, first.month) == (last.year, last.month) else f"{first.day} {first:%b}"
-    )
-    start += f" {first.year}" if first.year != last.year else ""
-    return f"{start} – {last.day} {last:%b %Y}"
 
 
 def _read(path: Path) -> Json:
@@ -152,32 +95,6 @@ def _read(path: Path) -> Json:
             f"{path} holds a {type(value).__name__}, not a JSON object; it was not written by larix"
         )
     return value
-
-
-def _results(metrics: Json) -> list[dict[str, Any]]:
-    """One entry a task of the test: its metrics, the truth's AUC and GAUC, and the best reference to beat."""
-    results = []
-    for name, ours in ((metrics.get("test") or {}).get("tasks") or {}).items():
-        best = {}
-        for kind, better in (("auc", max), ("gauc", max), ("logloss", min)):
-            known = [
-                reference[name][kind]
-                for reference in (metrics.get("references") or {}).values()
-                if reference.get(name, {}).get(kind) is not None
-            ]
-            if known and ours.get(kind) is not None:
-                best[kind] = {"value": better(known), "delta": ours[kind] - better(known)}
-                best[kind]["better"] = (best[kind]["delta"] > 0) == (better is max)
-        truth = (((metrics.get("truth") or {}).get("tasks")) or {}).get(name) or {}
-        results.append({"name": name, "best": best, "truth": truth, "way": _way(ours, truth), **ours})
-    return results
-
-
-def _way(ours: Json, truth: Json) -> float | None:
-    """How much of the AUC there is to learn was learned: 0 at chance, 1 at the true probabilities."""
-    if ours.get("auc") is None or truth.get("auc") is None or truth["auc"] <= 0.5:
-        return None
-    return float((ours["auc"] - 0.5) / (truth["auc"] - 0.5))
 
 
 def _scenes(metrics: Json) -> list[dict[str, Any]]:
