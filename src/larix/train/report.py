@@ -28,8 +28,9 @@ def write_report(folder: Path | str) -> Path:
     ``metrics.json``, every key optional::
 
         state        "finished" | "interrupted" | "running"
-        data         {name, synthetic: bool, rows, users, items, days: [first, last], repeats_dropped,
-                      rates: {task: rate}, train: {rows, days}, test: {rows, days}, notes: [sentence]}
+        data         what a data card says {rows, users, items, videos, authors, days, repeats_dropped,
+                      rates: {label: rate}, nulls: {column: share}} and {name, synthetic: bool,
+                      train: {rows, days}, test: {rows, days}, notes: [sentence]}; days: ISO dates
         steps        [{step, samples, seconds, loss: {task: value}}]   totals; mean loss since the last entry
         evaluations  [{step, samples, tasks: {task: metrics}}]         held-out metrics while training
         test, truth  from ``Metrics.compute``: the model and, on synthetic data, the true probabilities
@@ -66,7 +67,9 @@ def render(config: Json, metrics: Json) -> str:
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
     steps = metrics.get("steps") or []
     return template.render(
-        config=_flat({name: value for name, value in config.items() if name != "versions"}),
+        config=_settings(
+            {name: value for name, value in config.items() if name not in ("versions", "recipe")}
+        ),
         versions=config.get("versions") or {},
         recipe=config.get("recipe"),
         state=STATES.get(metrics.get("state", "running"), "not finished"),
@@ -77,7 +80,11 @@ def render(config: Json, metrics: Json) -> str:
         phases=_phases(metrics),
         speed=_speed(steps),
         few=FEW,
-        **{name: metrics.get(name) or {} for name in ("data", "test", "truth", "references", "tables")},
+        card=_card(
+            metrics.get("data") or {}, (metrics.get("test") or {}).get("tasks") or config.get("tasks") or {}
+        ),
+        tables=_tables(metrics),
+        **{name: metrics.get(name) or {} for name in ("data", "test", "truth", "references")},
         dense_parameters=metrics.get("dense_parameters"),
         peak_rss_bytes=metrics.get("peak_rss_bytes"),
     )
@@ -162,14 +169,51 @@ def _line(entries: list[Json], value: Any) -> list[tuple[float, float]]:
     return [(x, y) for x, y in points if x is not None and y is not None and math.isfinite(y)]
 
 
-def _flat(value: Json, prefix: str = "") -> list[tuple[str, str]]:
-    """List nested settings as dotted names with their values."""
+def _card(data: Json, tasks: Json) -> list[tuple[str, str, str]]:
+    """List label, value and small print of each fact of the data; only the rates of ``tasks``, if known."""
+    names = {
+        "rows": "impressions",
+        "users": "users",
+        "items": "items",
+        "videos": "videos",
+        "authors": "authors",
+    }
+    facts = [(names[key], count(data[key]), "") for key in names if isinstance(data.get(key), int)]
+    if data.get("days"):
+        facts.append(("days", days(data["days"]), ""))
+    for part in ("train", "test"):
+        if data.get(part):
+            when = data[part].get("days")
+            facts.append((part, count(data[part].get("rows")), days(when) if when else ""))
+    if data.get("repeats_dropped") is not None:
+        facts.append(("repeats dropped", count(data["repeats_dropped"]), ""))
+    rates = data.get("rates") or {}
+    shown = [name for name in rates if name in tasks] or list(rates)
+    return facts + [(f"{name} rate", percent(rates[name]), "") for name in shown]
+
+
+def _tables(metrics: Json) -> list[tuple[str, Json]]:
+    """List tables by rows, the largest first, then all together."""
+    tables = metrics.get("tables") or {}
+    ordered = sorted(tables.items(), key=lambda item: -item[1].get("rows", 0))
+    if len(tables) > 1:
+        total = {key: sum(table.get(key) or 0 for table in tables.values()) for key in ("rows", "bytes")}
+        ordered.insert(0, ("all tables", total))
+    return ordered
+
+
+def _settings(config: Json) -> list[tuple[str, str]]:
+    """List settings, two levels deep by dotted name; what is nested deeper stands in one line."""
     rows: list[tuple[str, str]] = []
-    for name, part in value.items():
-        if isinstance(part, dict):
-            rows += _flat(part, f"{prefix}{name}.")
+    for name, value in config.items():
+        if isinstance(value, dict):
+            rows += [(f"{name}.{key}", _line_of(part)) for key, part in value.items()]
         else:
-            rows.append(
-                (prefix + name, part if isinstance(part, str) else json.dumps(part, ensure_ascii=False))
-            )
+            rows.append((name, _line_of(value)))
     return rows
+
+
+def _line_of(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_line_of(part)}" for key, part in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+from collections.abc import Iterable
 
 
 def count(value: float | None) -> str:
@@ -45,12 +46,15 @@ def span(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def days(both: list[str]) -> str:
-    """Write the first and the last day, given as ISO dates, as people do: ``25 Apr – 6 May 2022``."""
+def days(given: Iterable[str]) -> str:
+    """Write the first and the last of some ISO dates as people do: ``25 Apr – 6 May 2022``."""
+    ordered = sorted(given)
+    if not ordered:
+        return "–"
     try:
-        first, last = (datetime.date.fromisoformat(day) for day in both)
+        first, last = (datetime.date.fromisoformat(day) for day in (ordered[0], ordered[-1]))
     except ValueError:
-        return " – ".join(both)
+        return " – ".join(dict.fromkeys((ordered[0], ordered[-1])))
     if first == last:
         return f"{last.day} {last:%b %Y}"
     start = (
