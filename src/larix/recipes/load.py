@@ -60,3 +60,9 @@ def settings_of(recipe: Callable[..., Recipe], words: Iterable[str]) -> dict[str
         except (ValueError, SyntaxError):
             settings[key] = text
     return settings
+
+
+def absolute(name: str) -> str:
+    """``name`` such that it is found from any folder."""
+    path, colon, function = name.partition(":")
+    return f"{Path(path).resolve()}:{function}" if colon else name
