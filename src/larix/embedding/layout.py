@@ -50,7 +50,9 @@ class Layout:
     def __post_init__(self) -> None:
         for slot in self.slots:
             if not 0 <= slot.output < len(self.outputs):
-                raise ConfigError(f"slot '{slot.name}' writes to output {slot.output} but there are {len(self.outputs)}")
+                raise ConfigError(
+                    f"slot '{slot.name}' writes to output {slot.output} but there are {len(self.outputs)}"
+                )
             if (slot.pool == "sequence") != (self.outputs[slot.output].length > 0):
                 raise ConfigError(
                     f"slot '{slot.name}' pools by '{slot.pool}' but output '{self.outputs[slot.output].name}' has length "
@@ -62,7 +64,9 @@ class Layout:
         taken: dict[tuple[int, int], str] = {}
         for slot in self.slots:
             if slot.table not in dims:
-                raise ConfigError(f"slot '{slot.name}' asks for table '{slot.table}', which is not among {sorted(dims)}")
+                raise ConfigError(
+                    f"slot '{slot.name}' asks for table '{slot.table}', which is not among {sorted(dims)}"
+                )
             output = self.outputs[slot.output]
             if slot.column < 0 or slot.column + dims[slot.table] > output.width:
                 raise ConfigError(
@@ -72,7 +76,9 @@ class Layout:
             for column in range(slot.column, slot.column + dims[slot.table]):
                 other = taken.setdefault((slot.output, column), slot.name)
                 if other != slot.name:
-                    raise ConfigError(f"slots '{other}' and '{slot.name}' both write column {column} of '{output.name}'")
+                    raise ConfigError(
+                        f"slots '{other}' and '{slot.name}' both write column {column} of '{output.name}'"
+                    )
 
 
 def slot_ids(layout: Layout, batch: Batch) -> Iterator[Jagged]:
