@@ -90,16 +90,10 @@ def prepare(
         raise ConfigError(f"newest must be at least 1, got {newest}")
     paths = inputs(folder, random=random)
     mark = _fingerprint(paths, newest)
-    if out.exists():
-        if (out / CARD).is_file():
-            if card(out).get("fingerprint") == mark:
-                return _source(out)
-        elif not out.is_dir() or any(out.iterdir()):
-            raise ConfigError(
-                f"'{out}' holds something else; give a new or an empty folder for the prepared samples"
-            )
+    if (out / CARD).is_file() and card(out).get("fingerprint") == mark:
+        return _source(out)
     samples = _Samples(read(paths), newest)
-    with replacing(out, folder=True) as fresh:
+    with replacing(out, mark=CARD) as fresh:
         written = {"fingerprint": mark, **_write(samples, fresh, progress or (lambda done, total: None))}
         (fresh / CARD).write_text(json.dumps(written, indent=1) + "\n")
     return _source(out)
