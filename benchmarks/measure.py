@@ -53,7 +53,9 @@ def peer_python(name: str, *requirements: Sequence[str]) -> str:
 class Worker:
     """A subject in a process of its own, so that thread pools and memory do not mix; it works when told to."""
 
-    def __init__(self, python: str, script: str, arguments: Sequence[str], env: Mapping[str, str] | None = None):
+    def __init__(
+        self, python: str, script: str, arguments: Sequence[str], env: Mapping[str, str] | None = None
+    ):
         self._process = subprocess.Popen(
             [python, script, *arguments],
             stdin=subprocess.PIPE,

@@ -10,13 +10,17 @@ from rich.console import Console
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train and demo leave it.")]
 Data = Annotated[
     Path | None,
-    typer.Option(help="A folder of KuaiRand files. Without it: the slice beside the checkout, else a synthetic feed."),
+    typer.Option(
+        help="A folder of KuaiRand files. Without it: the slice beside the checkout, else a synthetic feed."
+    ),
 ]
 Words = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe, such as epochs=2; repeatable."),
 ]
-Out = Annotated[Path | None, typer.Option(help="The run folder to make. Default: one of its own below runs/.")]
+Out = Annotated[
+    Path | None, typer.Option(help="The run folder to make. Default: one of its own below runs/.")
+]
 
 
 def demo(data: Data = None, words: Words = None, out: Out = None) -> None:
@@ -44,23 +48,25 @@ def train(
 def evaluate(
     run: Folder,
     data: Data = None,
-    first: Annotated[str | None, typer.Option("--from", metavar="DAY", help="First day, as 2022-05-05.")] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="First day, as 2022-05-05.")
+    ] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last day, included.")] = None,
 ) -> None:
     """Measure a run on the days it was tested on, or on others.
 
     Example: [bold]larix eval runs/demo --from 2022-05-06 --to 2022-05-06[/]
     """
-    from larix.recipes import load, open_run
+    from larix.recipes import find_recipe, open_run
     from larix.train import summary
 
     opened, told = open_run(run)
     asked = {"data": data and str(data), "test_from": first, "test_to": last}
-    recipe = load(told["recipe"])
+    recipe = find_recipe(told["recipe"])
     console = Console()
-    feed = recipe(**told["arguments"] | {key: value for key, value in asked.items() if value is not None}).feed(
-        run.parent / "samples", console
-    )
+    feed = recipe(
+        **told["arguments"] | {key: value for key, value in asked.items() if value is not None}
+    ).feed(run.parent / "samples", console)
     console.print(summary({"test": opened.evaluate(feed.test), **feed.about}))
 
 
@@ -89,7 +95,9 @@ def _train(name: str, data: Path | None, words: list[str] | None, folder: Path, 
     from larix.train import summary
 
     console = Console()
-    run = carry_out(name, [*(words or []), *([f"data={data}"] if data else [])], folder, console, resume=resume)
+    run = carry_out(
+        name, [*(words or []), *([f"data={data}"] if data else [])], folder, console, resume=resume
+    )
     console.print(summary(run.metrics))
     wide = Console(soft_wrap=True)
     wide.print(f"\nReport: [bold]{(folder / 'report.html').resolve().as_uri()}[/]")

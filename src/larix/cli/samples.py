@@ -27,13 +27,17 @@ def convert(
     console = Console(soft_wrap=True)
     with Progress("converting", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("converting", total=None)
-        rows = data.convert(files, out, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        rows = data.convert(
+            files, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
     console.print(f"{rows:,} rows in {out}")
 
 
 @app.command()
 def prepare(
-    folder: Annotated[Path, typer.Argument(help="A folder of KuaiRand's files, CSV as published or Parquet.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of KuaiRand's files, CSV as published or Parquet.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make, one Parquet file a day.")],
 ) -> None:
     """Make samples of a KuaiRand log: repeats dropped, users and videos joined, strictly-past histories built."""
@@ -46,7 +50,9 @@ def prepare(
             folder, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
     card = kuairand.card(out)
-    console.print(f"{source.rows:,} samples of {len(card['days'])} days in {out}; repeats dropped: {card['repeats_dropped']:,}")
+    console.print(
+        f"{source.rows:,} samples of {len(card['days'])} days in {out}; repeats dropped: {card['repeats_dropped']:,}"
+    )
 
 
 @app.command()

@@ -11,7 +11,9 @@ from rich.table import Table
 app = typer.Typer(help="Look into the tables of a run.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train and demo leave it.")]
-Name = Annotated[str, typer.Argument(metavar="TABLE", help="A table's name; `larix table info RUN` lists them.")]
+Name = Annotated[
+    str, typer.Argument(metavar="TABLE", help="A table's name; `larix table info RUN` lists them.")
+]
 
 
 @app.command()
@@ -38,7 +40,8 @@ def get(
     run: Folder,
     table: Name,
     ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="Numbers, or text as in string columns. After -- if negative.")
+        list[str],
+        typer.Argument(metavar="ID...", help="Numbers, or text as in string columns. After -- if negative."),
     ],
 ) -> None:
     """Print the rows of some ids.

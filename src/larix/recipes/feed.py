@@ -56,7 +56,9 @@ def find(data: str | Path | None) -> Path | None:
     if data is None:
         return kuairand.find()
     if not any(Path(data).glob("log_standard_*")):
-        raise ConfigError(f"'{data}' holds no log_standard_* file; give a folder of KuaiRand's, or none for a synthetic feed")
+        raise ConfigError(
+            f"'{data}' holds no log_standard_* file; give a folder of KuaiRand's, or none for a synthetic feed"
+        )
     return Path(data)
 
 
@@ -78,8 +80,14 @@ def feed(
     found = find(data)
     if found is None:
         arguments = dict(simulate or {})
-        found = samples / ("synthetic-" + "-".join(f"{k}{v}" for k, v in sorted(arguments.items())) if arguments else "synthetic")
-        console.print(f"Data: [bold]a synthetic feed[/], simulated in {found} (give --data DIR for a real log)")
+        found = samples / (
+            "synthetic-" + "-".join(f"{k}{v}" for k, v in sorted(arguments.items()))
+            if arguments
+            else "synthetic"
+        )
+        console.print(
+            f"Data: [bold]a synthetic feed[/], simulated in {found} (give --data DIR for a real log)"
+        )
         if not (found / "video_features_basic.parquet").exists():
             with console.status("simulating users, videos and what they do"):
                 synthetic.write(found, **arguments)
@@ -131,7 +139,10 @@ def _split(
     }
     if (card["rows"], train_to, test_from, test_to) == _SLICE and real:
         about["references"] = {
-            who: {task: dict(zip(("auc", "gauc", "logloss"), figures, strict=True)) for task, figures in tasks.items()}
+            who: {
+                task: dict(zip(("auc", "gauc", "logloss"), figures, strict=True))
+                for task, figures in tasks.items()
+            }
             for who, tasks in _TREES.items()
         }
     return Feed(train=train, test=test, simulated=not real, about=about)
@@ -151,4 +162,3 @@ def truth(sample: Sample, test: Files) -> dict[str, Any]:
             labels = batch.labels[:, [sample.tasks.index(task) for task in tasks]]
             metrics.update(logits.astype(np.float32), labels, batch.weight, batch.group, batch.scene)
     return metrics.compute()
-

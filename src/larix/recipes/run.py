@@ -13,18 +13,20 @@ from rich.console import Console
 from larix.embedding import Tables
 from larix.errors import ConfigError
 from larix.recipes.feed import truth
-from larix.recipes.load import absolute, load, settings_of
+from larix.recipes.named import absolute, find_recipe, settings_of
 from larix.train import Run, checkpoint, fit
 from larix.train.report import write_report
 from larix.train.run import read_json
 
 
-def carry_out(name: str, words: Sequence[str], folder: Path, console: Console, *, resume: bool = False) -> Run:
+def carry_out(
+    name: str, words: Sequence[str], folder: Path, console: Console, *, resume: bool = False
+) -> Run:
     """Train the recipe ``name`` with the settings in ``words`` in the run folder ``folder``, test it, write its report.
 
     Raises ConfigError for a wrong name or word, and what ``train.fit`` raises.
     """
-    function = load(name)
+    function = find_recipe(name)
     arguments = settings_of(function, words)
     recipe = function(**arguments)
     feed = recipe.feed(folder.parent / "samples", console)
@@ -45,7 +47,9 @@ def carry_out(name: str, words: Sequence[str], folder: Path, console: Console, *
         )
     except KeyboardInterrupt:
         write_report(folder)
-        raise KeyboardInterrupt(f"stopped, and saved; go on by: larix train {name} --out {folder} --resume") from None
+        raise KeyboardInterrupt(
+            f"stopped, and saved; go on by: larix train {name} --out {folder} --resume"
+        ) from None
     run.record(test=run.evaluate(feed.test), **feed.about)
     if feed.simulated:
         run.record(truth=truth(run.sample, feed.test))
@@ -57,8 +61,10 @@ def open_run(folder: Path) -> tuple[Run, dict[str, Any]]:
     """The run in ``folder``, its network made by its recipe, and what its ``config.json`` says."""
     config = read_json(folder / "config.json")
     if "recipe" not in config:
-        raise ConfigError(f"'{folder}' was not made by a recipe; open it in Python by train.Run.load(folder, ranker)")
-    return Run.load(folder, load(config["recipe"])(**config["arguments"]).ranker), config
+        raise ConfigError(
+            f"'{folder}' was not made by a recipe; open it in Python by train.Run.load(folder, ranker)"
+        )
+    return Run.load(folder, find_recipe(config["recipe"])(**config["arguments"]).ranker), config
 
 
 def open_tables(folder: Path) -> Tables:

@@ -17,7 +17,7 @@ from larix.recipes.recipe import Recipe
 BUILT_IN: dict[str, Callable[..., Recipe]] = {"kuairand": kuairand}
 
 
-def load(name: str) -> Callable[..., Recipe]:
+def find_recipe(name: str) -> Callable[..., Recipe]:
     """The function behind ``kuairand`` or ``path/to/file.py:function``; ConfigError says what there is."""
     if name in BUILT_IN:
         return BUILT_IN[name]
@@ -37,7 +37,9 @@ def load(name: str) -> Callable[..., Recipe]:
     spec.loader.exec_module(module)
     found = getattr(module, function, None)
     if not callable(found):
-        there = sorted(n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__)
+        there = sorted(
+            n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__
+        )
         raise ConfigError(f"{path} has no function '{function}'; it has {there}")
     return found  # type: ignore[no-any-return]
 
