@@ -58,7 +58,7 @@ def evaluate(
     Example: [bold]larix eval runs/demo --from 2022-05-06 --to 2022-05-06[/]
     """
     from larix.recipes import find_recipe, open_run
-    from larix.train import summary
+    from larix.train.summary import summary
 
     opened, told = open_run(run)
     asked = {"data": data and str(data), "test_from": first, "test_to": last}
@@ -92,7 +92,7 @@ def predict(
 
 def _train(name: str, data: Path | None, words: list[str] | None, folder: Path, *, resume: bool) -> None:
     from larix.recipes import carry_out
-    from larix.train import summary
+    from larix.train.summary import summary
 
     console = Console()
     run = carry_out(

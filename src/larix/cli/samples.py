@@ -49,10 +49,8 @@ def prepare(
         source = kuairand.prepare(
             folder, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
-    card = kuairand.card(out)
-    console.print(
-        f"{source.rows:,} samples of {len(card['days'])} days in {out}; repeats dropped: {card['repeats_dropped']:,}"
-    )
+    dropped = kuairand.card(out)["repeats_dropped"]
+    console.print(f"{source.rows:,} samples in {len(source.paths)} files, one a day, in {out}; repeats dropped: {dropped:,}")
 
 
 @app.command()

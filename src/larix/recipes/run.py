@@ -14,7 +14,7 @@ from larix.embedding import Tables
 from larix.errors import ConfigError
 from larix.recipes.feed import truth
 from larix.recipes.named import absolute, find_recipe, settings_of
-from larix.train import Run, checkpoint, fit
+from larix.train import Run, fit, version
 from larix.train.report import write_report
 from larix.train.run import read_json
 
@@ -69,10 +69,10 @@ def open_run(folder: Path) -> tuple[Run, dict[str, Any]]:
 
 def open_tables(folder: Path) -> Tables:
     """The tables of the newest version of the run in ``folder``; ConfigError if it has none."""
-    found = checkpoint.load(folder / "versions")
-    if found is None:
+    versions = version.versions(folder / "versions")
+    if not versions:
         raise ConfigError(f"'{folder}' has no version; give the folder of a run that has saved one")
-    return found.tables(Tables)
+    return Tables.load(versions[-1] / "tables")
 
 
 def newest_run(folder: Path) -> Path:
