@@ -162,3 +162,138 @@ def keras(case: str, ids: int) -> tuple[str, Step]:
         train(index[k], xs[k], ys[k])
 
     return f"keras {k3.__version__} on tensorflow {tf.__version__}", step
+
+
+def larix(case: str, ids: int) -> tuple[str, Step]:
+    """Ours, through the training path that ``fit`` takes: Lookahead, Embed, step; row-wise Adagrad, AdamW."""
+    import torch
+
+    from larix import embedding, features, train
+    from larix.batch import Batch, Jagged
+    from larix.data import Position
+    from larix.model.embed import Embed
+    from larix.model.loss import Loss, LossConfig
+    from larix.train.lookahead import Lookahead, Placed
+    from larix.train.phases import Phases
+    from larix.train.step import Learner, step
+
+    train.keep_freed_memory()
+    sample = features.Sample(
+        **{name: features.Id(name, dim=DIM) for name in FEATURES},
+        **{f"dense_{i}": features.Dense(f"dense_{i}", standardise=False) for i in range(DENSE)},
+        tasks=(features.Binary("label"),),
+    )
+    ranks, dense, labels = batches(ids)
+    spread = np.uint64(0x9E3779B97F4A7C15)  # ids as a hash would give them, not 0, 1, 2
+    keys = (ranks.astype(np.uint64) * spread).view(np.int64)
+    specs = [embedding.TableSpec(name=name, dim=DIM, optimizer=embedding.RowAdagrad(lr=LR)) for name in FEATURES]
+    tables = embedding.Tables(specs)
+    everyone = (np.arange(ids // SLOTS, dtype=np.uint64) * spread).view(np.int64)
+    for name in FEATURES:  # all rows are there, as in the peers' static arrays
+        tables.lookup(name, everyone, insert=True)
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, inputs: Any) -> Any:
+            return self.net(torch.cat([inputs.pooled, inputs.dense], dim=1))
+
+    settings = train.Settings(batch_size=BATCH, bf16=case == "bf16", staleness=STALENESS)
+    ranker = Net()
+    learner = Learner(
+        ranker=ranker,
+        embed=Embed(sample, tables),
+        optimizer=torch.optim.AdamW(ranker.parameters(), lr=1e-3, fused=True),
+        loss=Loss(sample.tasks, LossConfig()),
+    )
+    ready = [
+        Batch(
+            size=BATCH,
+            ids={name: Jagged(keys[k, slot]) for slot, name in enumerate(FEATURES)},
+            sequences={},
+            dense=dense[k],
+            labels=labels[k],
+        )
+        for k in range(BATCHES)
+    ]
+    lookahead = Lookahead(learner.embed, settings.staleness, Phases())
+    position = Position(epoch=0, row=0, order="")
+
+    def endless() -> Any:
+        while True:
+            for batch in ready:
+                yield Placed(batch, position)
+
+    flow = lookahead(endless())
+
+    def one(i: int) -> None:
+        placed, inputs = next(flow)
+        step(learner, placed.batch, inputs, settings, apply=lookahead.apply)
+
+    return "larix", one
+
+
+STALENESS = 1
+SUBJECTS: dict[str, Callable[[str, int], tuple[str, Step]]] = {
+    "larix": larix,
+    "ceiling": ceiling,
+    "torch": embedding_bag,
+    "fbgemm": fbgemm,
+    "keras": keras,
+}
+
+
+def worker(subject: str, case: str, ids: int) -> None:
+    name, step = SUBJECTS[subject](case, ids)
+    done = 0
+    for _ in range(5):
+        step(done)
+        done += 1
+
+    def one_round() -> dict[str, float]:
+        nonlocal done
+        start = time.perf_counter()
+        for _ in range(STEPS):
+            step(done)
+            done += 1
+        return {"samples_per_s": STEPS * BATCH / (time.perf_counter() - start)}
+
+    work({"subject": name}, one_round)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a million ids, fewer rounds: under a minute")
+    parser.add_argument("--peers", action="store_true", help="also FBGEMM and Keras, each in its own environment")
+    parser.add_argument("--worker", nargs=3, metavar=("SUBJECT", "CASE", "IDS"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return worker(args.worker[0], args.worker[1], int(args.worker[2]))
+    ids, rounds = (1_000_000, 6) if args.quick else (10_000_000, 15)
+    script = str(Path(__file__).resolve())
+    pythons = dict.fromkeys(("larix", "ceiling", "torch"), sys.executable)
+    if args.peers:
+        pythons["fbgemm"] = peer_python("fbgemm", ["torch==2.13.0"], ["numpy"], ["--no-deps", "fbgemm-gpu-cpu==1.8.0"])
+        pythons["keras"] = peer_python("keras", ["tensorflow-cpu==2.21.0"])
+    for case in ("fp32", "bf16"):
+        workers = {
+            subject: Worker(python, script, ["--worker", subject, case, str(ids)])
+            for subject, python in pythons.items()
+        }
+        speeds: dict[str, list[float]] = {subject: [] for subject in workers}
+        for _ in range(rounds):  # in turn, so that a noisy minute hits all alike
+            for subject, process in workers.items():
+                speeds[subject].append(process.round()["samples_per_s"])
+        for subject, process in workers.items():
+            name = process.about["subject"]
+            emit("train_step", name, case, "samples_per_s", speeds[subject], "samples/s", ids=ids, cores=os.cpu_count())
+            emit("train_step", name, case, "peak_rss_bytes", [process.end()["peak_rss_bytes"]], "bytes", ids=ids)
+        ratio = [ours / top for ours, top in zip(speeds["larix"], speeds["ceiling"], strict=True)]
+        emit("train_step", "larix", case, "share_of_ceiling", ratio, "ratio", ids=ids)
+    return None
+
+
+if __name__ == "__main__":
+    main()
