@@ -3,7 +3,6 @@
 Knows nothing of how edges are fitted.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
@@ -14,7 +13,7 @@ import numpy as np
 from larix.batch import Jagged
 from larix.errors import ConfigError
 from larix.features.records import NUMBER, Records
-from larix.features.slot import Pool, check_table
+from larix.features.slot import Pool, check_number, check_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,9 @@ class Bucket:
                 f"{name} has quantiles={self.quantiles!r}; it must be a whole number of at least 2"
             )
         if self.edges is not None:
-            edges = tuple(float(edge) for edge in self.edges)
-            if not edges or not all(map(math.isfinite, edges)):
-                raise ConfigError(f"{name} has edges {edges}; give at least one, all finite")
+            if not isinstance(self.edges, tuple | list) or not self.edges:
+                raise ConfigError(f"{name} has edges={self.edges!r}; give a tuple of at least one number")
+            edges = tuple(check_number(name, "an edge", edge) for edge in self.edges)
             for left, right in pairwise(edges):
                 if left >= right:
                     raise ConfigError(

@@ -9,7 +9,7 @@ from larix.batch import Floats
 from larix.errors import ConfigError
 from larix.features.kernels import Fill, Flat, Ranges
 from larix.features.records import NUMBER, Records
-from larix.features.slot import check_column
+from larix.features.slot import check_column, check_number
 
 Transform = Literal["none", "log1p"]
 Missing = float | Literal["mean", "error"]
@@ -47,7 +47,7 @@ class Dense:
                 raise ConfigError(
                     f"{name} has clip={self.clip!r}; give a pair (low, high), None for an open end"
                 )
-            low, high = (None if end is None else _finite(name, "clip", end) for end in self.clip)
+            low, high = (None if end is None else check_number(name, "clip", end) for end in self.clip)
             if low is not None and high is not None and low > high:
                 raise ConfigError(f"{name} has clip={self.clip}; the low end is above the high one")
             object.__setattr__(self, "clip", (low, high))
@@ -55,12 +55,12 @@ class Dense:
             if self.missing not in ("mean", "error"):
                 raise ConfigError(f"{name} has missing={self.missing!r}; use a number, 'mean' or 'error'")
         else:
-            object.__setattr__(self, "missing", _finite(name, "missing", self.missing))
+            object.__setattr__(self, "missing", check_number(name, "missing", self.missing))
             if self.transform == "log1p" and self._clipped(float(self.missing)) <= -1:
                 raise ConfigError(f"{name} has missing={self.missing}; under log1p it must be above -1")
         for key in ("mean", "std"):
             if getattr(self, key) is not None:
-                object.__setattr__(self, key, _finite(name, key, getattr(self, key)))
+                object.__setattr__(self, key, check_number(name, key, getattr(self, key)))
         if (self.mean is None) != (self.std is None) or (self.std is not None and self.std < 0):
             raise ConfigError(
                 f"{name} has mean={self.mean} and std={self.std}; give both, std not negative, or neither"
@@ -128,9 +128,3 @@ _FAULTS = (
     "log1p needs values above -1; give a clip=(0, None)",
     "missing='error' asks for a value; repair the data, or give missing a number or 'mean'",
 )
-
-
-def _finite(name: str, key: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ConfigError(f"{name} has {key}={value!r}; it must be a finite number")
-    return float(value)

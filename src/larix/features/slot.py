@@ -1,8 +1,9 @@
-"""A slot of ids as the other rooms see it: its table, its dim, how its rows are pooled.
+"""A slot of ids as other rooms see it, and the checks that declarations share.
 
-Knows nothing of columns.
+Knows no columns and no features.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +18,9 @@ Pool = Literal["sum", "mean", "sequence"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdSlot:
-    """Ids of ``table`` (``dim`` floats a row), pooled by ``pool``; an element of a sequence is
-    ``history.video`` and not pooled.
+    """Ids of ``table`` (``dim`` floats a row) and how their rows are pooled.
+
+    An element of a sequence has a name like ``history.video`` and the pool ``sequence``: one row a position.
     """
 
     name: str
@@ -41,6 +43,13 @@ def check_table(owner: object, column: str, dim: int | None, table: str | None) 
         raise ConfigError(f"{name} has dim {dim!r}; it must be a whole number between 1 and 4096")
     if table is not None and (not isinstance(table, str) or not table):
         raise ConfigError(f"{name} has table {table!r}; a table is named by a string that is not empty")
+
+
+def check_number(name: str, key: str, value: object) -> float:
+    """``value`` as a float. Raises ConfigError unless it is a finite number."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ConfigError(f"{name} has {key}={value!r}; it must be a finite number")
+    return float(value)
 
 
 def jagged(ids: Ids, known: NDArray[np.bool_] | None) -> tuple[Jagged, int]:
