@@ -23,7 +23,9 @@ from larix.model.inputs import Columns, Inputs, SequenceInput, columns_of
 class Store(Protocol):
     """What Embed asks of a store; ``embedding.Tables`` and the oracle both give it."""
 
-    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup: ...  # noqa: D102
+    def gather(
+        self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True
+    ) -> Lookup: ...  # noqa: D102
     def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None: ...  # noqa: D102
 
 

@@ -131,7 +131,8 @@ def fit(
     except OSError as error:
         raise StorageError(f"the run folder '{folder}' cannot be made: {error.strerror}") from error
     write_json(folder / "config.json", _config(run, learner, specs, config or {}))
-    bar = Bar(console, [task.name for task in sample.tasks], steps * settings.batch_size, start.samples)
+    total = min(source.rows * settings.epochs, steps * settings.batch_size)
+    bar = Bar(console, [task.name for task in sample.tasks], total, start.samples)
     journal = Journal(
         folder,
         learner,
@@ -153,11 +154,10 @@ def fit(
         prefetch=settings.prefetch,
         position=start.position,
     )
-    state = "running"
-    write_json(folder / "metrics.json", {"state": state})
+    write_json(folder / "metrics.json", {"state": "running"})
     with bar:
         outcome = loop(learner, stream, settings, journal, start=start, steps=steps)
-    journal.log(outcome.point)
+        journal.finish(outcome.point)
     ranker.eval()
     if not outcome.interrupted:
         journal.evaluate(outcome.point)
@@ -205,9 +205,7 @@ def _learner(
     )
 
 
-def _config(
-    run: Run, learner: Learner, specs: list[TableSpec], config: Mapping[str, Any]
-) -> dict[str, Any]:
+def _config(run: Run, learner: Learner, specs: list[TableSpec], config: Mapping[str, Any]) -> dict[str, Any]:
     optimizer = learner.optimizer
     plain = {
         name: value

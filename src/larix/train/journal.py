@@ -76,6 +76,13 @@ class Journal:
             totals = {"step": point.step, "samples": point.samples, "seconds": point.seconds}
             self.steps.append({**totals, "loss": losses})
 
+    def finish(self, point: Point) -> None:
+        """End the last entry and say it."""
+        self.log(point)
+        if self.steps:
+            last = self.steps[-1]
+            self._bar.show(point.samples, point.samples / point.seconds, list(last["loss"].values()))
+
     def evaluate(self, point: Point) -> None:
         """Measure on the held-out samples, where there are any."""
         if self._evaluate is not None and not self._evaluated(point):

@@ -29,9 +29,7 @@ class Bar:
     def show(self, done: int, per_second: float, losses: Sequence[float]) -> None:
         """Say that ``done`` samples are done, at what speed, and the latest losses in the order of the tasks."""
         named = "  ".join(f"{task} {loss:.4f}" for task, loss in zip(self._tasks, losses, strict=True))
-        self._progress.update(
-            self._bar, completed=done, speed=f"{per_second:,.0f} samples/s", losses=named
-        )
+        self._progress.update(self._bar, completed=done, speed=f"{per_second:,.0f} samples/s", losses=named)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -51,7 +51,9 @@ class Run:
         folder = Path(folder)
         found = checkpoint.load(folder / "versions")
         if found is None:
-            raise ConfigError(f"'{folder}' has no version to load; give the folder of a run that has saved one")
+            raise ConfigError(
+                f"'{folder}' has no version to load; give the folder of a run that has saved one"
+            )
         settings = Settings.from_json(read_json(folder / "config.json")["settings"])
         sample = found.sample
         network = ranker if isinstance(ranker, nn.Module) else ranker(sample)

@@ -24,7 +24,9 @@ class Schedule:
         if self.decay not in ("none", "linear", "cosine"):
             raise ConfigError(f"Schedule.decay is '{self.decay}'; it must be 'none', 'linear' or 'cosine'")
         if not 0 <= self.floor <= 1:
-            raise ConfigError(f"Schedule.floor is {self.floor}; it is a part of the full rate, between 0 and 1")
+            raise ConfigError(
+                f"Schedule.floor is {self.floor}; it is a part of the full rate, between 0 and 1"
+            )
 
     def scale(self, step: int, steps: int) -> float:
         """The multiplier of step number ``step``, counted from 0, of ``steps``; the first is above 0."""

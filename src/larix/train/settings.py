@@ -51,7 +51,16 @@ class Settings:
         for name in ("batch_size", "epochs", "prefetch", "keep"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"Settings.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("steps", "shuffle", "staleness", "clip_norm", "clip_rows", "save_every", "evaluate_every", "log_every"):
+        for name in (
+            "steps",
+            "shuffle",
+            "staleness",
+            "clip_norm",
+            "clip_rows",
+            "save_every",
+            "evaluate_every",
+            "log_every",
+        ):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"Settings.{name} is {getattr(self, name)}; it must not be negative")
         for name in ("seed", "threads"):
