@@ -1,4 +1,4 @@
-"""A small feed that can be learned, with every kind of slot: files, sample and ranker for the tests of training."""
+"""A small feed that can be learned, with every kind of slot: files, sample and ranker for the tests."""
 
 import numpy as np
 import pyarrow as pa

@@ -41,5 +41,5 @@ def test_a_batch_comes_back_from_its_file_as_it_was(tmp_path):
 
 def test_a_file_that_is_no_batch_is_named(tmp_path):
     (tmp_path / "x").write_bytes(b"no batch")
-    with pytest.raises(StorageError, match="'.*x' cannot be read"):
+    with pytest.raises(StorageError, match=r"'.*x' cannot be read"):
         read_batch(tmp_path / "x")

@@ -131,7 +131,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(source, whole, tm
 def test_a_disk_that_fills_during_a_save_leaves_the_version_before(source, whole, tmp_path):
     fit(source, tmp_path, steps=7, epochs=2, average=0.9)
     before = state_of(tmp_path)
-    # A file may grow to 4 KiB and no further: the next save fails in the middle, with a real error of the system.
+    # A file may grow to 4 KiB and no further: a save fails in the middle, with a real error of the system.
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (4096, 4096))
     process = train_apart(source, tmp_path, limit, steps=60, epochs=2, average=0.9, save_every=5)
     output, _ = process.communicate(timeout=60)
@@ -162,7 +162,7 @@ def test_a_damaged_file_is_named(source, tmp_path):
 def test_another_ranker_optimizer_or_average_is_refused(source, tmp_path):
     fit(source, tmp_path, steps=3)
     found = checkpoint.load(tmp_path / "versions")
-    with pytest.raises(ConfigError, match="the ranker of .* is not the one given"):
+    with pytest.raises(ConfigError, match=r"the ranker of .* is not the one given"):
         found.restore_ranker(torch.nn.Linear(2, 3))
     with pytest.raises(ConfigError, match="no moving average; go on with average=0"):
         fit(source, tmp_path, steps=4, resume=True, average=0.9)

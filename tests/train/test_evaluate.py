@@ -36,7 +36,7 @@ def test_metrics_are_those_of_the_scores_one_batch_at_a_time(run):
 
 
 def test_measuring_and_predicting_change_neither_rows_nor_weights_nor_the_mode(run):
-    source, trained = run
+    _, trained = run
     other = problem.write(trained.folder / "other", rows=100, seed=9)  # holds ids that are not known
     embed = Embed(trained.sample, trained.tables)
     before = [trained.tables.items(name) for name in trained.tables.specs]

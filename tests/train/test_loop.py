@@ -52,11 +52,11 @@ def learner(source):
     )
 
 
-def run(learner, source, steps, start=Point(), **settings):
+def run(learner, source, steps, start=None, **settings):
     stream = source.stream(columns=learner.embed.sample.columns, batch_size=64)
     notes = Notes()
     outcome = loop(
-        learner, stream, train.Settings(batch_size=64, **settings), notes, start=start, steps=steps
+        learner, stream, train.Settings(batch_size=64, **settings), notes, start=start or Point(), steps=steps
     )
     return notes, outcome
 

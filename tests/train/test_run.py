@@ -82,5 +82,5 @@ def test_a_json_file_is_written_whole_or_not_at_all(tmp_path):
         write_json(path, {"a": object()})
     assert read_json(path) == {"a": [1, 2.5, None]}
     path.write_text("{")
-    with pytest.raises(StorageError, match="x.json' cannot be read"):
+    with pytest.raises(StorageError, match=r"x\.json' cannot be read"):
         read_json(path)

@@ -1,4 +1,4 @@
-"""Trains the small feed in a process of its own: ``trainer.py DATA RUN '{"steps": 40}'``; Ctrl-C exits with 130."""
+"""Trains the small feed in a process of its own: ``trainer.py DATA RUN '{"steps": 40}'``."""
 
 import json
 import sys

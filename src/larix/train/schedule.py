@@ -9,7 +9,7 @@ from larix.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """Rise in a straight line over ``warmup_steps``, then go from 1 to ``floor`` by ``decay`` until the last step.
+    """Rise in a straight line over ``warmup_steps``, then go from 1 to ``floor`` by ``decay``.
 
     ``cosine`` is half a cosine wave (Loshchilov and Hutter, ICLR 2017); ``none`` stays at 1.
     """
