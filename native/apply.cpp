@@ -38,10 +38,9 @@ template <size_t Dim>
 LARIX_INLINE void sum_chunk(Share& share) {
   const size_t dim = Dim ? Dim : share.group.dim;
   const Rows& rows = share.group.rows;
-  if (share.sums.rows.size() < share.count + share.filled) {
-    share.sums.rows.resize(2 * (share.count + share.filled));
-    share.sums.grads.resize(2 * (share.count + share.filled) * dim);
-  }
+  const size_t most = share.count + share.filled;
+  if (share.sums.rows.size() < most) share.sums.rows.resize(2 * most);
+  if (share.sums.grads.size() < most * dim) share.sums.grads.resize(2 * most * dim);
   uint32_t* const owners = share.sums.rows.data();
   float* const grads = share.sums.grads.data();
   const size_t filled = share.filled;

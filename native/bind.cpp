@@ -9,11 +9,9 @@
 // ---- features: begin ----
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/tuple.h>
 
 #include <optional>
 #include <stdexcept>
-#include <tuple>
 
 #include "features.hpp"
 // ---- features: end ----
@@ -125,30 +123,6 @@ void bind_features(nb::module_& m) {
       },
       nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"));
   m.def(
-      "read_ids",
-      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<int64_t> out) {
-        const auto ranges = ranges_of(column, starts, offsets, out.size());
-        expect(column.kind != lf::Kind::f32 && column.kind != lf::Kind::f64, "a float is no id");
-        WithoutGil quiet(elements(column, ranges));
-        return lf::read_ids(column, ranges, out.data());
-      },
-      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"));
-  m.def(
-      "read_dense",
-      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, double low, double high, bool log, double mean,
-         double std, lf::Fill fill, double fill_value, FloatMatrix out, size_t index) {
-        const auto ranges = ranges_of(column, starts, offsets, out.shape(0));
-        expect(index < out.shape(1), "the output has no such column");
-        expect(column.kind < lf::Kind::text32, "a string is no number");
-        WithoutGil quiet(elements(column, ranges));
-        const auto status = lf::read_dense(column, ranges, {low, high, log, mean, std, fill, fill_value},
-                                           out.data() + index, static_cast<int64_t>(out.shape(1)));
-        return std::make_tuple(static_cast<int>(status.bad), status.at, status.missing);
-      },
-      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("low"), nb::arg("high"),
-      nb::arg("log"), nb::arg("mean"), nb::arg("std"), nb::arg("fill"), nb::arg("fill_value"), nb::arg("out"),
-      nb::arg("index"));
-  m.def(
       "read_numbers",
       [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<double> out) {
         const auto ranges = ranges_of(column, starts, offsets, out.size());
@@ -167,32 +141,75 @@ void bind_features(nb::module_& m) {
       },
       nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("mul"), nb::arg("div"),
       nb::arg("out"));
-  m.def("read_buckets", [](const lf::Column& column, Array1<const double> edges, Array1<int64_t> out) {
-    expect(static_cast<int64_t>(out.size()) >= column.length, "the output is shorter than the column");
-    expect(column.kind < lf::Kind::text32, "a string is no number");
-    WithoutGil quiet(column.length);
-    return lf::read_buckets(column, edges.data(), static_cast<int64_t>(edges.size()), out.data());
-  });
-  m.def("cross", [](Array1<const int64_t> left, Array1<const int64_t> right, Array1<int64_t> out) {
-    expect(left.size() == right.size() && left.size() == out.size(), "left, right and out must be as long");
-    WithoutGil quiet(static_cast<int64_t>(left.size()));
-    lf::cross(left.data(), right.data(), static_cast<int64_t>(left.size()), out.data());
-  });
-  m.def("time_parts", [](Array1<const int64_t> ms, lf::Part part, int64_t shift_ms, Array1<int64_t> out) {
-    expect(ms.size() == out.size(), "ms and out must be as long");
-    WithoutGil quiet(static_cast<int64_t>(ms.size()));
-    lf::time_parts(ms.data(), static_cast<int64_t>(ms.size()), part, shift_ms, out.data());
-  });
-  m.def("log_ages", [](Array1<const int64_t> then, Array1<const int64_t> offsets, Array1<const int64_t> now,
-                       FloatMatrix out, size_t index) {
-    expect(offsets.size() == now.size() + 1, "offsets must be one longer than now");
-    const int64_t total = offsets.data()[now.size()];
-    expect(static_cast<int64_t>(then.size()) >= total && static_cast<int64_t>(out.shape(0)) >= total && index < out.shape(1),
-           "the ranges do not fit the arrays");
-    WithoutGil quiet(total);
-    lf::log_ages(then.data(), offsets.data(), now.data(), static_cast<int64_t>(now.size()), out.data() + index,
-                 static_cast<int64_t>(out.shape(1)));
-  });
+  nb::class_<lf::Reads>(m, "Reads", "Reads to be done together; whoever adds one keeps its buffers alive until the run.")
+      .def(nb::init<>())
+      .def(
+          "ids",
+          [](lf::Reads& self, const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<int64_t> out) {
+            const auto ranges = ranges_of(column, starts, offsets, out.size());
+            expect(column.kind != lf::Kind::f32 && column.kind != lf::Kind::f64, "a float is no id");
+            self.add(elements(column, ranges), out.data(), [=, to = out.data()] {
+              const int64_t at = lf::read_ids(column, ranges, to);
+              return lf::Status{at >= 0, at, 0};
+            });
+          },
+          nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"))
+      .def(
+          "dense",
+          [](lf::Reads& self, const lf::Column& column, MaybeInts starts, MaybeInts offsets, double low, double high,
+             bool log, double mean, double std, lf::Fill fill, double fill_value, FloatMatrix out, size_t index) {
+            const auto ranges = ranges_of(column, starts, offsets, out.shape(0));
+            expect(index < out.shape(1), "the output has no such column");
+            expect(column.kind < lf::Kind::text32, "a string is no number");
+            const lf::Dense dense{low, high, log, mean, std, fill, fill_value};
+            self.add(2 * elements(column, ranges), out.data(), [=, to = out.data() + index, stride = int64_t(out.shape(1))] {
+              return lf::read_dense(column, ranges, dense, to, stride);
+            });
+          },
+          nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("low"), nb::arg("high"),
+          nb::arg("log"), nb::arg("mean"), nb::arg("std"), nb::arg("fill"), nb::arg("fill_value"), nb::arg("out"),
+          nb::arg("index"))
+      .def("buckets",
+           [](lf::Reads& self, const lf::Column& column, Array1<const double> edges, Array1<int64_t> out) {
+             expect(static_cast<int64_t>(out.size()) >= column.length, "the output is shorter than the column");
+             expect(column.kind < lf::Kind::text32, "a string is no number");
+             self.add(column.length, out.data(), [=, from = edges.data(), count = int64_t(edges.size()), to = out.data()] {
+               return lf::read_buckets(column, from, count, to);
+             });
+           })
+      .def("cross",
+           [](lf::Reads& self, const lf::Column& left, const lf::Column& right, Array1<int64_t> out) {
+             expect(left.length == right.length && left.length <= int64_t(out.size()), "the lengths do not agree");
+             self.add(left.length, out.data(), [=, to = out.data()] { return lf::read_cross(left, right, to); });
+           })
+      .def("time_parts",
+           [](lf::Reads& self, const lf::Column& column, int64_t mul, int64_t div, lf::Part part, int64_t shift_ms,
+              Array1<int64_t> out) {
+             expect(static_cast<int64_t>(out.size()) >= column.length, "the output is shorter than the column");
+             expect(column.kind < lf::Kind::f32 && mul > 0 && div > 0, "a time is a whole number of ticks");
+             self.add(column.length, out.data(), [=, to = out.data()] {
+               lf::read_time_parts(column, mul, div, part, shift_ms, to);
+               return lf::Status{};
+             });
+           })
+      .def("log_ages",
+           [](lf::Reads& self, const lf::Column& column, Array1<const int64_t> starts, Array1<const int64_t> offsets,
+              int64_t mul, int64_t div, Array1<const int64_t> now, FloatMatrix out, size_t index) {
+             const auto ranges = ranges_of(column, starts, offsets, out.shape(0));
+             expect(now.size() == starts.size() && index < out.shape(1), "there must be a time a row, and the column");
+             expect(column.kind < lf::Kind::f32 && mul > 0 && div > 0, "a time is a whole number of ticks");
+             self.add(4 * elements(column, ranges), out.data(),
+                      [=, at = now.data(), to = out.data() + index, stride = int64_t(out.shape(1))] {
+                        lf::read_log_ages(column, ranges, mul, div, at, to, stride);
+                        return lf::Status{};
+                      });
+           })
+      .def("run", [](const lf::Reads& self, int threads, nb::ndarray<int64_t, nb::shape<-1, 3>, nb::c_contig> out) {
+        expect(out.shape(0) == self.size(), "there must be a status for every read");
+        WithoutGil quiet(self.elements());
+        static_assert(sizeof(lf::Status) == 3 * sizeof(int64_t));
+        self.run(threads, reinterpret_cast<lf::Status*>(out.data()));
+      });
   m.def("xxh3", [](nb::bytes text) {
     return larix::xxh3::hash(reinterpret_cast<const uint8_t*>(text.c_str()), text.size());
   });

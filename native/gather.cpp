@@ -1,5 +1,6 @@
 // From ids to rows to vectors. The cost is memory latency, so everything is asked for well before it is needed.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "group.hpp"
@@ -78,6 +79,25 @@ LARIX_INLINE void gather_dim(const Group& group, const Slot& slot, size_t first,
   }
 }
 
+// Gives one missing id its row; returns whether it was new (an id may be missed many times in one call).
+bool settle(Group& group, const Birth& birth, const Miss& miss) {
+  Shard& shard = group.index.shard(miss.hash);
+  if (const Entry* entry = shard.find(miss.hash, miss.id, miss.table)) {
+    *miss.handle = entry->row;
+    return false;
+  }
+  const uint32_t row = group.rows.take(Index::shard_of(miss.hash));
+  Header& header = group.rows.header(row);
+  header.id = miss.id;
+  header.table = static_cast<uint16_t>(miss.table);
+  float* weights = group.rows.weights(row);
+  bear(birth, miss.id, weights, group.dim);
+  std::fill_n(weights + group.dim, group.state(), group.optimizer.initial);
+  shard.insert(miss.hash, {miss.id, row, miss.table});
+  *miss.handle = row;
+  return true;
+}
+
 }  // namespace
 
 void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
@@ -105,26 +125,17 @@ void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, 
 
 void insert(Group& group, std::span<const Birth> births, std::span<const Miss> misses, unsigned me, unsigned threads,
             std::vector<int64_t>& born) {
-  for (size_t at = 0; at < misses.size(); ++at) {
-    if (at + kAhead < misses.size()) group.index.shard(misses[at + kAhead].hash).prefetch(misses[at + kAhead].hash);
-    const Miss& miss = misses[at];
-    const uint32_t number = Index::shard_of(miss.hash);
-    if (number % threads != me) continue;
-    Shard& shard = group.index.shard(miss.hash);
-    if (const Entry* entry = shard.find(miss.hash, miss.id, miss.table)) {
-      *miss.handle = entry->row;
-      continue;
+  std::array<const Miss*, kBatch> mine;  // shards of others must not even be prefetched: they may be growing
+  for (auto miss = misses.begin(); miss != misses.end();) {
+    size_t filled = 0;
+    for (; miss != misses.end() && filled < kBatch; ++miss) {
+      if (Index::shard_of(miss->hash) % threads != me) continue;
+      group.index.shard(miss->hash).prefetch(miss->hash);
+      mine[filled++] = &*miss;
     }
-    const uint32_t row = group.rows.take(number);
-    Header& header = group.rows.header(row);
-    header.id = miss.id;
-    header.table = static_cast<uint16_t>(miss.table);
-    float* weights = group.rows.weights(row);
-    bear(births[miss.table], miss.id, weights, group.dim);
-    std::fill_n(weights + group.dim, group.state(), group.optimizer.initial);
-    shard.insert(miss.hash, {miss.id, row, miss.table});
-    *miss.handle = row;
-    ++born[miss.table];
+    for (size_t at = 0; at < filled; ++at) {
+      born[mine[at]->table] += settle(group, births[mine[at]->table], *mine[at]);
+    }
   }
 }
 

@@ -179,6 +179,8 @@ def test_a_prepared_folder_is_used_again_until_its_inputs_change(folder_of, tmp_
     assert (out / "card.json").stat().st_mtime_ns == made
     kuairand.prepare(folder, out, newest=3)
     assert (out / "card.json").stat().st_mtime_ns != made
+    (out / "2022-04-25.parquet").unlink()
+    assert kuairand.prepare(folder, out, newest=3).rows == 1
     folder_of(log_of([{"user_id": 1}, {"user_id": 2}]))
     assert kuairand.prepare(folder, out, newest=3).rows == 2
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

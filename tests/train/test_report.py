@@ -8,7 +8,8 @@ import pytest
 
 from larix.errors import StorageError
 from larix.model.metrics import Metrics
-from larix.train.report import days, delta, metric, percent, render, size, span, write_report
+from larix.train.report import render, write_report
+from larix.train.wording import delta, percent
 
 TASKS = {"is_click": 0.44, "long_view": 0.31, "is_like": 0.017}
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -59,7 +60,7 @@ def run(seed=0):
     config = {
         "recipe": "kuairand",
         "seed": 1,
-        "rows": {"optimizer": "RowAdagrad", "lr": 0.05},
+        "rows": {"user": {"dim": 16, "optimizer": "RowAdagrad", "lr": 0.05}},
         "days": ["2022-04-25", "2022-05-04"],
         "versions": {"larix": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
     }
@@ -70,10 +71,11 @@ def run(seed=0):
             "synthetic": False,
             "rows": 192_910,
             "users": 27_285,
-            "items": 7583,
-            "days": ["2022-04-25", "2022-05-06"],
+            "videos": 7583,
+            "days": {"2022-04-25": 15_000, "2022-05-06": 17_000, "2022-04-26": 16_000},
             "repeats_dropped": 5985,
-            "rates": TASKS,
+            "rates": TASKS | {"is_hate": 0.001},
+            "nulls": {"upload_type": 0.25},
             "train": {"rows": 160_021, "days": ["2022-04-25", "2022-05-04"]},
             "test": {"rows": 32_889, "days": ["2022-05-05", "2022-05-06"]},
             "notes": ["Gao et al., CIKM 2022, CC BY-SA 4.0."],
@@ -187,14 +189,19 @@ def test_the_page_says_which_data_the_run_saw_and_what_came_out(real):
         "412,337",
         "1.2 GiB",
         "Gao et al., CIKM 2022",
-        "rows.lr",
+        "rows.user",
         "torch",
         "2.13.0",
         "17.1%",
         "2.5 MiB",
+        "34,868",
+        "upload_type 25.0%",
+        "videos 7,583",
+        "optimizer RowAdagrad, lr 0.05",
     ):
         assert word in text, word
     assert "synthetic" not in text
+    assert "is_hate" not in text, "rates of tasks only"
     assert "not finished" not in text
     _, metrics, _ = run()
     for task in TASKS:
@@ -303,14 +310,10 @@ def test_an_empty_run_folder_gives_a_page_and_a_damaged_one_an_error(tmp_path):
         write_report(tmp_path)
 
 
-def test_numbers_are_written_for_people():
-    assert [size(n) for n in (0, 1023, 1024, 5 << 30, None)] == ["0 B", "1,023 B", "1.0 KiB", "5.0 GiB", "–"]
-    assert [span(s) for s in (1.25, 61, 3725, None)] == ["1.2 s", "1 min 01 s", "1 h 02 min", "–"]
-    assert [percent(p) for p in (0.4412, 0.0172, 0, 1, None)] == ["44.1%", "1.7%", "0.0%", "100.0%", "–"]
-    assert [metric(m) for m in (0.74512, None, float("nan"))] == ["0.7451", "–", "–"]
-    assert days(["2022-04-25", "2022-05-06"]) == "25 Apr – 6 May 2022"
-    assert days(["2022-05-05", "2022-05-06"]) == "5 – 6 May 2022"
-    assert days(["2021-12-31", "2022-01-01"]) == "31 Dec 2021 – 1 Jan 2022"
-    assert days(["2022-05-05", "2022-05-05"]) == "5 May 2022"
-    assert days(["day 1", "day 12"]) == "day 1 – day 12"
-    assert [delta(d) for d in (0.0021, -0.01)] == ["+0.0021", "−0.0100"]
+def test_many_tables_are_listed_by_size_and_the_small_ones_folded():
+    tables = {f"table{i}": {"dim": 8, "rows": i * 100, "bytes": i * 100 * 36} for i in range(30)}
+    page = render({}, {"tables": tables})
+    open_part, folded = page.split("22 smaller tables")
+    assert open_part.index("all tables") < open_part.index("table29<") < open_part.index("table28<")
+    assert "table0<" in folded
+    assert "table29<" not in folded

@@ -145,7 +145,7 @@ class Csv(File):
             yield pcsv.open_csv(
                 source,
                 read_options=pcsv.ReadOptions(block_size=_CSV_BLOCK),
-                parse_options=pcsv.ParseOptions(delimiter="\t" if tabs else ","),
+                parse_options=pcsv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True),
                 convert_options=pcsv.ConvertOptions(include_columns=columns, column_types=types),
             )
 

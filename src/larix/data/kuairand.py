@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,8 +51,7 @@ def prepare(
     random: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Files:
-    """Write one Parquet file a day of ready samples to ``out``, and a data card beside them; return them as
-    a source.
+    """Write a Parquet file a day of ready samples to ``out``, and a data card; return them as a source.
 
     Reads ``log_standard_*``, ``user_features*``, ``video_features_basic*`` and, where there is one,
     ``user_sequences*`` (``.csv`` as published, or ``.parquet``). Of rows with the same (user, video,
@@ -67,6 +67,8 @@ def prepare(
       not older;
     - ``{user,video,author}_{shown,clicked,long_viewed,liked}``: int32 counts of impressions with an earlier
       ``time_ms``.
+
+    What is told of an earlier impression is what came of it in the end, even where it was still playing.
 
     Days are those of the ``date`` column: when the server logged the impression, in UTC+8. ``time_ms`` is
     when it began, an hour or so earlier at most, so about 1% of the samples, around midnight, belong to the
@@ -90,22 +92,20 @@ def prepare(
         raise ConfigError(f"newest must be at least 1, got {newest}")
     paths = inputs(folder, random=random)
     mark = _fingerprint(paths, newest)
-    if out.exists():
-        if (out / CARD).is_file():
-            if card(out).get("fingerprint") == mark:
-                return _source(out)
-        elif not out.is_dir() or any(out.iterdir()):
-            raise ConfigError(
-                f"'{out}' holds something else; give a new or an empty folder for the prepared samples"
-            )
+    if (out / CARD).is_file():
+        made = card(out)
+        if made.get("fingerprint") == mark and all(
+            (out / f"{day}.parquet").is_file() for day in made["days"]
+        ):
+            return _source(out)
     samples = _Samples(read(paths), newest)
-    with replacing(out, folder=True) as fresh:
+    with replacing(out, mark=CARD) as fresh:
         written = {"fingerprint": mark, **_write(samples, fresh, progress or (lambda done, total: None))}
         (fresh / CARD).write_text(json.dumps(written, indent=1) + "\n")
     return _source(out)
 
 
-def card(out: Path | str) -> dict[str, object]:
+def card(out: Path | str) -> dict[str, Any]:
     """The data card of prepared samples.
 
     It has ``rows``, ``days`` (rows of each), ``repeats_dropped``, ``users``, ``videos``, ``authors``,

@@ -8,22 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from larix.errors import StorageError
+from larix.errors import ConfigError, StorageError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, mark: str | None = None) -> Iterator[Path]:
     """Yield a temporary place beside ``path``; when the block ends, sync it and rename it to ``path``.
 
-    With ``folder`` the place is an empty folder, otherwise the name of a file to create. What was at
-    ``path`` stays until the new one is whole; if the block raises, it stays for good and the temporary
-    place is removed.
+    The place is the name of a file to create; with ``mark``, an empty folder, in which the block must
+    create a file of that name. What was at ``path`` stays until the new one is whole. If the block raises,
+    it stays for good and the temporary place is removed.
 
     Raises:
+        ConfigError: ``path`` is to be a folder, but there is something without a file ``mark`` in it.
         StorageError: no space, or no permission to write there.
     """
+    path = Path(os.path.abspath(path))
+    replaceable = mark is None or not path.exists() or (path / mark).is_file()
+    if not replaceable and (path.is_file() or any(path.iterdir())):
+        raise ConfigError(f"'{path}' holds something else; give a new or an empty folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -31,16 +36,17 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         raise StorageError(f"cannot write beside '{path}': {error}; choose another place") from error
     try:
         fresh = work / path.name
-        if folder:
+        if mark is not None:
             fresh.mkdir()
         yield fresh
-        for file in sorted(fresh.rglob("*")) if folder else [fresh]:
-            _sync(file)
-        if folder:
+        if mark is None:
             _sync(fresh)
-            if path.exists():  # a folder cannot be renamed over a folder that is not empty
-                path.rename(work / "old")
-        fresh.rename(path)
+            fresh.rename(path)
+        else:
+            assert (fresh / mark).is_file(), f"no '{mark}' was written"
+            for file in [*fresh.rglob("*"), fresh]:
+                _sync(file)
+            _exchange(fresh, path, work / "old")
         _sync(path.parent)
     except OSError as error:
         if error.errno not in _NO_ROOM:
@@ -50,6 +56,18 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _exchange(fresh: Path, path: Path, old: Path) -> None:
+    """Put the folder ``fresh`` at ``path`` and what was there at ``old``: none is renamed over a full one."""
+    if path.exists():
+        path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
 
 
 def _sync(path: Path) -> None:

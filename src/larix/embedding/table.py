@@ -24,9 +24,9 @@ class Tables:
     """Many named tables of rows; each (table, id) pair has a row of its own, whatever the 64 bits of the id.
 
     ``specs``: one a table. ``seed``: with table and id it decides a row's first weights. ``threads``: how
-    many work on a large call, 0 = one a core; results are bit-equal for any number. Calls from several threads
-    are safe: they are done one after the other, the GIL released. Tables of equal dim and optimizer share an
-    index.
+    many work on a large call, 0 = one a core; results are bit-equal for any number. Calls from several
+    threads are safe: they are done one after the other, the GIL released. Tables of equal dim and optimizer
+    share an index.
     """
 
     def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None:

@@ -4,6 +4,7 @@ Knows nothing of how edges are fitted.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -12,7 +13,6 @@ import numpy as np
 
 from larix.batch import Jagged
 from larix.errors import ConfigError
-from larix.features import kernels
 from larix.features.records import NUMBER, Records
 from larix.features.slot import Pool, check_table
 
@@ -64,9 +64,11 @@ class Bucket:
         """Whether the edges are known."""
         return self.edges is not None
 
-    def read(self, records: Records) -> tuple[Jagged, int]:
-        """Its ids in ``records``, and how many values were null or NaN. The bucket must be fitted."""
+    def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
+        """Plan to read it, once fitted; called after the run, gives its ids and how many values were null or
+        NaN.
+        """
         assert self.edges is not None
-        view = records.flat(self.column, NUMBER)
-        ids, missing = kernels.read_buckets(view, np.asarray(self.edges, np.float64))
-        return Jagged(ids), missing
+        edges = np.asarray(self.edges, np.float64)
+        ids, number = records.reads.buckets(records.flat(self.column, NUMBER), edges)
+        return lambda: (Jagged(ids), records.reads.status(number)[2])

@@ -1,12 +1,12 @@
 """Dense: a number the network reads as it is, after a transform. Knows nothing of how means are fitted."""
 
 import math
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from larix.batch import Floats
 from larix.errors import ConfigError
-from larix.features import kernels
 from larix.features.kernels import Fill, Flat, Ranges
 from larix.features.records import NUMBER, Records
 from larix.features.slot import check_column
@@ -81,15 +81,17 @@ class Dense:
         """Whether mean and std are known or not needed."""
         return self.mean is not None or not (self.standardise or self.missing == "mean")
 
-    def read(self, records: Records, out: Floats, index: int) -> int:
-        """Write its numbers of ``records`` to ``out[:, index]``; the count of nulls and NaN.
-
-        It must be fitted.
-        """
+    def read(self, records: Records, out: Floats, index: int) -> Callable[[], int]:
+        """Plan to write its numbers to ``out[:, index]``, once fitted; see ``write``."""
         return self.write(records, records.flat(self.column, NUMBER), None, out, index)
 
-    def write(self, records: Records, view: Flat, ranges: Ranges | None, out: Floats, index: int) -> int:
-        """As ``read``, of a column that is already seen, or of ``ranges`` of a list column's elements."""
+    def write(
+        self, records: Records, view: Flat, ranges: Ranges | None, out: Floats, index: int
+    ) -> Callable[[], int]:
+        """Plan to write a column, or ``ranges`` of a list column's elements, to ``out[:, index]``.
+
+        Called after the run, gives the count of nulls and NaN. Raises DataError on a number that cannot be.
+        """
         low, high = self.clip or (None, None)
         mean, std = (self.mean or 0.0, self.std or 1.0) if self.standardise else (0.0, 1.0)
         fill: Fill = "value"
@@ -98,7 +100,7 @@ class Dense:
         else:
             # The mean of standardised values is 0.
             fill, fill_value = self.missing, 0.0 if self.standardise else self.mean or 0.0
-        fault, at, missing = kernels.read_dense(
+        number = records.reads.dense(
             view,
             ranges,
             out,
@@ -110,16 +112,22 @@ class Dense:
             fill=fill,
             fill_value=fill_value,
         )
-        if fault is not None:
-            records.fail(self.column, view, at, ranges, _FAULTS[fault])
-        return missing
+
+        def done() -> int:
+            wrong, at, missing = records.reads.status(number)
+            if wrong:
+                records.fail(self.column, view, at, ranges, _FAULTS[wrong])
+            return missing
+
+        return done
 
 
-_FAULTS = {
-    "infinite": "a dense value must be finite, as a float32 too; clip it or repair the data",
-    "log_domain": "log1p needs values above -1; give a clip=(0, None)",
-    "missing": "missing='error' asks for a value; repair the data, or give missing a number or 'mean'",
-}
+_FAULTS = (
+    "",
+    "a dense value must be finite, as a float32 too; clip it or repair the data",
+    "log1p needs values above -1; give a clip=(0, None)",
+    "missing='error' asks for a value; repair the data, or give missing a number or 'mean'",
+)
 
 
 def _finite(name: str, key: str, value: object) -> float:

@@ -139,7 +139,9 @@ def _values(part: Part, records: Records, view: Flat, ranges: Ranges | None) -> 
     # A transform's own reading raises its errors; its results are float32, but moments want all the digits.
     missing: Missing = "error" if part.missing == "error" else 0.0
     plain = dataclasses.replace(part, standardise=False, missing=missing, mean=None, std=None)
-    plain.write(records, view, ranges, np.empty((len(numbers), 1), np.float32), 0)
+    check = plain.write(records, view, ranges, np.empty((len(numbers), 1), np.float32), 0)
+    records.reads.run(1)
+    check()
     numbers = numbers[~np.isnan(numbers)]
     if part.clip is not None:
         numbers = np.clip(numbers, *part.clip)

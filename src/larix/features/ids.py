@@ -3,6 +3,7 @@
 Knows nothing of tables' rows or of numbers.
 """
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
@@ -39,11 +40,11 @@ class Id:
         """Input columns it reads."""
         return (self.column,)
 
-    def read(self, records: Records) -> tuple[Jagged, int]:
-        """Its ids in ``records``, and how many samples have none."""
+    def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
+        """Plan to read it; called after the run, gives its ids and how many samples have none."""
         view = records.flat(self.column, ID)
         ids = records.ids(self.column, view)
-        return jagged(ids, kernels.read_known(view, None) if view.nulls else None)
+        return lambda: jagged(ids(), kernels.read_known(view, None) if view.nulls else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +80,26 @@ class Ids:
         """Input columns it reads."""
         return (self.column,) if self.weights is None else (self.column, self.weights)
 
-    def read(self, records: Records) -> tuple[Jagged, int]:
-        """Its ids in ``records``, and how many null lists and null ids were left out."""
+    def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
+        """Plan to read it; called after the run, gives its ids and how many null lists and null ids were left
+        out.
+        """
         view = records.lists(self.column, ID)
         ranges = records.ranges(self.column, view, self.newest)
-        ids, offsets = records.ids(self.column, view.child, ranges), ranges.offsets
+        ids = records.ids(self.column, view.child, ranges)
         known = kernels.read_known(view.child, ranges) if view.child.nulls else None
         weights = None if self.weights is None else self._weights(records, self.weights, view, known)
-        missing = view.array.null_count
-        if known is not None:
-            kept = np.zeros(len(ids) + 1, np.int64)
+
+        def done() -> tuple[Jagged, int]:
+            nulls = view.array.null_count
+            if known is None or known.all():
+                return Jagged(ids(), ranges.offsets, weights), nulls
+            kept = np.zeros(len(known) + 1, np.int64)
             np.cumsum(known, out=kept[1:])
-            missing += len(ids) - int(kept[-1])
-            ids, offsets = ids[known], kept[offsets]
-            weights = None if weights is None else weights[known]
-        return Jagged(ids, offsets, weights), missing
+            left = Jagged(ids()[known], kept[ranges.offsets], None if weights is None else weights[known])
+            return left, nulls + len(known) - int(kept[-1])
+
+        return done
 
     def _weights(self, records: Records, column: str, ids: ListView, known: kernels.Mask | None) -> Floats:
         view = records.lists(column, NUMBER)
@@ -103,9 +109,7 @@ class Ids:
             weights = kernels.read_numbers(view.child, ranges).astype(np.float32)
         wrong = ~np.isfinite(weights) if known is None else ~np.isfinite(weights) & known
         if wrong.any():
-            records.fail(
-                column, view.child, int(np.argmax(wrong)), ranges, "a weight must be a finite float32"
-            )
+            records.fail(column, view.child, int(np.argmax(wrong)), ranges, "a weight must be finite")
         return weights
 
 
@@ -134,13 +138,16 @@ class Cross:
         """Input columns it reads."""
         return (self.left, self.right)
 
-    def read(self, records: Records) -> tuple[Jagged, int]:
-        """Its ids in ``records``, and how many samples have none."""
+    def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
+        """Plan to read it; called after the run, gives its ids and how many samples have none."""
         left, right = records.flat(self.left, ID), records.flat(self.right, ID)
-        ids = kernels.cross(records.ids(self.left, left), records.ids(self.right, right))
-        known = None
-        for view in (left, right):
-            if view.nulls:
-                here = kernels.read_known(view, None)
-                known = here if known is None else known & here
-        return jagged(ids, known)
+        ids, number = records.reads.cross(left, right)
+
+        def done() -> tuple[Jagged, int]:
+            wrong, at, _ = records.reads.status(number)
+            if wrong:
+                records.damaged(self.columns[wrong - 1], at)
+            masks = [kernels.read_known(view, None) for view in (left, right) if view.nulls]
+            return jagged(ids, np.logical_and.reduce(masks) if masks else None)
+
+        return done

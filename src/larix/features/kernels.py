@@ -19,9 +19,6 @@ Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 Fill = Literal["value", "mean", "error"]
-Fault = Literal["infinite", "log_domain", "missing"]
-
-_FAULTS: tuple[Fault | None, ...] = (None, "infinite", "log_domain", "missing")
 _FILLS = {"value": native.Fill.value, "mean": native.Fill.mean, "error": native.Fill.refuse}
 _PARTS = {"hour": native.Part.hour, "weekday": native.Part.weekday}
 _TEXT = (Kind.text32, Kind.text64)
@@ -110,12 +107,6 @@ def read_known(view: Flat, ranges: Ranges | None) -> Mask:
     return out.view(np.bool_)
 
 
-def read_ids(view: Flat, ranges: Ranges | None) -> tuple[Ids, int]:
-    """Every element as an id (a null as anything), and the first damaged element or -1."""
-    out = np.empty(_count(view, ranges), np.int64)
-    return out, native.read_ids(view.column, *_pair(ranges), out)
-
-
 def read_numbers(view: Flat, ranges: Ranges | None) -> Numbers:
     """Every element as float64, null as NaN."""
     out = np.empty(_count(view, ranges), np.float64)
@@ -123,60 +114,101 @@ def read_numbers(view: Flat, ranges: Ranges | None) -> Numbers:
     return out
 
 
-def read_times(view: Flat, ranges: Ranges | None) -> Ids:
-    """Every element as milliseconds since the epoch (a null as anything)."""
-    out = np.empty(_count(view, ranges), np.int64)
-    native.read_times(view.column, *_pair(ranges), *view.ticks, out)
-    return out
-
-
-def read_dense(
-    view: Flat,
-    ranges: Ranges | None,
-    out: Floats,
-    index: int,
-    *,
-    clip: tuple[float, float],
-    log: bool,
-    mean: float,
-    std: float,
-    fill: Fill,
-    fill_value: float,
-) -> tuple[Fault | None, int, int]:
-    """Transform numbers into ``out[:, index]``: what is wrong first, its output row, the number of nulls and
-    NaN.
-    """
-    low, high = clip
-    arguments = (low, high, log, mean, std, _FILLS[fill], fill_value, out, index)
-    bad, at, missing = native.read_dense(view.column, *_pair(ranges), *arguments)
-    return _FAULTS[bad], at, missing
-
-
-def read_buckets(view: Flat, edges: Numbers) -> tuple[Ids, int]:
-    """1 + the number of ascending ``edges`` at or below each element, 0 for null and NaN; and how many of
-    those.
-    """
+def read_times(view: Flat) -> Ids:
+    """Every element as milliseconds since the epoch."""
     out = np.empty(view.length, np.int64)
-    return out, native.read_buckets(view.column, edges, out)
-
-
-def cross(left: Ids, right: Ids) -> Ids:
-    """One id for each pair: ``mix(mix(left) ^ right)``."""
-    out = np.empty(len(left), np.int64)
-    native.cross(left, right, out)
+    native.read_times(view.column, None, None, *view.ticks, out)
     return out
 
 
-def time_parts(ms: Ids, part: Literal["hour", "weekday"], shift_ms: int) -> Ids:
-    """Hour of the day or day of the week (Monday 0) of ``ms + shift_ms``."""
-    out = np.empty(len(ms), np.int64)
-    native.time_parts(ms, _PARTS[part], shift_ms, out)
-    return out
+class Reads:
+    """What a transform has to read: gathered column by column, then done in one native call, on several
+    threads if asked.
 
+    Every method gives the output, filled by ``run``, and the number to ask ``status`` for.
+    """
 
-def log_ages(then: Ids, offsets: Offsets, now: Ids, out: Floats, index: int) -> None:
-    """log1p of the seconds from each element of row r to ``now[r]`` into ``out[:, index]``; 0 if later."""
-    native.log_ages(then, offsets, now, out, index)
+    def __init__(self) -> None:
+        self._native = native.Reads()
+        self._alive: list[Any] = []
+        self._statuses: list[list[int]] = []
+
+    def run(self, threads: int) -> None:
+        """Do every read, on ``threads`` threads where there is enough to do.
+
+        Any number gives the same bytes.
+        """
+        statuses = np.empty((len(self._alive), 3), np.int64)
+        self._native.run(threads, statuses)
+        self._statuses = statuses.tolist()
+
+    def status(self, number: int) -> list[int]:
+        """Of a read that is done: what is wrong (0: nothing), with which output element, how many were
+        missing.
+        """
+        return self._statuses[number]
+
+    def ids(self, view: Flat, ranges: Ranges | None) -> tuple[Ids, int]:
+        """Every element as an id, a null as anything. Wrong: 1, a string outside its column."""
+        out = np.empty(_count(view, ranges), np.int64)
+        self._native.ids(view.column, *_pair(ranges), out)
+        return out, self._added(view, ranges, out)
+
+    def dense(
+        self,
+        view: Flat,
+        ranges: Ranges | None,
+        out: Floats,
+        index: int,
+        *,
+        clip: tuple[float, float],
+        log: bool,
+        mean: float,
+        std: float,
+        fill: Fill,
+        fill_value: float,
+    ) -> int:
+        """Transform numbers into ``out[:, index]``.
+
+        Wrong: 1, infinite; 2, outside log1p's domain; 3, missing.
+        """
+        low, high = clip
+        arguments = (low, high, log, mean, std, _FILLS[fill], fill_value, out, index)
+        self._native.dense(view.column, *_pair(ranges), *arguments)
+        return self._added(view, ranges, out)
+
+    def buckets(self, view: Flat, edges: Numbers) -> tuple[Ids, int]:
+        """1 + the number of ascending ``edges`` at or below each element, 0 for null and NaN."""
+        out = np.empty(view.length, np.int64)
+        self._native.buckets(view.column, edges, out)
+        return out, self._added(view, edges, out)
+
+    def cross(self, left: Flat, right: Flat) -> tuple[Ids, int]:
+        """``mix(mix(left) ^ right)`` of the ids of two columns.
+
+        Wrong: 1, a string of the left; 2, one of the right.
+        """
+        out = np.empty(left.length, np.int64)
+        self._native.cross(left.column, right.column, out)
+        return out, self._added(left, right, out)
+
+    def time_parts(self, view: Flat, part: Literal["hour", "weekday"], shift_ms: int) -> tuple[Ids, int]:
+        """Hour of the day or day of the week (Monday 0) of times plus ``shift_ms``, a null as anything."""
+        out = np.empty(view.length, np.int64)
+        self._native.time_parts(view.column, *view.ticks, _PARTS[part], shift_ms, out)
+        return out, self._added(view, out)
+
+    def log_ages(self, view: Flat, ranges: Ranges, now: Ids, out: Floats, index: int) -> int:
+        """log1p of the seconds from each element of row r to ``now[r]`` into ``out[:, index]``; 0 if it is
+        later.
+        """
+        self._native.log_ages(view.column, *ranges, *view.ticks, now, out, index)
+        return self._added(view, ranges, now, out)
+
+    def _added(self, *alive: Any) -> int:
+        # The native side holds addresses only.
+        self._alive.append(alive)
+        return len(self._alive) - 1
 
 
 def xxh3(text: bytes) -> int:

@@ -1,5 +1,6 @@
 """Tasks: what is to be predicted and the column that tells it. Knows nothing of losses or metrics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -90,18 +91,11 @@ def read_weight(column: str, records: Records) -> Floats:
     return weight
 
 
-def read_key(column: str, records: Records, what: str) -> Ids:
-    """The group or scene of every sample as an id, int64 ``[size]``. Raises DataError on a null."""
-    view = records.flat(column, ID)
-    records.no_nulls(column, view, None, f"every sample must have a {what}; fill it or drop the row")
-    return records.ids(column, view)
-
-
-def read_time(column: str, records: Records) -> Ids:
-    """The time of every sample, int64 ``[size]``, milliseconds since the epoch.
+def read_key(column: str, records: Records, what: str) -> Callable[[], Ids]:
+    """Plan to read the group or scene of every sample as an id, int64 ``[size]``.
 
     Raises DataError on a null.
     """
-    ms, view = records.times(column)
-    records.no_nulls(column, view, None, "every sample must have a time; drop the row")
-    return ms
+    view = records.flat(column, ID)
+    records.no_nulls(column, view, None, f"every sample must have a {what}; fill it or drop the row")
+    return records.ids(column, view)

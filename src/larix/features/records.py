@@ -3,7 +3,7 @@
 Knows Arrow's types and no feature.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 from larix.batch import Ids
 from larix.errors import ConfigError, DataError
 from larix.features import kernels
-from larix.features.kernels import Flat, Kind, ListView, Ranges
+from larix.features.kernels import Flat, Kind, ListView, Ranges, Reads
 
 _BOOL = {pa.lib.Type_BOOL: Kind.boolean}
 _INTEGERS = {
@@ -59,7 +59,7 @@ class Records:
     What it hands out points into the batch's own buffers.
     """
 
-    __slots__ = ("_schema", "_times", "batch", "size")
+    __slots__ = ("_schema", "_times", "batch", "reads", "size")
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         if not isinstance(batch, pa.RecordBatch):
@@ -68,8 +68,9 @@ class Records:
             )
         self.batch = batch
         self.size: int = batch.num_rows
+        self.reads = Reads()
         self._schema = batch.schema
-        self._times: dict[str, tuple[Ids, Flat]] = {}
+        self._times: dict[str, Ids] = {}
 
     def flat(self, name: str, kinds: Kinds) -> Flat:
         """The column ``name``, of one of ``kinds`` (ID, NUMBER or TIME).
@@ -110,21 +111,29 @@ class Records:
             )
         return ranges
 
-    def ids(self, name: str, view: Flat, ranges: Ranges | None = None) -> Ids:
-        """Elements of the column ``name`` as ids, nulls as anything."""
-        ids, damaged = kernels.read_ids(view, ranges)
-        if damaged >= 0:
-            raise DataError(
-                f"column '{name}': string {damaged} lies outside its column; the record batch is damaged"
-            )
-        return ids
+    def ids(self, name: str, view: Flat, ranges: Ranges | None = None) -> Callable[[], Ids]:
+        """Have the column ``name`` read as ids, nulls as anything; to be called after the run."""
+        out, number = self.reads.ids(view, ranges)
 
-    def times(self, name: str) -> tuple[Ids, Flat]:
-        """The time column ``name`` as milliseconds (a null as anything), read once, and its view."""
+        def done() -> Ids:
+            wrong, at, _ = self.reads.status(number)
+            if wrong:
+                self.damaged(name, at)
+            return out
+
+        return done
+
+    def times(self, name: str) -> Ids:
+        """The time column ``name`` as milliseconds, read at once and kept. Raises DataError on a null."""
         if name not in self._times:
             view = self.flat(name, TIME)
-            self._times[name] = kernels.read_times(view, None), view
+            self.no_nulls(name, view, None, "every sample must have a time; drop the row")
+            self._times[name] = kernels.read_times(view)
         return self._times[name]
+
+    def damaged(self, name: str, at: int) -> NoReturn:
+        """Raise DataError naming the string column that is not as Arrow says it must be."""
+        raise DataError(f"column '{name}': string {at} lies outside its column; the record batch is damaged")
 
     def fail(self, name: str, view: Flat, at: int, ranges: Ranges | None, why: str) -> NoReturn:
         """Raise DataError naming the column, the row and the value of output element ``at``."""

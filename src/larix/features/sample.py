@@ -4,7 +4,6 @@ Knows no files, tables or networks.
 """
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor
 from types import MappingProxyType
 from typing import Any
 
@@ -127,9 +126,9 @@ class Sample:
         """Whether every edge, mean and std that ``transform`` needs is known."""
         return not self.unfitted
 
-    def transform(self, batch: pa.RecordBatch, labels: bool = True, *, pool: Executor | None = None) -> Batch:
-        """``features.transform(self, batch, labels, pool=pool)``."""
-        return transform(self, batch, labels, pool=pool)
+    def transform(self, batch: pa.RecordBatch, labels: bool = True, *, threads: int = 1) -> Batch:
+        """``features.transform(self, batch, labels, threads=threads)``."""
+        return transform(self, batch, labels, threads=threads)
 
     def fit(self, batches: Iterable[pa.RecordBatch]) -> "Sample":
         """The sample with every quantile edge, mean and std found on ``batches``; see ``features.fit``."""
@@ -220,8 +219,9 @@ def _tables(features: Mapping[str, Feature]) -> dict[str, int]:
         if feature.dim is not None:
             dim, first = dims.setdefault(feature.table or slot, (feature.dim, slot))
             if dim != feature.dim:
+                table = feature.table or slot
                 raise ConfigError(
-                    f"table '{feature.table or slot}' has dim {dim} by '{first}' but '{slot}' says {feature.dim}; "
+                    f"table '{table}' has dim {dim} by '{first}' but '{slot}' asks for {feature.dim}; "
                     f"give both one dim, or '{slot}' a table of its own"
                 )
     tables: dict[str, int] = {}

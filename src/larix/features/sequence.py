@@ -3,16 +3,14 @@
 Knows nothing of attention or of tables' rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 
-from larix.batch import Floats, Ids, Offsets
+from larix.batch import History, Ids
 from larix.errors import ConfigError
-from larix.features import kernels
 from larix.features.dense import Dense
 from larix.features.ids import Id
 from larix.features.kernels import ListView, Ranges
@@ -51,16 +49,6 @@ class SequenceSlots:
     ids: Mapping[str, IdSlot]
     dense: tuple[str, ...]
     newest: int
-
-
-class Opened(NamedTuple):
-    """A sequence's columns in one record batch, found, checked and cut to the newest elements; read_* read
-    them.
-    """
-
-    records: Records
-    columns: Mapping[str, tuple[ListView, Ranges]]
-    offsets: Offsets
 
 
 class Sequence:
@@ -133,46 +121,47 @@ class Sequence:
         """Whether it reads the sample's time."""
         return any(isinstance(element, LogAge) for element in self.elements.values())
 
-    def open(self, records: Records) -> Opened:
-        """Find and check its columns in ``records``. Raises DataError where two of them differ in length."""
-        first = next(iter(self.elements))
+    def read(self, records: Records, now: Ids | None) -> Callable[[], tuple[History, dict[str, int]]]:
+        """Plan to read it; called after the run, gives its History and how many of each element's numbers
+        were missing.
+
+        ``now``: the samples' times, for LogAge. Raises DataError where two columns differ in length and on a
+        null id.
+        """
         columns: dict[str, tuple[ListView, Ranges]] = {}
+        first = next(iter(self.elements))
         for name, element in self.elements.items():
             kinds = ID if isinstance(element, Id) else NUMBER if isinstance(element, Dense) else TIME
             view = records.lists(element.column, kinds)
-            ranges = records.ranges(element.column, view, self.newest)
-            columns[name] = view, ranges
+            columns[name] = view, records.ranges(element.column, view, self.newest)
             if name != first:
-                why = "the columns of one sequence must agree in length"
-                records.same_lengths(
-                    self.elements[first].column, columns[first][0], element.column, view, why
-                )
-        return Opened(records, columns, columns[first][1].offsets)
-
-    def read_ids(self, opened: Opened, name: str) -> Ids:
-        """The ids of the element ``name``. Raises DataError on a null id."""
-        column = self.elements[name].column
-        view, ranges = opened.columns[name]
-        why = "an id in a sequence must be known, or columns lose their alignment; fill it or drop the event"
-        opened.records.no_nulls(column, view.child, ranges, why)
-        return opened.records.ids(column, view.child, ranges)
-
-    def read_dense(self, opened: Opened, now: Ids | None) -> tuple[Floats, dict[str, int]]:
-        """Its numbers, float32 ``[n, k]``, and how many were missing.
-
-        ``now``: the samples' times, for LogAge.
-        """
-        numbers = {name: element for name, element in self.elements.items() if not isinstance(element, Id)}
-        out = np.empty((int(opened.offsets[-1]), len(numbers)), np.float32)
-        missing: dict[str, int] = {}
-        for index, (name, element) in enumerate(numbers.items()):
-            view, ranges = opened.columns[name]
+                why = "columns of one sequence must agree in length"
+                records.same_lengths(self.columns[0], columns[first][0], element.column, view, why)
+        offsets = columns[first][1].offsets
+        count = sum(not isinstance(element, Id) for element in self.elements.values())
+        numbers = np.empty((int(offsets[-1]), count), np.float32)
+        ids: dict[str, Callable[[], Ids]] = {}
+        missing: dict[str, Callable[[], int]] = {}
+        index = 0
+        for name, element in self.elements.items():
+            view, ranges = columns[name]
+            if isinstance(element, Id):
+                records.no_nulls(element.column, view.child, ranges, _NULL_ID)
+                ids[name] = records.ids(element.column, view.child, ranges)
+                continue
             if isinstance(element, Dense):
-                missing[name] = element.write(opened.records, view.child, ranges, out, index)
+                missing[name] = element.write(records, view.child, ranges, numbers, index)
             else:
                 assert now is not None
-                opened.records.no_nulls(
-                    element.column, view.child, ranges, "the time of an event must be known"
-                )
-                kernels.log_ages(kernels.read_times(view.child, ranges), opened.offsets, now, out, index)
-        return out, missing
+                records.no_nulls(element.column, view.child, ranges, "the time of an event must be known")
+                records.reads.log_ages(view.child, ranges, now, numbers, index)
+            index += 1
+
+        def done() -> tuple[History, dict[str, int]]:
+            absent = {name: count() for name, count in missing.items()}
+            return History(offsets, {name: read() for name, read in ids.items()}, numbers), absent
+
+        return done
+
+
+_NULL_ID = "an id in a sequence must be known, or columns lose their alignment; fill it or drop the event"

@@ -3,13 +3,14 @@
 Knows no calendar beyond that, and no time zones.
 """
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
 from larix.batch import Jagged
 from larix.errors import ConfigError
 from larix.features import kernels
-from larix.features.records import Records
+from larix.features.records import TIME, Records
 from larix.features.slot import Pool, check_table, jagged
 
 
@@ -44,8 +45,8 @@ class Hour:
         """Input columns it reads."""
         return (self.column,)
 
-    def read(self, records: Records) -> tuple[Jagged, int]:
-        """Its ids in ``records``, and how many samples have none."""
+    def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
+        """Plan to read it; called after the run, gives its ids and how many samples have none."""
         return _read(records, self.column, "hour", self.utc_offset)
 
 
@@ -71,14 +72,14 @@ class Weekday:
         """Input columns it reads."""
         return (self.column,)
 
-    def read(self, records: Records) -> tuple[Jagged, int]:
-        """Its ids in ``records``, and how many samples have none."""
+    def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
+        """Plan to read it; called after the run, gives its ids and how many samples have none."""
         return _read(records, self.column, "weekday", self.utc_offset)
 
 
 def _read(
     records: Records, column: str, part: Literal["hour", "weekday"], utc_offset: float
-) -> tuple[Jagged, int]:
-    ms, view = records.times(column)
-    ids = kernels.time_parts(ms, part, round(utc_offset * 3_600_000))
-    return jagged(ids, kernels.read_known(view, None) if view.nulls else None)
+) -> Callable[[], tuple[Jagged, int]]:
+    view = records.flat(column, TIME)
+    ids, _ = records.reads.time_parts(view, part, round(utc_offset * 3_600_000))
+    return lambda: jagged(ids, kernels.read_known(view, None) if view.nulls else None)

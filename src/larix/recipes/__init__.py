@@ -1,1 +1,8 @@
-"""Placeholder face of the recipes room."""
+"""Recipes: Python functions that return what to train on what, and how a run of one is carried out."""
+
+from larix.recipes.feed import Feed
+from larix.recipes.named import find_recipe
+from larix.recipes.recipe import Recipe
+from larix.recipes.run import carry_out, newest_run, open_run, open_tables
+
+__all__ = ["Feed", "Recipe", "carry_out", "find_recipe", "newest_run", "open_run", "open_tables"]

@@ -62,7 +62,7 @@ def curves(
 
     ``name`` makes the ids of this SVG unique in its page; ``caption`` is read out in place of the picture.
     """
-    lines = {label: points for label, points in lines.items() if points}
+    lines = {label: points for label, points in lines.items() if len(points) > 1}
     if not lines:
         return ""
     with matplotlib.rc_context(STYLE):

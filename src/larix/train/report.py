@@ -3,10 +3,8 @@
 Knows what those files say (see ``write_report``), not how a run was made. Whatever is missing is left out.
 """
 
-import datetime
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,9 @@ from markupsafe import Markup
 
 from larix.errors import StorageError
 from larix.train.charts import curves, reliability
+from larix.train.compare import Json, compare
+from larix.train.wording import count, days, delta, metric, percent, size, span
 
-Json = Mapping[str, Any]
 FEW = 20  # fewer positives than this and a scene's ranking metrics are mostly noise: shown muted
 STATES = {"finished": "finished", "interrupted": "interrupted", "running": "not finished"}
 PHASES = ("read", "lookup", "dense", "update")
@@ -29,8 +28,9 @@ def write_report(folder: Path | str) -> Path:
     ``metrics.json``, every key optional::
 
         state        "finished" | "interrupted" | "running"
-        data         {name, synthetic: bool, rows, users, items, days: [first, last], repeats_dropped,
-                      rates: {task: rate}, train: {rows, days}, test: {rows, days}, notes: [sentence]}
+        data         what a data card says {rows, users, items, videos, authors, days, repeats_dropped,
+                      rates: {label: rate}, nulls: {column: share}} and {name, synthetic: bool,
+                      train: {rows, days}, test: {rows, days}, notes: [sentence]}; days: ISO dates
         steps        [{step, samples, seconds, loss: {task: value}}]   totals; mean loss since the last entry
         evaluations  [{step, samples, tasks: {task: metrics}}]         held-out metrics while training
         test, truth  from ``Metrics.compute``: the model and, on synthetic data, the true probabilities
@@ -67,77 +67,27 @@ def render(config: Json, metrics: Json) -> str:
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
     steps = metrics.get("steps") or []
     return template.render(
-        config=_flat({name: value for name, value in config.items() if name != "versions"}),
+        config=_settings(
+            {name: value for name, value in config.items() if name not in ("versions", "recipe")}
+        ),
         versions=config.get("versions") or {},
         recipe=config.get("recipe"),
         state=STATES.get(metrics.get("state", "running"), "not finished"),
         last=steps[-1] if steps else {},
-        results=_results(metrics),
+        results=compare(metrics),
         scenes=_scenes(metrics),
         charts={name: [Markup(svg) for svg in svgs if svg] for name, svgs in _charts(metrics).items()},
         phases=_phases(metrics),
         speed=_speed(steps),
         few=FEW,
-        **{name: metrics.get(name) or {} for name in ("data", "test", "truth", "references", "tables")},
+        card=_card(
+            metrics.get("data") or {}, (metrics.get("test") or {}).get("tasks") or config.get("tasks") or {}
+        ),
+        tables=_tables(metrics),
+        **{name: metrics.get(name) or {} for name in ("data", "test", "truth", "references")},
         dense_parameters=metrics.get("dense_parameters"),
         peak_rss_bytes=metrics.get("peak_rss_bytes"),
     )
-
-
-def count(value: float | None) -> str:
-    """Write a whole number with thousands apart."""
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def metric(value: float | None, digits: int = 4) -> str:
-    """Write a metric with ``digits`` decimals."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def delta(value: float | None, digits: int = 4) -> str:
-    """Write a difference with its sign, a real minus."""
-    return "" if value is None else f"{value:+.{digits}f}".replace("-", "−")
-
-
-def percent(value: float | None) -> str:
-    """Write a share as a percentage of three significant digits or so."""
-    if value is None:
-        return "–"
-    return f"{100 * value:.1f}%" if value >= 0.1 or value == 0 else f"{100 * value:.2g}%"
-
-
-def size(value: float | None) -> str:
-    """Write a number of bytes in the binary unit that fits."""
-    if value is None:
-        return "–"
-    power = min(4, int(math.log(max(value, 1), 1024)))
-    return f"{value:,.0f} B" if power == 0 else f"{value / 1024**power:,.1f} {'KMGT'[power - 1]}iB"
-
-
-def span(seconds: float | None) -> str:
-    """Write a duration as people say it."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def days(both: list[str]) -> str:
-    """Write the first and the last day, given as ISO dates, as people do: ``25 Apr – 6 May 2022``."""
-    try:
-        first, last = (datetime.date.fromisoformat(day) for day in both)
-    except ValueError:
-        return " – ".join(both)
-    if first == last:
-        return f"{last.day} {last:%b %Y}"
-    start = (
-        f"{first.day}" if (first.year, first.month) == (last.year, last.month) else f"{first.day} {first:%b}"
-    )
-    start += f" {first.year}" if first.year != last.year else ""
-    return f"{start} – {last.day} {last:%b %Y}"
 
 
 def _read(path: Path) -> Json:
@@ -152,32 +102,6 @@ def _read(path: Path) -> Json:
             f"{path} holds a {type(value).__name__}, not a JSON object; it was not written by larix"
         )
     return value
-
-
-def _results(metrics: Json) -> list[dict[str, Any]]:
-    """One entry a task of the test: its metrics, the truth's AUC and GAUC, and the best reference to beat."""
-    results = []
-    for name, ours in ((metrics.get("test") or {}).get("tasks") or {}).items():
-        best = {}
-        for kind, better in (("auc", max), ("gauc", max), ("logloss", min)):
-            known = [
-                reference[name][kind]
-                for reference in (metrics.get("references") or {}).values()
-                if reference.get(name, {}).get(kind) is not None
-            ]
-            if known and ours.get(kind) is not None:
-                best[kind] = {"value": better(known), "delta": ours[kind] - better(known)}
-                best[kind]["better"] = (best[kind]["delta"] > 0) == (better is max)
-        truth = (((metrics.get("truth") or {}).get("tasks")) or {}).get(name) or {}
-        results.append({"name": name, "best": best, "truth": truth, "way": _way(ours, truth), **ours})
-    return results
-
-
-def _way(ours: Json, truth: Json) -> float | None:
-    """How much of the AUC there is to learn was learned: 0 at chance, 1 at the true probabilities."""
-    if ours.get("auc") is None or truth.get("auc") is None or truth["auc"] <= 0.5:
-        return None
-    return float((ours["auc"] - 0.5) / (truth["auc"] - 0.5))
 
 
 def _scenes(metrics: Json) -> list[dict[str, Any]]:
@@ -245,14 +169,51 @@ def _line(entries: list[Json], value: Any) -> list[tuple[float, float]]:
     return [(x, y) for x, y in points if x is not None and y is not None and math.isfinite(y)]
 
 
-def _flat(value: Json, prefix: str = "") -> list[tuple[str, str]]:
-    """List nested settings as dotted names with their values."""
+def _card(data: Json, tasks: Json) -> list[tuple[str, str, str]]:
+    """List label, value and small print of each fact of the data; only the rates of ``tasks``, if known."""
+    names = {
+        "rows": "impressions",
+        "users": "users",
+        "items": "items",
+        "videos": "videos",
+        "authors": "authors",
+    }
+    facts = [(names[key], count(data[key]), "") for key in names if isinstance(data.get(key), int)]
+    if data.get("days"):
+        facts.append(("days", days(data["days"]), ""))
+    for part in ("train", "test"):
+        if data.get(part):
+            when = data[part].get("days")
+            facts.append((part, count(data[part].get("rows")), days(when) if when else ""))
+    if data.get("repeats_dropped") is not None:
+        facts.append(("repeats dropped", count(data["repeats_dropped"]), ""))
+    rates = data.get("rates") or {}
+    shown = [name for name in rates if name in tasks] or list(rates)
+    return facts + [(f"{name} rate", percent(rates[name]), "") for name in shown]
+
+
+def _tables(metrics: Json) -> list[tuple[str, Json]]:
+    """List tables by rows, the largest first, then all together."""
+    tables = metrics.get("tables") or {}
+    ordered = sorted(tables.items(), key=lambda item: -item[1].get("rows", 0))
+    if len(tables) > 1:
+        total = {key: sum(table.get(key) or 0 for table in tables.values()) for key in ("rows", "bytes")}
+        ordered.insert(0, ("all tables", total))
+    return ordered
+
+
+def _settings(config: Json) -> list[tuple[str, str]]:
+    """List settings, two levels deep by dotted name; what is nested deeper stands in one line."""
     rows: list[tuple[str, str]] = []
-    for name, part in value.items():
-        if isinstance(part, dict):
-            rows += _flat(part, f"{prefix}{name}.")
+    for name, value in config.items():
+        if isinstance(value, dict):
+            rows += [(f"{name}.{key}", _line_of(part)) for key, part in value.items()]
         else:
-            rows.append(
-                (prefix + name, part if isinstance(part, str) else json.dumps(part, ensure_ascii=False))
-            )
+            rows.append((name, _line_of(value)))
     return rows
+
+
+def _line_of(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_line_of(part)}" for key, part in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,185 @@
+// Hammers one store from several threads at random and checks every value that can be foretold. Built for sanitizers,
+// without Python; prints nothing but what goes wrong, and one line at the end. Usage: stress [seconds] [seed].
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <thread>
+#include <unordered_map>
+
+#include "store.hpp"
+
+namespace {
+
+using larix::Handle;
+using larix::Pool;
+using larix::Slot;
+using larix::Store;
+
+constexpr size_t kClients = 4;
+constexpr size_t kDim = 8;
+constexpr float kFirst = 3.0f;  // what every weight is born as
+
+void expect(bool good, const char* what) {
+  if (good) return;
+  std::fprintf(stderr, "stress: %s\n", what);
+  std::abort();
+}
+
+// One client has two tables to itself: a plain one whose weights are foretold (born 3, SGD with lr 1, whole numbers), and
+// one with Adam in another group. Tables of all clients share index, rows and threads.
+class Client {
+ public:
+  Client(Store& store, uint32_t number, uint64_t seed)
+      : store_(store), plain_(2 * number + 1), adam_(2 * number + 2), random_(seed + number) {}
+
+  void run(std::chrono::steady_clock::time_point until) {
+    while (std::chrono::steady_clock::now() < until) {
+      switch (random_() % 6) {
+        case 0: return_later(); break;
+        case 1: remove(); break;
+        case 2: put(); break;
+        case 3: check(); break;
+        default: step();
+      }
+    }
+    check();
+  }
+
+ private:
+  struct Step {
+    std::vector<int64_t> ids, offsets;
+    std::vector<float> weights, plain, adam;
+    std::vector<Handle> handles;
+    std::vector<Slot> slots;
+    std::vector<uint64_t> births;  // of each id's row, to know whether it is still the same one
+  };
+
+  struct Row {
+    float weight;
+    uint64_t birth;
+  };
+
+  int64_t any_id() {
+    constexpr int64_t extremes[] = {0, -1, INT64_MIN, INT64_MAX};
+    const uint64_t draw = random_();
+    return draw % 50 == 0 ? extremes[draw / 50 % 4] : static_cast<int64_t>(draw % 6000 * larix::kGolden);
+  }
+
+  // A gather over a pooled slot with offsets and weights and a sequence slot, large enough to wake the threads at times.
+  Step gather() {
+    Step step;
+    const size_t samples = random_() % 3 == 0 ? 3000 : random_() % 40;
+    step.offsets.push_back(0);
+    for (size_t i = 0; i < samples; ++i) {
+      for (size_t n = random_() % 4; n; --n) step.ids.push_back(any_id());
+      step.offsets.push_back(static_cast<int64_t>(step.ids.size()));
+    }
+    const size_t count = step.ids.size();
+    for (size_t i = 0; i < count; ++i) step.weights.push_back(static_cast<float>(random_() % 3));
+    step.plain.assign(samples * kDim, -1.0f);
+    step.adam.assign(samples * 3 * kDim, -1.0f);
+    step.handles.resize(2 * count);
+    const Slot plain{.table = plain_, .pool = Pool::sum, .ids = step.ids.data(), .count = count,
+                     .offsets = step.offsets.data(), .weights = step.weights.data(), .samples = samples,
+                     .data = step.plain.data(), .stride = kDim, .width = kDim, .handles = step.handles.data()};
+    const Slot adam{.table = adam_, .pool = Pool::sequence, .ids = step.ids.data(), .count = count,
+                    .offsets = step.offsets.data(), .samples = samples, .data = step.adam.data(), .stride = 3 * kDim,
+                    .length = 3, .width = kDim, .handles = step.handles.data() + count};
+    step.slots = {plain, adam};
+    expect(plain.sound() && adam.sound(), "sound offsets are refused");
+    store_.gather(step.slots, true);
+    for (const int64_t id : step.ids) {
+      step.births.push_back(rows_.try_emplace(id, Row{kFirst, ++births_}).first->second.birth);
+    }
+    for (size_t i = 0; i < samples; ++i) {
+      float sum = 0.0f;
+      for (auto at = step.offsets[i]; at < step.offsets[i + 1]; ++at) sum += step.weights[at] * rows_.at(step.ids[at]).weight;
+      for (size_t c = 0; c < kDim; ++c) expect(step.plain[i * kDim + c] == sum, "a pooled vector is not the sum of its rows");
+    }
+    return step;
+  }
+
+  void apply(Step& step) {
+    for (float& grad : step.plain) grad = 1.0f;
+    for (float& grad : step.adam) grad = 0.5f;
+    store_.apply(step.slots, 1.0);
+    for (size_t at = 0; at < step.ids.size(); ++at) {
+      const auto found = rows_.find(step.ids[at]);
+      if (found != rows_.end() && found->second.birth == step.births[at]) found->second.weight -= step.weights[at];
+    }
+  }
+
+  void step() {
+    Step now = gather();
+    apply(now);
+  }
+
+  // Other steps, births and removals come between a gather and its apply.
+  void return_later() {
+    Step late = gather();
+    remove();
+    step();
+    apply(late);
+  }
+
+  void remove() {
+    std::vector<int64_t> ids;
+    int64_t there = 0;
+    for (size_t n = random_() % 300; n; --n) {
+      ids.push_back(any_id());
+      there += static_cast<int64_t>(rows_.erase(ids.back()));
+    }
+    expect(store_.remove(plain_, ids) == there, "remove took another number of rows than there were");
+    store_.remove(adam_, ids);
+  }
+
+  void put() {
+    std::vector<int64_t> ids;
+    for (size_t n = random_() % 100; n; --n) ids.push_back(any_id());
+    const std::vector<float> weights(ids.size() * kDim, 7.0f);
+    store_.put(plain_, ids, weights.data(), nullptr);
+    for (const int64_t id : ids) rows_.try_emplace(id, Row{0.0f, ++births_}).first->second.weight = 7.0f;
+  }
+
+  void check() {
+    expect(store_.rows(plain_) == static_cast<int64_t>(rows_.size()), "the number of rows is wrong");
+    const std::vector<int64_t> keys = store_.keys(plain_);
+    expect(keys.size() == rows_.size(), "the number of keys is wrong");
+    std::vector<float> weights(keys.size() * kDim);
+    store_.read(plain_, keys, weights.data(), nullptr);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const float expected = rows_.at(keys[i]).weight;
+      for (size_t c = 0; c < kDim; ++c) expect(weights[i * kDim + c] == expected, "a weight is not what its gradients make it");
+    }
+  }
+
+  Store& store_;
+  uint32_t plain_, adam_;
+  std::mt19937_64 random_;
+  std::unordered_map<int64_t, Row> rows_;
+  uint64_t births_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int seconds = argc > 1 ? std::atoi(argv[1]) : 10;
+  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  std::vector<larix::TableSpec> tables;
+  for (size_t i = 0; i < kClients; ++i) {
+    tables.push_back({0, {larix::Init::constant, 0, kFirst}});
+    tables.push_back({1, {larix::Init::normal, i, 0.01f}});
+  }
+  const larix::Optimizer sgd{larix::Rule::sgd, 1.0, 0.0, 0.0, 0.0, 0.0f};
+  const larix::Optimizer adam{larix::Rule::adam, 0.001, 1e-8, 0.9, 0.999, 0.0f};
+  Store store({{kDim, sgd}, {kDim, adam}}, tables, 3);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < kClients; ++i) threads.emplace_back([&, i] { Client(store, i, seed * 1000).run(until); });
+  for (std::thread& thread : threads) thread.join();
+  const larix::Counts counts = store.counts();
+  std::printf("stress: %lld rows, %lld lookups, %lld born, %lld lost, all as foretold\n",
+              static_cast<long long>(counts.rows), static_cast<long long>(counts.lookups),
+              static_cast<long long>(counts.inserted), static_cast<long long>(counts.lost));
+}

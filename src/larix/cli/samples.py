@@ -1,0 +1,86 @@
+"""`larix data`: samples made, converted and looked at. Knows how to ask and to print."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+app = typer.Typer(help="Make samples: convert, prepare, simulate, look.", no_args_is_help=True)
+
+
+@app.command()
+def convert(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="TFRecord (tf.train.Example), CSV or JSON lines.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The Parquet file to write.")],
+) -> None:
+    """Convert row files to one Parquet file, streaming.
+
+    Example: [bold]larix data convert logs/part-*.tfrecord -o logs.parquet[/]
+    """
+    from larix import data
+
+    console = Console(soft_wrap=True)
+    with Progress("converting", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("converting", total=None)
+        rows = data.convert(
+            files, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    console.print(f"{rows:,} rows in {out}")
+
+
+@app.command()
+def prepare(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of KuaiRand's files, CSV as published or Parquet.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make, one Parquet file a day.")],
+) -> None:
+    """Make samples of a KuaiRand log: repeats dropped, users and videos joined, strictly-past histories built."""
+    from larix.data import kuairand
+
+    console = Console(soft_wrap=True)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("building strictly-past histories", total=None)
+        source = kuairand.prepare(
+            folder, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    dropped = kuairand.card(out)["repeats_dropped"]
+    console.print(f"{source.rows:,} samples in {len(source.paths)} files, one a day, in {out}; repeats dropped: {dropped:,}")
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    users: Annotated[int, typer.Option(help="How many users.")] = 6000,
+    days: Annotated[int, typer.Option(help="Days of the log.")] = 12,
+    impressions: Annotated[int, typer.Option(help="Expected rows of the log.")] = 180_000,
+) -> None:
+    """Simulate a feed in KuaiRand's files, true probabilities beside the labels."""
+    from larix.data import synthetic
+
+    console = Console(soft_wrap=True)
+    with console.status("simulating users, videos and what they do"):
+        synthetic.write(out, seed=seed, users=users, days=days, impressions=impressions)
+    console.print(f"A synthetic feed is in {out}; train on it: larix demo --data {out}")
+
+
+@app.command()
+def info(
+    files: Annotated[str, typer.Argument(metavar="FILE", help="A file, a folder or a pattern.")],
+) -> None:
+    """Say what columnar files hold: rows, columns, types."""
+    from larix import data
+
+    source = data.files(files)
+    shown = Table("column", "type")
+    for field in source.schema:
+        shown.add_row(field.name, str(field.type))
+    console = Console()
+    console.print(shown)
+    console.print(f"{source.rows:,} rows in {len(source.paths)} files")

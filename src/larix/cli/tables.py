@@ -1,0 +1,78 @@
+"""`larix table`: what is in the tables of a run. Knows how to ask and to print."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(help="Look into the tables of a run.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train and demo leave it.")]
+Name = Annotated[
+    str, typer.Argument(metavar="TABLE", help="A table's name; `larix table info RUN` lists them.")
+]
+
+
+@app.command()
+def info(run: Folder) -> None:
+    """List a run's tables: rows, dim, optimizer, bytes of weights and state."""
+    from larix.recipes import open_tables
+
+    tables = open_tables(run)
+    shown = Table("table", "optimizer")
+    for heading in ("rows", "dim", "bytes"):
+        shown.add_column(heading, justify="right")
+    for name, spec in tables.specs.items():
+        rows = tables.rows(name)
+        size = rows * (spec.dim + spec.state) * 4
+        shown.add_row(name, type(spec.optimizer).__name__, f"{rows:,}", str(spec.dim), f"{size:,}")
+    console = Console()
+    console.print(shown)
+    stats = tables.stats()
+    console.print(f"{stats.rows:,} rows in {stats.bytes:,} bytes of memory, index and slabs included")
+
+
+@app.command()
+def get(
+    run: Folder,
+    table: Name,
+    ids: Annotated[
+        list[str],
+        typer.Argument(metavar="ID...", help="Numbers, or text as in string columns. After -- if negative."),
+    ],
+) -> None:
+    """Print the rows of some ids.
+
+    Example: [bold]larix table get runs/demo video 17 4242[/]
+    """
+    from larix.features import parse_id
+    from larix.recipes import open_tables
+
+    tables = open_tables(run)
+    numbers = np.array([parse_id(word) for word in ids], np.int64)
+    there = np.isin(numbers, tables.keys(table))
+    weights, _ = tables.read(table, numbers)
+    shown = Table("id", "weights")
+    for word, known, row in zip(ids, there, weights, strict=True):
+        shown.add_row(word, " ".join(f"{weight:+.4f}" for weight in row) if known else "[dim]no row[/]")
+    Console().print(shown)
+
+
+@app.command()
+def export(
+    run: Folder,
+    table: Name,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The Parquet file to write.")],
+) -> None:
+    """Write a table to Parquet: id, weights, optimizer state.
+
+    Example: [bold]larix table export runs/demo video -o video.parquet[/]
+    """
+    from larix.embedding import export_parquet
+    from larix.recipes import open_tables
+
+    rows = export_parquet(open_tables(run), table, out)
+    Console(soft_wrap=True).print(f"{rows:,} rows of table '{table}' in {out}")

@@ -1,0 +1,33 @@
+"""A recipe: what to train on what. Knows no data set, no network and nothing of how a run is carried out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from larix.embedding import RowAdagrad, Uniform
+from larix.embedding.spec import Init
+from larix.features import Sample
+from larix.recipes.feed import Feed
+from larix.train import Settings
+from larix.train.fit import Dense, Rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What to train on what.
+
+    ``feed``: makes the samples ready, in the folder it is given if they have to be written, and tells a console how far
+    it is. ``ranker``: makes the network for the sample. ``rows``, ``init``, ``dense``, ``settings``: see ``train.fit``.
+    """
+
+    sample: Sample
+    ranker: Callable[[Sample], nn.Module]
+    feed: Callable[[Path, Console], Feed]
+    rows: Rows = RowAdagrad()
+    init: Init = Uniform()
+    dense: Dense = torch.optim.AdamW
+    settings: Settings = Settings()

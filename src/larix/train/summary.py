@@ -1,0 +1,96 @@
+"""What a run came to, for a terminal: a few lines and a table. Knows what ``write_report`` says and rich."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from larix.train.compare import Json, compare
+from larix.train.wording import count, days, delta, metric, percent, size, span
+
+
+def summary(metrics: Json) -> Group:
+    """Return what to print at the end of a run with this metrics.json; what it lacks is left out."""
+    results = compare(metrics)
+    binary = [result for result in results if result["kind"] == "binary"]
+    regression = [result for result in results if result["kind"] == "regression"]
+    parts: list[RenderableType] = [line for line in (_data(metrics), _training(metrics)) if line]
+    if binary:
+        parts.append(_ranking(binary, bool(metrics.get("references")), bool(metrics.get("truth"))))
+    parts += [_seconds(result) for result in regression]
+    if not results:
+        parts.append(Text("No test figures.", style="yellow"))
+    return Group(*parts)
+
+
+def _data(metrics: Json) -> Text | None:
+    data = metrics.get("data") or {}
+    if not data:
+        return None
+    line = Text.assemble((str(data.get("name", "data")), "bold"))
+    if "synthetic" in data:
+        line.append(
+            " (synthetic)" if data["synthetic"] else " (real data)", "yellow" if data["synthetic"] else "cyan"
+        )
+    for part in ("train", "test"):
+        if data.get(part):
+            when = f" of {days(data[part]['days'])}" if data[part].get("days") else ""
+            line.append(f"\n{part} {count(data[part].get('rows'))} impressions{when}", "dim")
+    return line
+
+
+def _training(metrics: Json) -> Text | None:
+    steps = metrics.get("steps") or []
+    if not steps:
+        return None
+    last = steps[-1]
+    words = [f"{count(last.get('samples'))} samples in {span(last.get('seconds'))}"]
+    if last.get("seconds"):
+        words.append(f"{count(last['samples'] / last['seconds'])} samples/s")
+    tables = (metrics.get("tables") or {}).values()
+    if tables:
+        rows, held = (sum(table.get(key, 0) for table in tables) for key in ("rows", "bytes"))
+        words.append(f"{count(rows)} rows in {len(tables)} tables, {size(held)}")
+    state = metrics.get("state", "finished")
+    line = Text(", ".join(words), "dim")
+    return (
+        line
+        if state == "finished"
+        else line.append(f"\n{state} after step {count(last.get('step'))}", "bold yellow")
+    )
+
+
+def _ranking(results: list[dict[str, Any]], references: bool, truth: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+    table.add_column("task")
+    for title in ("AUC", "GAUC", "logloss"):
+        table.add_column(title, justify="right")
+        if references:
+            table.add_column("to best", justify="right")
+    table.add_column("calibration", justify="right")
+    if truth:
+        table.add_column("AUC of the truth", justify="right")
+        table.add_column("learned", justify="right")
+    for result in results:
+        row: list[RenderableType] = [str(result["name"])]
+        for key in ("auc", "gauc", "logloss"):
+            row.append(Text(metric(result.get(key)), "bold"))
+            if references:
+                best = result["best"].get(key)
+                style = "green" if best and best["better"] else "red"
+                row.append(Text(delta(best["delta"]), style) if best else "")
+        row.append(metric(result.get("calibration"), 3))
+        if truth:
+            row += [metric(result["truth"].get("auc")), percent(result["way"])]
+        table.add_row(*row)
+    return table
+
+
+def _seconds(result: dict[str, Any]) -> Text:
+    return Text.assemble(
+        f"{result['name']}: ",
+        (f"XAUC {metric(result.get('xauc'))}", "bold"),
+        f", off by {metric(result.get('mae'), 1)} s on average (RMSE {metric(result.get('rmse'), 1)} s)",
+        f", mean {metric(result.get('predicted'), 1)} s for {metric(result.get('observed'), 1)} s observed",
+    )
