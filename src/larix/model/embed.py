@@ -1,4 +1,4 @@
-"""Embed: looked-up rows as torch leaf tensors, their gradients back to the rows; the only place where torch meets tables.
+"""Embed: looked-up rows as torch leaves, gradients back to rows; the only place where torch meets tables.
 
 Knows nothing of what a ranker does with the tensors, nor of how rows are found or stepped.
 """
@@ -23,12 +23,17 @@ from larix.model.inputs import Columns, Inputs, SequenceInput, columns_of
 class Store(Protocol):
     """What Embed asks of a store; ``embedding.Tables`` and the oracle both give it."""
 
-    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup: ...  # noqa: D102
-    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None: ...  # noqa: D102
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
+        """Look all slots up, into ``outs``."""
+        ...
+
+    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None:
+        """Step the rows of ``lookup`` by ``grads``."""
+        ...
 
 
 def layout_of(sample: Sample) -> Layout:
-    """Output 0, ``pooled``, holds every id slot in declared order; then comes one output a sequence, ``newest`` long."""
+    """Output 0, ``pooled``, holds all id slots in order; then one output a sequence, ``newest`` long."""
     pooled = columns_of({name: slot.dim for name, slot in sample.id_slots.items()})
     outputs = [Output(name="pooled", width=_width(pooled))]
     slots = [
@@ -54,9 +59,10 @@ def layout_of(sample: Sample) -> Layout:
 class Embed:
     """Batches in, a ranker's Inputs out; gradients back.
 
-    On the CPU tensors and the store's buffers are one memory, both ways. On ``device="cuda"`` the buffers are pinned and
-    copied without waiting, and the rows stay in RAM. Every batch gets buffers of its own, so any number may be in flight;
-    see ``train.memory`` for why fresh ones cost nothing. Two threads may not be inside one Embed at once.
+    On the CPU tensors and the store's buffers are one memory, both ways. On ``device="cuda"`` the buffers
+    are pinned and copied without waiting, and the rows stay in RAM. Every batch gets buffers of its own, so
+    any number may be in flight; see ``train.memory`` for why fresh ones cost nothing. Two threads may not be
+    inside one Embed at once.
     """
 
     def __init__(self, sample: Sample, tables: Store, device: str | torch.device = "cpu") -> None:
@@ -72,8 +78,10 @@ class Embed:
         self._lookups: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
     def __call__(self, batch: Batch, train: bool) -> Inputs:
-        """Look all of ``batch`` up. ``train=True`` inserts ids never seen and makes leaves that gradients gather in;
-        ``train=False`` writes nothing: an id never seen reads as zeros.
+        """Look all of ``batch`` up.
+
+        ``train=True`` inserts ids never seen and makes leaves that gradients gather in; ``train=False``
+        writes nothing: an id never seen reads as zeros.
         """
         pinned = self.device.type == "cuda"
         outs = [torch.empty(_shape(output, batch.size), pin_memory=pinned) for output in self.layout.outputs]
@@ -95,7 +103,7 @@ class Embed:
 
         A leaf that the loss does not depend on counts as gradient zero.
         """
-        lookup = self._lookups.pop(inputs.pooled, None)
+        lookup: Lookup | None = self._lookups.pop(inputs.pooled, None)  # type: ignore[no-untyped-call]
         if lookup is None:
             raise ConfigError(
                 "these inputs have no rows to step: they were looked up with train=False, or applied before"
@@ -106,7 +114,7 @@ class Embed:
         self.tables.apply(lookup, [grad.numpy() for grad in grads], lr_scale=lr_scale)
 
     def send(self, array: NDArray[Any]) -> Tensor:
-        """Return ``array`` as a tensor on the device: the same memory on the CPU, a pinned copy under way on CUDA."""
+        """Return ``array`` as a tensor on the device: the same memory on the CPU, a copy on CUDA."""
         tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
@@ -118,7 +126,7 @@ class Embed:
 
 
 def padded(history: History, length: int) -> tuple[NDArray[np.bool_], Floats]:
-    """Mask ``[size, length]``, True where there is an event, and dense values ``[size, length, k]``, zero elsewhere."""
+    """Mask ``[size, length]``, True where there is an event; dense values ``[size, length, k]``."""
     mask = np.arange(length) < np.diff(history.offsets)[:, None]
     dense = np.zeros((*mask.shape, history.dense.shape[1]), np.float32)
     dense[mask] = history.dense

@@ -1,6 +1,7 @@
 """A batch as a safetensors file, to look at what a step failed on. Knows nothing of steps."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -14,7 +15,7 @@ _PARTS = ("labels", "weight", "group", "scene", "time")
 
 def write_batch(batch: Batch, path: Path) -> None:
     """Write every array of ``batch``; StorageError if the file cannot be written."""
-    arrays: dict[str, NDArray[np.generic]] = {"dense": batch.dense}
+    arrays: dict[str, NDArray[Any]] = {"dense": batch.dense}
     for name, jagged in batch.ids.items():
         arrays[f"ids/{name}/values"] = jagged.values
         if jagged.offsets is not None:
@@ -41,8 +42,8 @@ def read_batch(path: Path) -> Batch:
         arrays = safetensors.numpy.load(path.read_bytes())
     except (OSError, safetensors.SafetensorError) as error:
         raise StorageError(f"'{path}' cannot be read as a batch: {error}") from error
-    jagged: dict[str, dict[str, NDArray[np.generic]]] = {}
-    sequences: dict[str, dict[str, NDArray[np.generic]]] = {}
+    jagged: dict[str, dict[str, NDArray[Any]]] = {}
+    sequences: dict[str, dict[str, NDArray[Any]]] = {}
     for path_in_file, array in arrays.items():
         match path_in_file.split("/", 2):
             case ["ids", name, part]:
@@ -51,7 +52,7 @@ def read_batch(path: Path) -> Batch:
                 sequences.setdefault(name, {})[part] = array
     return Batch(
         size=len(arrays["dense"]),
-        ids={name: Jagged(**parts) for name, parts in jagged.items()},  # type: ignore[arg-type]
+        ids={name: Jagged(**parts) for name, parts in jagged.items()},
         sequences={
             name: History(
                 offsets=parts["offsets"],
@@ -61,5 +62,9 @@ def read_batch(path: Path) -> Batch:
             for name, parts in sequences.items()
         },
         dense=arrays["dense"],
-        **{name: arrays[name] for name in _PARTS if name in arrays},
+        labels=arrays.get("labels"),
+        weight=arrays.get("weight"),
+        group=arrays.get("group"),
+        scene=arrays.get("scene"),
+        time=arrays.get("time"),
     )

@@ -1,4 +1,4 @@
-"""A checkpoint: all that a run needs to go on as if it had never stopped, as one version. Nothing in it is pickled.
+"""A checkpoint: all that a run needs to go on as if it had never stopped, as one version, without pickle.
 
 Knows nothing of steps, of run folders or of what a ranker computes.
 """
@@ -27,6 +27,8 @@ class SavedStore(Store, Protocol):
 
     specs: dict[str, TableSpec]
 
+    def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None: ...
+
     def rows(self, table: str) -> int: ...  # noqa: D102
 
     def save(self, folder: str | Path) -> None: ...  # noqa: D102
@@ -42,7 +44,8 @@ def save(
 ) -> Path:
     """Write the version of ``point`` into ``folder``, then drop all but the newest ``keep``; return its path.
 
-    ``history``: what was measured so far, as JSON values. StorageError if it cannot be written; the versions before stay.
+    ``history``: what was measured so far, as JSON values. StorageError if it cannot be written; the versions
+    before stay.
     """
     target = version.path_of(folder, point.step)
     if target.exists():
@@ -73,7 +76,7 @@ def save(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A version read back and found whole, but for its tables, which check their files when they are loaded."""
+    """A version read back and found whole; its tables check their own files when they are loaded."""
 
     path: Path
     files: Mapping[str, bytes]
@@ -92,7 +95,7 @@ class Checkpoint:
     def tables(
         self, store: type[SavedStore], specs: Sequence[TableSpec] | None = None, threads: int = 0
     ) -> SavedStore:
-        """Return the rows; StorageError names a damaged file, ConfigError a table that does not fit ``specs``."""
+        """Return the rows; StorageError names a damaged file, ConfigError a table that does not fit."""
         return store.load(self.path / "tables", specs=specs, threads=threads)
 
     def restore(self, learner: Learner) -> None:
@@ -103,7 +106,8 @@ class Checkpoint:
             learner.optimizer.load_state_dict(_deep(self.state["optimizer"], flat, learner.optimizer))
         except (ValueError, KeyError) as error:
             raise ConfigError(
-                f"the optimizer of '{self.path}' does not fit the one given: {error}; give the one it was trained with"
+                f"the optimizer of '{self.path}' does not fit the one given: {error}; give the one it was "
+                "trained with"
             ) from error
         if learner.average is not None:
             if "average.safetensors" not in self.files:
@@ -185,7 +189,7 @@ def _flat(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _deep(
     given: Mapping[str, Any], tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Join what ``_flat`` split. JSON knows no tuples: settings that ``optimizer`` has as tuples become tuples again."""
+    """Join what ``_flat`` split; lists become tuples, which JSON does not know, where ``optimizer`` has tuples."""
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in given["plain"].items()}
     for path, value in tensors.items():
         index, name = path.split(".", 1)

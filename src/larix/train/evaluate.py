@@ -34,9 +34,10 @@ def evaluate(ranker: nn.Module, embed: Embed, source: Files, *, batch_size: int 
 def predict(
     ranker: nn.Module, embed: Embed, source: Files, *, batch_size: int = 4096
 ) -> Iterator[pa.RecordBatch]:
-    """Yield predictions in the source's order: a column a task, named like it, after the sample's group, scene and time columns.
+    """Yield predictions in the source's order: a column a task, after the group, scene and time columns.
 
-    A binary task's is a probability, a regression task's is seconds; float32. Label columns need not be there.
+    A binary task's is a probability, a regression task's is seconds; float32. Label columns need not be
+    there.
     """
     for records, _, scores in _scores(ranker, embed, source, batch_size, labels=False):
         columns = {name: records[name] for name in _keys(embed, source)}
@@ -64,8 +65,8 @@ def _scores(
                     scores = ranker(embed(batch, train=False)).float().cpu().numpy()
                 if scores.shape != (batch.size, len(embed.sample.tasks)):
                     raise ConfigError(
-                        f"the ranker gave {list(scores.shape)} for {batch.size} samples and {len(embed.sample.tasks)} "
-                        "tasks; it must give one logit a sample and task"
+                        f"the ranker gave {list(scores.shape)} for {batch.size} samples and "
+                        f"{len(embed.sample.tasks)} tasks; it must give one logit a sample and task"
                     )
                 yield records, batch, scores
     finally:

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import larix
 from larix.data import Files
 from larix.embedding import RowAdagrad, Tables, TableSpec, Uniform
-from larix.embedding.spec import Init, Optimizer
+from larix.embedding.spec import Init
 from larix.errors import ConfigError, DataError, StorageError
 from larix.features import Sample
 from larix.model.embed import Embed
@@ -34,29 +34,12 @@ from larix.train.point import Point
 from larix.train.progress import Bar
 from larix.train.run import Run, write_json
 from larix.train.settings import Settings
+from larix.train.specs import Rows, specs_of
 from larix.train.step import Learner
 
 Dense = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-Rows = Optimizer | Mapping[str, TableSpec]
 
-
-def specs_of(sample: Sample, rows: Rows, init: Init) -> list[TableSpec]:
-    """The specs of the sample's tables: all with one optimizer and ``init``, or those given by name (``TableSpec``'s defaults for
-    the others). ConfigError for a table the sample does not have, or of another dim.
-    """
-    if not isinstance(rows, Mapping):
-        return [
-            TableSpec(name=name, dim=dim, optimizer=rows, init=init) for name, dim in sample.tables.items()
-        ]
-    for name, spec in rows.items():
-        if name not in sample.tables:
-            raise ConfigError(f"rows names table '{name}'; the sample has {sorted(sample.tables)}")
-        if (spec.name, spec.dim) != (name, sample.tables[name]):
-            raise ConfigError(
-                f"rows['{name}'] is for table '{spec.name}' of dim {spec.dim}; the sample has '{name}' with dim "
-                f"{sample.tables[name]}"
-            )
-    return [rows.get(name, TableSpec(name=name, dim=dim, init=init)) for name, dim in sample.tables.items()]
+_ROWS, _INIT, _SETTINGS = RowAdagrad(), Uniform(), Settings()
 
 
 def fit(
@@ -64,10 +47,10 @@ def fit(
     ranker: nn.Module,
     source: Files,
     *,
-    rows: Rows = RowAdagrad(),
-    init: Init = Uniform(),
+    rows: Rows = _ROWS,
+    init: Init = _INIT,
     dense: Dense = torch.optim.AdamW,
-    settings: Settings = Settings(),
+    settings: Settings = _SETTINGS,
     validation: Files | None = None,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -75,7 +58,7 @@ def fit(
     console: Console | None = None,
     store: type[SavedStore] = Tables,
 ) -> Run:
-    """Train ``ranker`` and the tables of ``sample`` on ``source``; return the run, whose versions ``resume=True`` goes on from.
+    """Train ``ranker`` and the tables of ``sample`` on ``source``; return the run.
 
     Args:
         sample: what a sample is; fitted on ``source`` first if it is not fitted.
@@ -87,10 +70,9 @@ def fit(
             ``partial(torch.optim.AdamW, lr=1e-3, fused=True)``.
         settings: everything else about training.
         validation: held-out samples to measure on while training.
-        folder: the run folder; ``runs/<time>`` if None. ``resume``: go on from its newest version, if it has one.
-        config: what else ``config.json`` should say, such as the recipe. JSON values.
-        console: where to show progress; None shows nothing.
-        store: what holds the rows.
+        folder: the run folder; ``runs/<time>`` if None. ``resume``: go on from its newest version, if it has
+        one. config: what else ``config.json`` should say, such as the recipe. JSON values. console: where to
+        show progress; None shows nothing. store: what holds the rows.
 
     Raises:
         ConfigError: arguments that do not fit each other, the source, or the version to resume from.
@@ -131,7 +113,8 @@ def fit(
     except OSError as error:
         raise StorageError(f"the run folder '{folder}' cannot be made: {error.strerror}") from error
     write_json(folder / "config.json", _config(run, learner, specs, config or {}))
-    bar = Bar(console, [task.name for task in sample.tasks], steps * settings.batch_size, start.samples)
+    total = min(source.rows * settings.epochs, steps * settings.batch_size)
+    bar = Bar(console, [task.name for task in sample.tasks], total, start.samples)
     journal = Journal(
         folder,
         learner,
@@ -153,19 +136,18 @@ def fit(
         prefetch=settings.prefetch,
         position=start.position,
     )
-    state = "running"
-    write_json(folder / "metrics.json", {"state": state})
+    write_json(folder / "metrics.json", {"state": "running"})
     with bar:
         outcome = loop(learner, stream, settings, journal, start=start, steps=steps)
-    journal.log(outcome.point)
+        journal.finish(outcome.point)
     ranker.eval()
     if not outcome.interrupted:
         journal.evaluate(outcome.point)
     run.record(**_measured(run, journal, outcome))
     if outcome.interrupted:
         raise KeyboardInterrupt(
-            f"stopped after step {outcome.point.step} of {steps}; the same call with folder='{folder}' and resume=True "
-            "goes on from there"
+            f"stopped after step {outcome.point.step} of {steps}; the same call with folder='{folder}' and "
+            "resume=True goes on from there"
         )
     return run
 
@@ -175,8 +157,8 @@ def _fitted(sample: Sample, source: Files, found: Checkpoint | None) -> Sample:
         saved = found.sample
         if sample.is_fitted and sample != saved:
             raise ConfigError(
-                f"the sample is not the one that '{found.path}' was trained with; give that one, or train anew in "
-                "another folder"
+                f"the sample is not the one that '{found.path}' was trained with; give that one, or train "
+                "anew in another folder"
             )
         return saved
     if sample.is_fitted:
@@ -195,7 +177,7 @@ def _learner(
             raise ConfigError("the dense optimizer's lr is a tensor; give a plain number, schedules scale it")
     average = None
     if settings.average:
-        average = AveragedModel(ranker, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+        average = AveragedModel(ranker, multi_avg_fn=get_ema_multi_avg_fn(settings.average))  # type: ignore[no-untyped-call]
     return Learner(
         ranker=ranker,
         embed=Embed(sample, tables, settings.device),
@@ -205,9 +187,7 @@ def _learner(
     )
 
 
-def _config(
-    run: Run, learner: Learner, specs: list[TableSpec], config: Mapping[str, Any]
-) -> dict[str, Any]:
+def _config(run: Run, learner: Learner, specs: list[TableSpec], config: Mapping[str, Any]) -> dict[str, Any]:
     optimizer = learner.optimizer
     plain = {
         name: value

@@ -1,4 +1,4 @@
-"""The random generators that training draws from (Python's, numpy's, torch's): their seeding, their state as data."""
+"""The random generators that training draws from: their seeding, their state as data. Knows no run."""
 
 import random
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 def seed_all(seed: int) -> None:
     """Seed every process-wide generator, CUDA's included."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002: this is the generator that a ranker's own code may draw from
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - a ranker may draw from it
     torch.manual_seed(seed)
 
 

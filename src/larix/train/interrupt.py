@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish to stop: said between steps, so that what is at hand is finished first. Knows nothing of training."""
+"""Ctrl-C as a wish to stop, so that what is at hand is finished first. Knows nothing of training."""
 
 import signal
 import threading

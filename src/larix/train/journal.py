@@ -1,4 +1,4 @@
-"""What a run leaves behind as it goes: loss curve, evaluations, versions, a batch that failed. Takes no step itself."""
+"""What a run leaves behind as it goes: losses, evaluations, versions, a batch that failed. Takes no step."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +22,9 @@ _SHOW_SECONDS = 0.25  # between two changes of the bar
 class Journal:
     """The loop's watcher: shows, records and saves.
 
-    ``steps``: mean losses since the entry before, with the totals of steps, samples and seconds. ``evaluations``: metrics
-    on held-out samples. Both are in every version, so that a resumed run has its whole curve.
+    ``steps``: mean losses since the entry before, with the totals of steps, samples and seconds.
+    ``evaluations``: metrics on held-out samples. Both are in every version, so that a resumed run has its
+    whole curve.
     """
 
     def __init__(
@@ -76,6 +77,13 @@ class Journal:
             totals = {"step": point.step, "samples": point.samples, "seconds": point.seconds}
             self.steps.append({**totals, "loss": losses})
 
+    def finish(self, point: Point) -> None:
+        """End the last entry and say it."""
+        self.log(point)
+        if self.steps:
+            last = self.steps[-1]
+            self._bar.show(point.samples, point.samples / point.seconds, list(last["loss"].values()))
+
     def evaluate(self, point: Point) -> None:
         """Measure on the held-out samples, where there are any."""
         if self._evaluate is not None and not self._evaluated(point):
@@ -95,8 +103,9 @@ class Journal:
         path = self._folder / f"failed-step-{point.step + 1}.safetensors"
         write_batch(batch, path)
         return NumericsError(
-            f"step {point.step + 1}: {error}; the batch is in '{path}' (larix.train.read_batch reads it) and the state "
-            "before it is saved; look for extreme values in it, or go on with a lower learning rate or clip_norm"
+            f"step {point.step + 1}: {error}; the batch is in '{path}' (larix.train.read_batch reads it) and "
+            "the state before it is saved; look for extreme values in it, or go on with a lower learning "
+            "rate or a clip_norm"
         )
 
     def _evaluated(self, point: Point) -> bool:

@@ -1,4 +1,4 @@
-"""When a batch's rows are looked up and stepped: exactly in turn, or a bounded number of batches ahead on a thread.
+"""When a batch's rows are looked up and stepped: in turn, or a bounded number of batches ahead on a thread.
 
 Knows nothing of the network or of files.
 """
@@ -28,8 +28,9 @@ class Lookahead:
     """Looks batches up and applies their gradients, with a bounded staleness; times both into ``phases``.
 
     ``staleness`` 0: batch n is looked up in the caller's thread, after the update of batch n - 1.
-    ``staleness`` k: one background thread does lookups and updates in a fixed order, so that batch n is looked up after the
-    update of batch n - 1 - k and before the next one, run after run, however fast the threads happen to be.
+    ``staleness`` k: one background thread does lookups and updates in a fixed order, so that batch n is
+    looked up after the update of batch n - 1 - k and before the next one, run after run, however fast the
+    threads happen to be.
     """
 
     def __init__(self, embed: Embed, staleness: int, phases: Phases) -> None:

@@ -26,7 +26,10 @@ from larix.train.step import Learner, step
 
 
 class Watcher(Protocol):
-    """Whom the loop tells; all calls come between steps, from the loop's thread, while nothing else touches the tables."""
+    """Whom the loop tells, between steps and from its own thread.
+
+    Nothing else touches the tables during ``evaluate`` and ``save``.
+    """
 
     def stepped(self, point: Point, losses: Tensor) -> None:
         """A step was done; ``losses`` float32 ``[tasks]``. With staleness, updates may still be under way."""
@@ -43,7 +46,7 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a loop ended. ``phases``: seconds spent waiting for batches, in lookups, in the dense part and in updates."""
+    """How a loop ended. ``phases``: seconds of waiting for batches, of lookups, dense work and updates."""
 
     point: Point
     interrupted: bool
@@ -62,8 +65,8 @@ def loop(
 ) -> Outcome:
     """Train from ``start`` until ``steps`` steps are done in all, the stream ends or Ctrl-C is pressed.
 
-    However it ends, bad data and bad numbers included, the last good point is saved. A step that fails on its numbers
-    (NumericsError) has changed nothing.
+    However it ends, bad data and bad numbers included, the last good point is saved. A step that fails on
+    its numbers (NumericsError) has changed nothing.
     """
     point = saved = start
     phases = Phases()

@@ -9,7 +9,7 @@ from larix.data import Position
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """Steps and samples done, seconds of training they took, and where the stream stood after them (None: at its start)."""
+    """Steps and samples done, the seconds they took, and where the stream stood then (None: at its start)."""
 
     step: int = 0
     samples: int = 0

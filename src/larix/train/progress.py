@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a bar with samples a second, each task's loss and the time left. Knows no step."""
+"""What a run shows while it trains: a bar, samples a second, losses, the time left. Knows no step."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -27,11 +27,9 @@ class Bar:
         self._bar = self._progress.add_task("training", total=total, completed=done, speed="", losses="")
 
     def show(self, done: int, per_second: float, losses: Sequence[float]) -> None:
-        """Say that ``done`` samples are done, at what speed, and the latest losses in the order of the tasks."""
+        """Say how many samples are done, at what speed, and the latest losses in the order of the tasks."""
         named = "  ".join(f"{task} {loss:.4f}" for task, loss in zip(self._tasks, losses, strict=True))
-        self._progress.update(
-            self._bar, completed=done, speed=f"{per_second:,.0f} samples/s", losses=named
-        )
+        self._progress.update(self._bar, completed=done, speed=f"{per_second:,.0f} samples/s", losses=named)
 
     def __enter__(self) -> Self:
         self._progress.start()

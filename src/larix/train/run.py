@@ -27,7 +27,10 @@ from larix.train.settings import Settings
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Run:
-    """A trained ranker with its sample and tables. ``ranker`` holds the weights for use: the moving average if there is one."""
+    """A trained ranker with its sample and tables.
+
+    ``ranker`` holds the weights for use: the moving average if there is one.
+    """
 
     folder: Path
     sample: Sample
@@ -44,14 +47,17 @@ class Run:
         store: type[SavedStore] = Tables,
         device: str = "cpu",
     ) -> Self:
-        """Return the run in ``folder`` at its newest version. ``ranker``: the network, or what makes it from the sample.
+        """Return the run in ``folder`` at its newest version.
 
-        ConfigError if there is no version or the ranker is another one; StorageError names a damaged file.
+        ``ranker``: the network, or what makes it from the sample. ConfigError if there is no version or the
+        ranker is another one; StorageError names a damaged file.
         """
         folder = Path(folder)
         found = checkpoint.load(folder / "versions")
         if found is None:
-            raise ConfigError(f"'{folder}' has no version to load; give the folder of a run that has saved one")
+            raise ConfigError(
+                f"'{folder}' has no version to load; give the folder of a run that has saved one"
+            )
         settings = Settings.from_json(read_json(folder / "config.json")["settings"])
         sample = found.sample
         network = ranker if isinstance(ranker, nn.Module) else ranker(sample)
@@ -83,14 +89,14 @@ class Run:
         return evaluate(self.ranker, self._embed(), source, batch_size=self.settings.batch_size)
 
     def predict(self, source: Files) -> pa.Table:
-        """Return predictions in the source's order: a column a task, after the sample's group, scene and time columns."""
+        """Return predictions in the source's order: see ``train.predict``."""
         batches = list(predict(self.ranker, self._embed(), source, batch_size=self.settings.batch_size))
         if not batches:
             raise ConfigError("the source has no rows to predict; check the days asked for")
         return pa.Table.from_batches(batches)
 
     def predict_to(self, source: Files, path: str | Path) -> int:
-        """Write what ``predict`` returns to the Parquet file ``path``, batch by batch; return the number of rows."""
+        """Write what ``predict`` returns to the Parquet file ``path``, batch by batch; return its rows."""
         rows, writer = 0, None
         partial = Path(path).with_name(f".{Path(path).name}.new")
         try:

@@ -9,7 +9,7 @@ from larix.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """Rise in a straight line over ``warmup_steps``, then go from 1 to ``floor`` by ``decay`` until the last step.
+    """Rise in a straight line over ``warmup_steps``, then go from 1 to ``floor`` by ``decay``.
 
     ``cosine`` is half a cosine wave (Loshchilov and Hutter, ICLR 2017); ``none`` stays at 1.
     """
@@ -24,7 +24,9 @@ class Schedule:
         if self.decay not in ("none", "linear", "cosine"):
             raise ConfigError(f"Schedule.decay is '{self.decay}'; it must be 'none', 'linear' or 'cosine'")
         if not 0 <= self.floor <= 1:
-            raise ConfigError(f"Schedule.floor is {self.floor}; it is a part of the full rate, between 0 and 1")
+            raise ConfigError(
+                f"Schedule.floor is {self.floor}; it is a part of the full rate, between 0 and 1"
+            )
 
     def scale(self, step: int, steps: int) -> float:
         """The multiplier of step number ``step``, counted from 0, of ``steps``; the first is above 0."""

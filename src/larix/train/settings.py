@@ -13,17 +13,18 @@ from larix.train.schedule import Schedule
 class Settings:
     """Settings of a run.
 
-    ``batch_size`` samples a step, ``epochs`` over the data, at most ``steps`` steps (0: no limit). ``shuffle``: rows of the
-    window that reading shuffles in; 0 keeps the order. ``prefetch``: batches made ready ahead of the step.
-    ``staleness``: 0 looks a batch up after the update before it; k > 0 looks it up in the background, not yet having seen the
-    last k updates. ``bf16``: run the network under bfloat16 autocast. ``device``: where the network runs; rows stay in RAM.
-    ``dense_schedule`` and ``rows_schedule`` scale the two sides' learning rates. ``clip_norm``: bound on the norm of all dense
-    gradients; ``clip_rows``: bound on each value of the rows' gradients; 0: none. ``average``: decay of the exponential moving
-    average of dense weights (Polyak and Juditsky, 1992) that evaluation then uses; 0: none. ``save_every``: steps between
-    checkpoints; 0: only at the end. ``evaluate_every``: steps between measurements on held-out samples; 0: only at the
-    end. ``keep``: how many versions stay. ``log_every``: steps between points of the loss
-    curve; 0: about 200 points. ``seed`` of rows, shuffling and torch, numpy and Python generators. ``threads`` of the tables;
-    0: all cores.
+    ``batch_size`` samples a step, ``epochs`` over the data, at most ``steps`` steps (0: no limit).
+    ``shuffle``: rows of the window that reading shuffles in; 0 keeps the order. ``prefetch``: batches made
+    ready ahead of the step. ``staleness``: 0 looks a batch up after the update before it; k > 0 looks it up
+    in the background, not yet having seen the last k updates. ``bf16``: run the network under bfloat16
+    autocast. ``device``: where the network runs; rows stay in RAM. ``dense_schedule`` and ``rows_schedule``
+    scale the two sides' learning rates. ``clip_norm``: bound on the norm of all dense gradients;
+    ``clip_rows``: bound on each value of the rows' gradients; 0: none. ``average``: decay of the exponential
+    moving average of dense weights (Polyak and Juditsky, 1992) that evaluation then uses; 0: none.
+    ``save_every``: steps between checkpoints; 0: only at the end. ``evaluate_every``: steps between
+    measurements on held-out samples; 0: only at the end. ``keep``: how many versions stay. ``log_every``:
+    steps between points of the loss curve; 0: about 200 points. ``seed`` of rows, shuffling and torch, numpy
+    and Python generators. ``threads`` of the tables; 0: all cores.
     """
 
     batch_size: int = 4096
@@ -51,7 +52,16 @@ class Settings:
         for name in ("batch_size", "epochs", "prefetch", "keep"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"Settings.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("steps", "shuffle", "staleness", "clip_norm", "clip_rows", "save_every", "evaluate_every", "log_every"):
+        for name in (
+            "steps",
+            "shuffle",
+            "staleness",
+            "clip_norm",
+            "clip_rows",
+            "save_every",
+            "evaluate_every",
+            "log_every",
+        ):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"Settings.{name} is {getattr(self, name)}; it must not be negative")
         for name in ("seed", "threads"):

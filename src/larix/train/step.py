@@ -22,7 +22,7 @@ Apply = Callable[[Inputs, float], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Learner:
-    """All that a step changes, and the loss it goes down. ``average``: the moving average of the ranker's weights, or None."""
+    """All that a step changes, and its loss. ``average``: the moving average of its weights, if any."""
 
     ranker: nn.Module
     embed: Embed
@@ -43,8 +43,9 @@ def step(
 ) -> Tensor:
     """Take one step on ``batch``, looked up as ``inputs``; return the tasks' losses, float32 ``[tasks]``.
 
-    ``dense_scale`` and ``rows_scale`` multiply the learning rates. ``apply`` sends the rows' gradients off: ``learner.embed.apply``
-    unless told otherwise. NumericsError if a loss or a gradient is not finite; nothing has been changed then.
+    ``dense_scale`` and ``rows_scale`` multiply the learning rates. ``apply`` sends the rows' gradients off:
+    ``learner.embed.apply`` unless told otherwise. NumericsError if a loss or a gradient is not finite;
+    nothing has been changed then.
     """
     if batch.labels is None:
         raise DataError("the batch has no labels; transform it with labels=True to train on it")

@@ -32,8 +32,8 @@ def write(target: Path, files: Mapping[str, bytes], extra: Callable[[Path], None
     """Make the version ``target`` of ``files`` and of what ``extra`` writes into the folder it is given.
 
     It is written beside its place, synced, and renamed. ``extra``'s folders vouch for their own files by a
-    ``manifest.json`` with checksums; the version's manifest vouches for that. StorageError if the disk is full or
-    fails; what was there before is untouched.
+    ``manifest.json`` with checksums; the version's manifest vouches for that. StorageError if the disk is
+    full or fails; what was there before is untouched.
     """
     fresh = target.with_name(f".{target.name}.new")
     try:
@@ -56,7 +56,8 @@ def write(target: Path, files: Mapping[str, bytes], extra: Callable[[Path], None
         shutil.rmtree(fresh, ignore_errors=True)
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise StorageError(
-            f"version '{target}' cannot be written: {why}; free some space and go on from the version before, which is untouched"
+            f"version '{target}' cannot be written: {why}; free some space and go on from the version "
+            "before, which is untouched"
         ) from error
 
 
@@ -75,7 +76,7 @@ def read(target: Path) -> dict[str, bytes]:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` versions. One being removed is no longer a version, even if that is cut off."""
+    """Remove all but the newest ``keep`` versions; one half removed is no version any more."""
     for old in versions(folder)[:-keep]:
         gone = old.with_name(f".{old.name}.gone")
         old.rename(gone)
@@ -88,7 +89,7 @@ def _manifest(target: Path) -> dict[str, str]:
         manifest: dict[str, Any] = json.loads(path.read_text())
         if manifest["format"] != 1:
             raise StorageError(
-                f"'{path}' has format {manifest['format']} but this larix reads 1; use the larix that wrote it"
+                f"'{path}' has format {manifest['format']} but this larix reads 1; use the one that wrote it"
             )
         if manifest["sha256"] != _self_digest(manifest["files"]):
             raise _damaged(target, path, "it does not match its own checksum")

@@ -1,0 +1,33 @@
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import torch
+from larix.train import keep_freed_memory
+told = keep_freed_memory() if sys.argv[1] == "kept" else None
+def work():
+    parts = [torch.ones(10 << 20) for _ in range(2)]  # so large that glibc always maps them
+for _ in range(3):
+    work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    work()
+print(told, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_freed_memory_is_used_again_without_page_faults():
+    def faults(how):
+        out = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+        told, count = out.stdout.split()
+        return told, int(count)
+
+    told, kept = faults("kept")
+    _, given_back = faults("given back")
+    if told == "False":
+        pytest.skip("the allocator is not glibc's")
+    assert kept < given_back / 10
