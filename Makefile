@@ -8,6 +8,8 @@ ARGS   ?=
 BIN     := $(VENV)/bin
 SOURCES := $(shell find native src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
+BENCHMARKS := features train_step quality_kuairand
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench sanitize clean check-machine
 
@@ -54,7 +56,15 @@ test: lint
 	$(BIN)/python -m pytest -n auto -m 'not slow and not gpu' $(ARGS)
 
 bench: $(VENV)/.test
-	@for file in benchmarks/*.py; do $(BIN)/python $$file --quick $(ARGS) || exit 1; done
+	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --quick $(ARGS) || exit 1; done
+
+sanitize: | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check cmake ninja
+	@for kind in address,undefined thread; do \
+	  $(BIN)/cmake -S native -B build/sanitize-$${kind%%,*} -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	    -DLARIX_SANITIZE=$$kind >/dev/null && $(BIN)/ninja -C build/sanitize-$${kind%%,*} \
+	    && build/sanitize-$${kind%%,*}/stress || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) build
