@@ -49,8 +49,7 @@ class Id:
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Many ids a sample, of a list column; their rows are summed or averaged, weighted by the list column
-    ``weights``.
+    """Many ids a sample, of a list column; their rows are pooled, weighted by the list column ``weights``.
 
     Of a longer list the last ``newest`` are kept (None keeps all), then null ids are dropped with their
     weights. A null list is an empty one. Weights must be finite and their lists as long as the ids'.
@@ -81,9 +80,7 @@ class Ids:
         return (self.column,) if self.weights is None else (self.column, self.weights)
 
     def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
-        """Plan to read it; called after the run, gives its ids and how many null lists and null ids were left
-        out.
-        """
+        """Plan to read it; called after the run, gives its ids and how many nulls, ids or lists, it had."""
         view = records.lists(self.column, ID)
         ranges = records.ranges(self.column, view, self.newest)
         ids = records.ids(self.column, view.child, ranges)
@@ -115,8 +112,7 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Cross:
-    """The pair of two columns' ids as one id: ``mix(mix(left) ^ right)``, with ``mix`` the 64-bit finaliser
-    of SplitMix64.
+    """The pair of two columns' ids as one id: ``mix(mix(left) ^ right)``, mix the finaliser of SplitMix64.
 
     For a fixed left id different right ids never collide, nor the other way round; two pairs that differ in
     both collide with probability 2^-64. A null on either side is no id.
