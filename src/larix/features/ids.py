@@ -47,6 +47,19 @@ class Id:
         return lambda: jagged(ids(), kernels.read_known(view, None) if view.nulls else None)
 
 
+def parse_id(word: str) -> int:
+    """The id that ``word`` stands for: a whole number of 64 bits, signed or not, is itself; other text is hashed as a string
+    column's would be.
+    """
+    try:
+        number = int(word)
+    except ValueError:
+        number = kernels.xxh3(word.encode())
+    if not -(1 << 63) <= number < 1 << 64:
+        raise ConfigError(f"id {word} has more than 64 bits; ids are int64 or uint64, or text")
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 @dataclass(frozen=True, slots=True)
 class Ids:
     """Many ids a sample, of a list column; their rows are pooled, weighted by the list column ``weights``.
