@@ -127,9 +127,7 @@ class Shard {
   }
 
   void grow() {
-    size_t count = count_ == 0 ? first_ : size_t{count_} + count_ / 4 + 1;
-    constexpr size_t huge = kHugePage / sizeof(Bucket);
-    if (count >= 2 * huge) count = (count + huge - 1) / huge * huge;
+    const size_t count = count_ == 0 ? first_ : size_t{count_} + count_ / 4;
     if (count > 0xFFFFFFFFull) throw std::bad_alloc();
     Shard larger;
     larger.block_ = Block(count * sizeof(Bucket));

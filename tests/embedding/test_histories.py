@@ -1,4 +1,4 @@
-"""Random histories on the oracle and on the native store with 1 and more threads: all must give the same bits."""
+"""Random histories on the oracle and on the native store with 1 and more threads: all give the same bits."""
 
 from dataclasses import asdict
 
@@ -213,3 +213,11 @@ def test_rows_removed_and_born_again_by_the_thousand_keep_the_index_whole():
         assert removed[0] == removed[1]
         for left, right in zip(stores[0].items("a"), stores[1].items("a"), strict=True):
             assert np.array_equal(left, right)
+
+
+def test_a_small_call_after_a_large_one_counts_its_own_ids_alone():
+    tables = table.Tables([TableSpec(name="a", dim=1)], threads=4)
+    tables.lookup("a", np.arange(10_000))  # on all threads, nothing found
+    tables.lookup("a", np.arange(3), insert=True)
+    stats = tables.stats()
+    assert (stats.rows, stats.lookups, stats.missing, stats.inserted) == (3, 10_003, 10_000, 3)

@@ -280,6 +280,11 @@ def test_two_specs_of_one_name_are_refused(store):
         store([PLAIN, TableSpec(name="a", dim=3)])
 
 
+def test_a_senseless_number_of_threads_is_refused(store):
+    with pytest.raises(ConfigError, match="threads is -1; it must be between 0"):
+        store([PLAIN], threads=-1)
+
+
 def test_gather_apply_and_lookup_may_run_on_several_threads():
     tables = Tables([PLAIN], threads=2)
     ids = np.arange(6_000)

@@ -1,5 +1,6 @@
 """Whether arguments are what a store can work on: each function raises a sentence or none."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,18 @@ def specs(given: Iterable[TableSpec]) -> dict[str, TableSpec]:
     for spec in given:
         if named.setdefault(spec.name, spec) is not spec:
             raise ConfigError(f"table '{spec.name}' is declared twice; give each table one spec")
+    if len(named) > 65535:
+        raise ConfigError(f"there are {len(named)} tables; a store holds at most 65535")
     return named
+
+
+def threads(asked: int) -> int:
+    """Return ``asked``, or for 0 the number of cores this process may use."""
+    if not 0 <= asked <= 1024:
+        raise ConfigError(f"threads is {asked}; it must be between 0 (one a core) and 1024")
+    if asked == 0:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return asked
 
 
 def known(table: str, specs: Mapping[str, TableSpec]) -> None:

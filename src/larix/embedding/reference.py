@@ -68,6 +68,7 @@ class Tables:
     def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None:
         self.specs = check.specs(specs)
         self.seed = seed
+        check.threads(threads)
         self._tables = {name: _Table(spec, seed) for name, spec in self.specs.items()}
         self._lookups = self._inserted = self._missing = self._lost = 0
 

@@ -3,7 +3,6 @@
 Checks every argument, so that the core need not. Knows nothing of torch.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -41,7 +40,7 @@ class Tables:
                 (kinds.index((spec.dim, spec.optimizer)), *_birth_of(spec, seed))
                 for spec in self.specs.values()
             ],
-            _threads(threads),
+            check.threads(threads),
         )
         self._plans: dict[int, tuple[Layout, _native.Plan]] = {}
 
@@ -173,12 +172,6 @@ class Tables:
             kept = layout, _native.Plan(slots, [(output.width, output.length) for output in layout.outputs])
             self._plans = {id(layout): kept} if len(self._plans) >= 16 else self._plans | {id(layout): kept}
         return kept[1]
-
-
-def _threads(asked: int) -> int:
-    if asked > 0:
-        return asked
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _numbers_of(optimizer: Optimizer) -> tuple[int, float, float, float, float, float]:
