@@ -46,7 +46,7 @@ LARIX_INLINE void sum_chunk(Share& share) {
   const size_t filled = share.filled;
   for (size_t at = 0; at < filled; ++at) {
     if (at + kAhead < filled && share.chunk[at + kAhead].handle != kNoHandle) {
-      rows.prefetch(row_of(share.chunk[at + kAhead].handle));
+      __builtin_prefetch(&rows.header(row_of(share.chunk[at + kAhead].handle)), 1);
     }
     const Occurrence& one = share.chunk[at];
     const uint32_t row = row_of(one.handle);
@@ -73,6 +73,7 @@ template <size_t Dim>
 LARIX_INLINE void collect(Share& share, const Slot& slot, unsigned me, unsigned threads) {
   const auto add = [&](size_t at, const float* grad, float scale) __attribute__((always_inline)) {
     share.chunk[share.filled] = {slot.handles[at], grad, scale};
+    __builtin_prefetch(grad);
     share.filled += threads == 1 || owns(slot.handles[at], me, threads);
     if (share.filled == kChunk) sum_chunk<Dim>(share);
   };

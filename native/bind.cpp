@@ -247,7 +247,8 @@ std::vector<larix::Slot> bind_slots(const Plan& plan, const nb::list& jaggeds, c
                                     larix::Handle* handles) {
   std::vector<float*> data;
   for (nb::handle buffer : buffers) {
-    data.push_back(const_cast<float*>(nb::cast<nb::ndarray<const float, nb::c_contig, nb::device::cpu>>(buffer).data()));
+    const auto array = nb::cast<nb::ndarray<const float, nb::c_contig, nb::device::cpu>>(buffer);
+    data.push_back(const_cast<float*>(array.data()));  // gather's buffers are writable: table.py saw to it
   }
   std::vector<larix::Slot> slots;
   for (size_t i = 0; i < plan.slots.size(); ++i) {
@@ -298,7 +299,8 @@ void bind_embedding(nb::module_& m) {
   nb::class_<Store>(m, "Store")
       .def(
           "__init__",
-          [](Store* self, const std::vector<GroupTuple>& groups, const std::vector<TableTuple>& tables, unsigned threads) {
+          [](Store* self, const std::vector<GroupTuple>& groups, const std::vector<TableTuple>& tables,
+             unsigned threads) {
             std::vector<larix::GroupSpec> group_specs;
             for (const auto& [dim, rule, lr, eps, beta1, beta2, initial] : groups) {
               group_specs.push_back({dim, {static_cast<larix::Rule>(rule), lr, eps, beta1, beta2, initial}});

@@ -26,8 +26,8 @@ inline void bear(const Birth& birth, int64_t id, float* weights, size_t dim) {
       weights[column] = (static_cast<float>(mix(draw) >> 40) * 0x1p-23f - 1.0f) * birth.factor;
     } else {
       const uint64_t bits = mix(draw);
-      const auto sum = static_cast<int32_t>((bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48));
-      weights[column] = static_cast<float>(sum - 2 * 0xFFFF) * birth.factor;
+      const uint64_t sum = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48);
+      weights[column] = static_cast<float>(static_cast<int32_t>(sum) - 2 * 0xFFFF) * birth.factor;
     }
   }
 }

@@ -10,7 +10,7 @@ namespace larix {
 
 namespace {
 
-constexpr size_t kBatch = 64;   // keys hashed and prefetched together
+constexpr size_t kBatch = 64;  // keys hashed and prefetched together
 constexpr size_t kAhead = 24;  // rows asked for ahead of use
 
 // The weights behind a handle; completes the handle with the row's generation.
@@ -21,8 +21,9 @@ LARIX_INLINE const float* read(const Group& group, Handle& handle) {
   return Rows::weights(row);
 }
 
-LARIX_INLINE void prefetch(const Group& group, const Slot& slot, size_t at, size_t end) {
-  if (at + kAhead < end && slot.handles[at + kAhead] != kNoHandle) group.rows.prefetch(row_of(slot.handles[at + kAhead]));
+// Asks for the row that will be read kAhead handles after ``at``.
+LARIX_INLINE void prefetch(const Group& group, const Handle* handles, size_t at, size_t end) {
+  if (at + kAhead < end && handles[at + kAhead] != kNoHandle) group.rows.prefetch(row_of(handles[at + kAhead]));
 }
 
 // ``Dim`` 0: known at run time only.
@@ -30,7 +31,8 @@ template <size_t Dim>
 LARIX_INLINE void copy_each(const Group& group, const Slot& slot, size_t first, size_t last) {
   const size_t dim = Dim ? Dim : group.dim;
   for (size_t at = first; at < last; ++at) {
-    prefetch(group, slot, at, last);
+    prefetch(group, slot.handles, at, last);
+    __builtin_prefetch(slot.data + (at + kAhead) * slot.stride, 1);
     std::memcpy(slot.data + at * slot.stride, read(group, slot.handles[at]), dim * sizeof(float));
   }
 }
@@ -41,7 +43,7 @@ LARIX_INLINE void copy_sequences(const Group& group, const Slot& slot, size_t fi
     float* out = slot.data + sample * slot.stride;
     size_t position = 0;
     for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at, ++position) {
-      prefetch(group, slot, at, end);
+      prefetch(group, slot.handles, at, end);
       std::memcpy(out + position * slot.width, read(group, slot.handles[at]), group.dim * sizeof(float));
     }
     for (; position < slot.length; ++position) std::memset(out + position * slot.width, 0, group.dim * sizeof(float));
@@ -56,7 +58,7 @@ LARIX_INLINE void pool(const Group& group, const Slot& slot, size_t first, size_
     float* __restrict out = slot.data + sample * slot.stride;
     std::memset(out, 0, dim * sizeof(float));
     for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at) {
-      prefetch(group, slot, at, end);
+      prefetch(group, slot.handles, at, end);
       const float* row = read(group, slot.handles[at]);
       const float weight = slot.weights ? slot.weights[at] : 1.0f;
       for (size_t i = 0; i < dim; ++i) out[i] += weight * row[i];
@@ -102,23 +104,41 @@ bool settle(Group& group, const Birth& birth, const Miss& miss) {
 
 void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
           std::vector<Miss>& misses) {
-  uint64_t hashes[2][kBatch];
-  const auto ask = [&](size_t start, uint64_t* into) {
-    const size_t end = std::min(start + kBatch, count);
-    for (size_t at = start; at < end; ++at) {
-      into[at - start] = place_hash(ids[at], table);
-      group.index.shard(into[at - start]).prefetch(into[at - start]);
+  // Two batches are under way: the home buckets of one are on their way while keys are compared in those of the other.
+  struct Key {
+    size_t at;
+    uint64_t hash;
+  };
+  Key keys[2][kBatch], overflown[kBatch];
+  const auto ask = [&](size_t start, Key* into) {
+    for (size_t at = start; at < std::min(start + kBatch, count); ++at, ++into) {
+      *into = {at, place_hash(ids[at], table)};
+      group.index.shard(into->hash).prefetch(into->hash);
     }
   };
-  ask(0, hashes[0]);
+  const auto answer = [&](const Key& key, const Entry* entry) {
+    handles[key.at] = entry ? entry->row : kNoHandle;
+    if (!entry) misses.push_back({key.hash, ids[key.at], handles + key.at, table});
+  };
+  ask(0, keys[0]);
   for (size_t start = 0, turn = 0; start < count; start += kBatch, turn ^= 1) {
-    ask(start + kBatch, hashes[turn ^ 1]);
-    const size_t end = std::min(start + kBatch, count);
-    for (size_t at = start; at < end; ++at) {
-      const uint64_t hash = hashes[turn][at - start];
-      const Entry* entry = group.index.shard(hash).find(hash, ids[at], table);
-      handles[at] = entry ? entry->row : kNoHandle;
-      if (!entry) [[unlikely]] misses.push_back({hash, ids[at], handles + at, table});
+    ask(start + kBatch, keys[turn ^ 1]);
+    size_t more = 0;  // keys that may lie beyond their home bucket
+    for (size_t i = 0; i < std::min(kBatch, count - start); ++i) {
+      const Key& key = keys[turn][i];
+      const Shard& shard = group.index.shard(key.hash);
+      const Bucket* home = shard.home_bucket(key.hash);
+      const Entry* entry = home ? home->match(ids[key.at], table) : nullptr;
+      if (entry || !home || !home->full()) {
+        answer(key, entry);
+      } else {
+        shard.prefetch_second(key.hash);
+        overflown[more++] = key;
+      }
+    }
+    for (size_t i = 0; i < more; ++i) {
+      const Key& key = overflown[i];
+      answer(key, group.index.shard(key.hash).find(key.hash, ids[key.at], table));
     }
   }
 }
@@ -141,7 +161,7 @@ void insert(Group& group, std::span<const Birth> births, std::span<const Miss> m
 
 void complete(const Group& group, Handle* handles, size_t count) {
   for (size_t at = 0; at < count; ++at) {
-    if (at + kAhead < count && handles[at + kAhead] != kNoHandle) group.rows.prefetch(row_of(handles[at + kAhead]));
+    prefetch(group, handles, at, count);
     read(group, handles[at]);
   }
 }

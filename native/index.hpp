@@ -1,10 +1,11 @@
 // From (table, id) to row number: buckets of one cache line, keys compared directly, any 64-bit id.
 //
-// Sixty-four shards by the high bits of the hash, each with one writer at a time and any number of readers otherwise.
-// A full bucket overflows into the next. A shard grows by a quarter on its own, at its own time: no pause holds them all.
+// Thirty-two shards by the high bits of the hash, each with one writer at a time and any number of readers otherwise.
+// A full bucket overflows into the next. A shard grows by a quarter on its own, at its own time: no pause holds all.
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -23,6 +24,17 @@ struct Entry {
 
 struct Bucket {
   std::array<Entry, 4> entries;
+
+  // Where in the bucket a key lies is a coin toss: one branch for all four.
+  Entry* match(int64_t id, uint32_t table) {
+    unsigned hits = 0;
+    for (unsigned i = 0; i < 4; ++i) {
+      hits |= static_cast<unsigned>((entries[i].id == id) & (entries[i].table == table)) << i;
+    }
+    return hits ? &entries[static_cast<size_t>(std::countr_zero(hits))] : nullptr;
+  }
+  const Entry* match(int64_t id, uint32_t table) const { return const_cast<Bucket*>(this)->match(id, table); }
+  bool full() const { return entries[3].table != 0; }
 };
 static_assert(sizeof(Bucket) == 64);
 
@@ -31,18 +43,19 @@ class Shard {
   explicit Shard(uint32_t buckets = 0) : first_(buckets) {}
 
   void prefetch(uint64_t hash) const { __builtin_prefetch(buckets() + home(hash)); }
+  void prefetch_second(uint64_t hash) const { __builtin_prefetch(buckets() + next(home(hash))); }
 
   // The entry of (table, id), or null.
   Entry* find(uint64_t hash, int64_t id, uint32_t table) const {
     if (count_ == 0) return nullptr;
     for (uint32_t at = home(hash);; at = next(at)) {
-      Bucket& bucket = buckets()[at];
-      for (Entry& entry : bucket.entries) {
-        if (entry.id == id && entry.table == table) return &entry;
-      }
-      if (bucket.entries[3].table == 0) return nullptr;
+      if (Entry* entry = buckets()[at].match(id, table)) return entry;
+      if (!buckets()[at].full()) return nullptr;
     }
   }
+
+  // The home bucket alone, for a caller that wants to ask for the second one before it looks there.
+  const Bucket* home_bucket(uint64_t hash) const { return count_ ? buckets() + home(hash) : nullptr; }
 
   // (table, id) must not be there.
   void insert(uint64_t hash, Entry entry) {
@@ -68,7 +81,7 @@ class Shard {
         buckets()[hole].entries[3] = *moved;
         was_full = take_out(bucket, moved);
         hole = at;
-      } else if (bucket.entries[3].table == 0) {
+      } else if (!bucket.full()) {
         return;
       }
     }
@@ -88,7 +101,7 @@ class Shard {
 
  private:
   Bucket* buckets() const { return reinterpret_cast<Bucket*>(block_.data()); }
-  uint32_t home(uint64_t hash) const { return static_cast<uint32_t>(((hash >> 26 & 0xFFFFFFFFull) * count_) >> 32); }
+  uint32_t home(uint64_t hash) const { return static_cast<uint32_t>(((hash >> 27 & 0xFFFFFFFFull) * count_) >> 32); }
   uint32_t next(uint32_t at) const { return at + 1 == count_ ? 0 : at + 1; }
   uint32_t distance(uint32_t from, uint32_t to) const { return to >= from ? to - from : to + count_ - from; }
   size_t limit() const { return size_t{count_} * 4 * 4 / 5; }  // four fifths of all entries
@@ -134,14 +147,14 @@ class Shard {
 
 class Index {
  public:
-  static constexpr uint32_t kShards = 64;
+  static constexpr uint32_t kShards = 32;
 
   Index() {
     // First sizes differ by up to a quarter, one growth step, so that shards grow one after the other for ever.
-    for (uint32_t i = 0; i < kShards; ++i) shards_[i] = Shard(64 + i / 4);
+    for (uint32_t i = 0; i < kShards; ++i) shards_[i] = Shard(64 + i / 2);
   }
 
-  static uint32_t shard_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 58); }
+  static uint32_t shard_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 59); }
   Shard& shard(uint64_t hash) { return shards_[shard_of(hash)]; }
   const Shard& shard(uint64_t hash) const { return shards_[shard_of(hash)]; }
 

@@ -42,50 +42,72 @@ void Store::run(std::span<const Slot> slots, const std::function<void(unsigned, 
   threads_.run([&](unsigned me) { work(me, threads_.count()); });
 }
 
-int64_t Store::find_rows(std::span<const Slot> slots, bool insert) {
+void Store::gather(std::span<const Slot> slots, bool insert) {
+  const std::lock_guard lock(mutex_);
   for (Scratch& scratch : scratch_) {
     for (std::vector<Miss>& misses : scratch.misses) misses.clear();
   }
   run(slots, [&](unsigned me, unsigned threads) {
+    Scratch& scratch = scratch_[me];
+    scratch.late.clear();
     for (const Slot& slot : slots) {
+      // A slot is gathered while its handles are at hand, unless it has to wait for births.
       const auto [first, last] = part(slot.samples, me, threads);
-      const size_t begin = slot.begin(first), end = slot.begin(last);
-      const size_t group = group_at(slot.table);
-      find(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin,
-           scratch_[me].misses[group]);
-    }
-  });
-  size_t missed = 0;
-  for (const Scratch& scratch : scratch_) {
-    for (const std::vector<Miss>& misses : scratch.misses) missed += misses.size();
-  }
-  if (!insert || missed == 0) return static_cast<int64_t>(missed);
-  run(slots, [&](unsigned me, unsigned threads) {
-    for (const Scratch& finder : scratch_) {
-      for (size_t group = 0; group < groups_.size(); ++group) {
-        larix::insert(*groups_[group], births_, finder.misses[group], me, threads, scratch_[me].born);
+      if (find_slot(slot, first, last, scratch) == 0 || !insert) {
+        larix::gather(group_of(slot.table), slot, first, last);
+      } else {
+        scratch.late.push_back(&slot);
       }
     }
   });
+  counts_.lookups += total_ids(slots);
+  const int64_t missed = total_misses();
+  if (missed == 0) return;
+  if (!insert) {
+    counts_.missing += missed;
+    return;
+  }
+  run(slots, [&](unsigned me, unsigned threads) { insert_share(me, threads); });
+  count_births();
+  run(slots, [&](unsigned me, unsigned threads) {
+    for (const Slot* slot : scratch_[me].late) {
+      const auto [first, last] = part(slot->samples, me, threads);
+      larix::gather(group_of(slot->table), *slot, first, last);
+    }
+  });
+}
+
+size_t Store::find_slot(const Slot& slot, size_t first, size_t last, Scratch& scratch) const {
+  const size_t begin = slot.begin(first), end = slot.begin(last), group = group_numbers_[slot.table];
+  std::vector<Miss>& misses = scratch.misses[group];
+  const size_t before = misses.size();
+  find(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
+  return misses.size() - before;
+}
+
+int64_t Store::total_misses() const {
+  size_t total = 0;
+  for (const Scratch& scratch : scratch_) {
+    for (const std::vector<Miss>& misses : scratch.misses) total += misses.size();
+  }
+  return static_cast<int64_t>(total);
+}
+
+void Store::insert_share(unsigned me, unsigned threads) {
+  for (const Scratch& finder : scratch_) {
+    for (size_t group = 0; group < groups_.size(); ++group) {
+      insert(*groups_[group], births_, finder.misses[group], me, threads, scratch_[me].born);
+    }
+  }
+}
+
+void Store::count_births() {
   for (Scratch& scratch : scratch_) {
     for (size_t table = 1; table < sizes_.size(); ++table) {
       sizes_[table] += scratch.born[table];
       counts_.inserted += std::exchange(scratch.born[table], 0);
     }
   }
-  return 0;
-}
-
-void Store::gather(std::span<const Slot> slots, bool insert) {
-  const std::lock_guard lock(mutex_);
-  counts_.lookups += total_ids(slots);
-  counts_.missing += find_rows(slots, insert);
-  run(slots, [&](unsigned me, unsigned threads) {
-    for (const Slot& slot : slots) {
-      const auto [first, last] = part(slot.samples, me, threads);
-      larix::gather(group_of(slot.table), slot, first, last);
-    }
-  });
 }
 
 void Store::apply(std::span<const Slot> slots, double lr_scale) {
@@ -108,10 +130,11 @@ void Store::update(Slot slot, double lr_scale) {
   std::vector<Handle> handles(slot.count);
   slot.handles = handles.data();
   const std::lock_guard lock(mutex_);
-  const std::span<const Slot> slots(&slot, 1);
-  find_rows(slots, false);
-  complete(group_of(slot.table), slot.handles, slot.count);
-  apply_found(slots, lr_scale);
+  const Group& group = group_of(slot.table);
+  std::vector<Miss> misses;
+  find(group, slot.table, slot.ids, slot.count, slot.handles, misses);
+  complete(group, slot.handles, slot.count);
+  apply_found({&slot, 1}, lr_scale);
 }
 
 int64_t Store::rows(uint32_t table) const {

@@ -63,18 +63,24 @@ class Store {
   Counts counts() const;
 
  private:
+  struct Scratch;
+
   Group& group_of(uint32_t table) { return *groups_[group_at(table)]; }
   const Group& group_of(uint32_t table) const { return *groups_[group_at(table)]; }
   size_t group_at(uint32_t table) const { return group_numbers_[table]; }
 
-  // Returns how many ids have no row in the end.
-  int64_t find_rows(std::span<const Slot> slots, bool insert);
+  // Finds the rows of samples [first, last) of a slot; returns how many ids have none.
+  size_t find_slot(const Slot& slot, size_t first, size_t last, Scratch& scratch) const;
+  void insert_share(unsigned me, unsigned threads);
+  int64_t total_misses() const;
+  void count_births();
   void apply_found(std::span<const Slot> slots, double lr_scale);
   void run(std::span<const Slot> slots, const std::function<void(unsigned, unsigned)>& work);
 
   // What one thread keeps from call to call.
   struct Scratch {
     std::vector<std::vector<Miss>> misses;  // by group
+    std::vector<const Slot*> late;          // slots whose rows are not all born yet
     std::vector<int64_t> born;              // by table
     Sums sums;
     int64_t lost = 0;

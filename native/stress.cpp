@@ -26,8 +26,8 @@ void expect(bool good, const char* what) {
   std::abort();
 }
 
-// One client has two tables to itself: a plain one whose weights are foretold (born 3, SGD with lr 1, whole numbers), and
-// one with Adam in another group. Tables of all clients share index, rows and threads.
+// One client has two tables to itself: a plain one whose weights are foretold (born 3, SGD with lr 1, whole numbers),
+// and one with Adam in another group. Tables of all clients share index, rows and threads.
 class Client {
  public:
   Client(Store& store, uint32_t number, uint64_t seed)
@@ -66,7 +66,7 @@ class Client {
     return draw % 50 == 0 ? extremes[draw / 50 % 4] : static_cast<int64_t>(draw % 6000 * larix::kGolden);
   }
 
-  // A gather over a pooled slot with offsets and weights and a sequence slot, large enough to wake the threads at times.
+  // A gather over a pooled slot with weights and a sequence slot, at times large enough to wake the threads.
   Step gather() {
     Step step;
     const size_t samples = random_() % 3 == 0 ? 3000 : random_() % 40;
@@ -94,8 +94,11 @@ class Client {
     }
     for (size_t i = 0; i < samples; ++i) {
       float sum = 0.0f;
-      for (auto at = step.offsets[i]; at < step.offsets[i + 1]; ++at) sum += step.weights[at] * rows_.at(step.ids[at]).weight;
-      for (size_t c = 0; c < kDim; ++c) expect(step.plain[i * kDim + c] == sum, "a pooled vector is not the sum of its rows");
+      for (auto at = static_cast<size_t>(step.offsets[i]); at < static_cast<size_t>(step.offsets[i + 1]); ++at) {
+        sum += step.weights[at] * rows_.at(step.ids[at]).weight;
+      }
+      const float* pooled = step.plain.data() + i * kDim;
+      for (size_t c = 0; c < kDim; ++c) expect(pooled[c] == sum, "a pooled vector is not the sum of its rows");
     }
     return step;
   }
@@ -150,7 +153,8 @@ class Client {
     store_.read(plain_, keys, weights.data(), nullptr);
     for (size_t i = 0; i < keys.size(); ++i) {
       const float expected = rows_.at(keys[i]).weight;
-      for (size_t c = 0; c < kDim; ++c) expect(weights[i * kDim + c] == expected, "a weight is not what its gradients make it");
+      const float* row = weights.data() + i * kDim;
+      for (size_t c = 0; c < kDim; ++c) expect(row[c] == expected, "a weight is not what its gradients make it");
     }
   }
 

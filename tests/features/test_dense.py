@@ -42,6 +42,10 @@ def test_the_missing_mean_is_the_fitted_mean_and_0_once_standardised():
     assert dense([None], missing="mean", standardise=True, mean=1.5, std=2.0) == ([0.0], 1)
 
 
+def test_a_mean_fitted_for_missing_values_does_not_standardise_the_others():
+    assert dense([1.0], missing="mean", mean=1.5, std=2.0) == ([1.0], 0)
+
+
 def test_missing_error_names_column_row_and_way_out():
     with pytest.raises(DataError, match="column 'a' row 1 is None; missing='error' asks for a value"):
         dense([1.0, None], missing="error")

@@ -115,3 +115,22 @@ def test_for_a_fixed_side_a_cross_is_one_to_one(fixed, others):
 def test_a_wrong_declaration_is_refused(wrong, message):
     with pytest.raises(ConfigError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [("0", 0), ("-1", -1), ("9223372036854775807", 2**63 - 1), ("18446744073709551615", -1), ("-9223372036854775808", -(2**63))],
+)
+def test_a_number_stands_for_its_64_bits(word, number):
+    assert fx.parse_id(word) == number
+
+
+def test_other_text_stands_for_what_a_string_column_would_give():
+    column = pa.record_batch({"tag": ["tango", "日本"]})
+    ids = fx.Sample(tag=fx.Id("tag", dim=1)).transform(column).ids["tag"].values
+    assert [fx.parse_id("tango"), fx.parse_id("日本")] == ids.tolist()
+
+
+def test_a_number_beyond_64_bits_is_refused():
+    with pytest.raises(ConfigError, match="more than 64 bits"):
+        fx.parse_id("18446744073709551616")

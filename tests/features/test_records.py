@@ -4,6 +4,7 @@ import pytest
 
 from larix import features as fx
 from larix.errors import ConfigError, DataError
+from larix.features.records import ID, Records
 
 
 def transform(feature, **columns):
@@ -115,6 +116,13 @@ def test_lists_of_every_layout_read_alike():
         got = transform(fx.Ids("a", dim=2), a=array.slice(1)).ids["x"]
         assert got.values.tolist() == [3, 5, 6]
         assert got.offsets.tolist() == [0, 1, 3]
+
+
+def test_of_an_encoded_list_column_only_the_rows_of_the_slice_are_decoded():
+    words = pa.array(["a", "b", None, "c"] * 1000).dictionary_encode()
+    lists = pa.ListArray.from_arrays(pa.array(range(0, 4001, 4), pa.int32()), words)
+    batch = pa.RecordBatch.from_pydict({"a": lists}).slice(500, 3)
+    assert Records(batch).lists("a", ID).child.length == 12
 
 
 def test_columns_that_arrow_could_not_type_are_all_null():

@@ -61,6 +61,8 @@ def save(store: Store, folder: str | Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
         raise StorageError(
             f"'{folder}' cannot be written: {error.strerror}; free some space or choose another place "
             f"(what was there is untouched)"

@@ -2,7 +2,7 @@
 
 from larix.features.bucket import Bucket
 from larix.features.dense import Dense
-from larix.features.ids import Cross, Id, Ids
+from larix.features.ids import Cross, Id, Ids, parse_id
 from larix.features.label import Binary, Seconds, Task
 from larix.features.sample import Feature, Sample
 from larix.features.sequence import LogAge, Sequence, SequenceSlots
@@ -27,5 +27,6 @@ __all__ = [
     "SequenceSlots",
     "Task",
     "Weekday",
+    "parse_id",
     "transform",
 ]

@@ -18,8 +18,7 @@ from larix.features.slot import Pool, check_number, check_table
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The id ``1 + number of edges at or below the value``; null and NaN are bucket 0, which is a bucket like
-    any other.
+    """The id ``1 + number of edges at or below the value``; null and NaN are bucket 0, one like any other.
 
     Give ``edges``, strictly increasing, or ``quantiles``, the number of equally filled buckets for
     ``Sample.fit`` to find edges for (fewer where values repeat). A fitted bucket has both.
@@ -64,9 +63,7 @@ class Bucket:
         return self.edges is not None
 
     def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
-        """Plan to read it, once fitted; called after the run, gives its ids and how many values were null or
-        NaN.
-        """
+        """Plan to read it, once fitted; called after the run, gives its ids and how many were null or NaN."""
         assert self.edges is not None
         edges = np.asarray(self.edges, np.float64)
         ids, number = records.reads.buckets(records.flat(self.column, NUMBER), edges)

@@ -17,8 +17,7 @@ Missing = float | Literal["mean", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """One float32: the value clipped to ``clip``, then ``transform``, then ``(x - mean) / std`` if
-    ``standardise``.
+    """One float32: the value clipped, then transformed, then ``(x - mean) / std`` if ``standardise``.
 
     ``missing`` says what a null or NaN is: a number stands for the value itself and goes the same way;
     ``"mean"`` is the fitted mean of the transformed values; ``"error"`` raises. An end of ``clip`` may be

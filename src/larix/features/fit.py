@@ -19,9 +19,7 @@ from larix.features.records import NUMBER, Records
 from larix.features.sequence import Sequence
 
 RESERVOIR = 1_000_000
-"""Values a quantile bucket keeps at most (8 MB): its edges are exact up to there, those of a random sample
-beyond.
-"""
+"""Values that quantiles come from at most (8 MB): exact up to there, of a random sample beyond."""
 
 
 class Moments:
@@ -38,11 +36,9 @@ class Moments:
             return
         mean = float(values.mean())
         count = self.count + len(values)
-        delta = mean - self.mean
-        self._squares += (
-            float(np.square(values - mean).sum()) + delta * delta * self.count * len(values) / count
-        )
-        self.mean += delta * len(values) / count
+        delta, share = mean - self.mean, len(values) / count
+        self._squares += float(np.square(values - mean).sum()) + delta * delta * self.count * share
+        self.mean += delta * share
         self.count = count
 
     @property
@@ -52,9 +48,7 @@ class Moments:
 
 
 class Reservoir:
-    """A uniform random sample of a stream, at most ``size`` values: Vitter's algorithm R (1985), block by
-    block, seeded.
-    """
+    """A uniform random sample of a stream, at most ``size`` values, seeded: algorithm R (Vitter, 1985)."""
 
     def __init__(self, size: int, seed: int = 0) -> None:
         self.count = 0
@@ -83,11 +77,10 @@ Part = Bucket | Dense
 
 
 def fit(features: Mapping[str, Any], batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
-    """``features`` with the edges of quantile buckets and the mean and std of dense values found on
-    ``batches``.
+    """``features`` with the quantile edges, means and stds found on ``batches``.
 
     Nulls and NaN are left out; of sequences the newest elements count, as in a transform. What was fitted
-    before is found anew. Quantiles come from at most RESERVOIR values a feature. Without anything to find,
+    before is found anew. Quantiles come from at most RESERVOIR values a feature. With nothing to find,
     ``batches`` is not read.
 
     Raises DataError on data that a transform would refuse, and on a feature that saw no value at all.
@@ -101,8 +94,8 @@ def fit(features: Mapping[str, Any], batches: Iterable[pa.RecordBatch]) -> dict[
     if not learners:
         return dict(features)
     for batch in batches:
-        records = Records(batch)
         for part, newest, gathered in learners.values():
+            records = Records(batch)
             if newest is None:
                 gathered.add(_values(part, records, records.flat(part.column, NUMBER), None))
             else:
@@ -112,9 +105,8 @@ def fit(features: Mapping[str, Any], batches: Iterable[pa.RecordBatch]) -> dict[
     fitted: dict[str, Any] = {}
     for name, feature in features.items():
         if isinstance(feature, Sequence):
-            elements: dict[str, Any] = {
-                e: found.get(f"{name}.{e}", part) for e, part in feature.elements.items()
-            }
+            parts = feature.elements.items()
+            elements: dict[str, Any] = {e: found.get(f"{name}.{e}", part) for e, part in parts}
             fitted[name] = Sequence(newest=feature.newest, **elements)
         else:
             fitted[name] = found.get(name, feature)

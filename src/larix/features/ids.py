@@ -47,10 +47,22 @@ class Id:
         return lambda: jagged(ids(), kernels.read_known(view, None) if view.nulls else None)
 
 
+def parse_id(word: str) -> int:
+    """The id that ``word`` stands for: a whole number of 64 bits, signed or not, is itself; other text is hashed as a string
+    column's would be.
+    """
+    try:
+        number = int(word)
+    except ValueError:
+        number = kernels.xxh3(word.encode())
+    if not -(1 << 63) <= number < 1 << 64:
+        raise ConfigError(f"id {word} has more than 64 bits; ids are int64 or uint64, or text")
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Many ids a sample, of a list column; their rows are summed or averaged, weighted by the list column
-    ``weights``.
+    """Many ids a sample, of a list column; their rows are pooled, weighted by the list column ``weights``.
 
     Of a longer list the last ``newest`` are kept (None keeps all), then null ids are dropped with their
     weights. A null list is an empty one. Weights must be finite and their lists as long as the ids'.
@@ -81,9 +93,7 @@ class Ids:
         return (self.column,) if self.weights is None else (self.column, self.weights)
 
     def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
-        """Plan to read it; called after the run, gives its ids and how many null lists and null ids were left
-        out.
-        """
+        """Plan to read it; called after the run, gives its ids and how many nulls, ids or lists, it had."""
         view = records.lists(self.column, ID)
         ranges = records.ranges(self.column, view, self.newest)
         ids = records.ids(self.column, view.child, ranges)
@@ -115,8 +125,7 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Cross:
-    """The pair of two columns' ids as one id: ``mix(mix(left) ^ right)``, with ``mix`` the 64-bit finaliser
-    of SplitMix64.
+    """The pair of two columns' ids as one id: ``mix(mix(left) ^ right)``, mix the finaliser of SplitMix64.
 
     For a fixed left id different right ids never collide, nor the other way round; two pairs that differ in
     both collide with probability 2^-64. A null on either side is no id.

@@ -1,8 +1,7 @@
-"""The one door to native code for features: typed calls that allocate the outputs. Knows no names and raises
-no user errors.
+"""The one door to native code for features: typed calls that allocate the outputs.
 
-A kernel reads a Flat or ListView in place. ``Ranges`` says which child elements of a list column to read, row
-by row; None reads a flat column in order. Kernels are pure, and drop the GIL when there is enough work.
+A kernel reads a Flat or ListView in place: of a list column the child elements that ``Ranges`` says, row by
+row, of a flat one (ranges None) all in order. Knows no columns' names and raises no user errors.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -122,10 +121,10 @@ def read_times(view: Flat) -> Ids:
 
 
 class Reads:
-    """What a transform has to read: gathered column by column, then done in one native call, on several
-    threads if asked.
+    """What a transform has to read: gathered column by column, then done in one native call.
 
-    Every method gives the output, filled by ``run``, and the number to ask ``status`` for.
+    Every method but ``run`` and ``status`` gives the output, which ``run`` fills, and the number to ask
+    ``status`` for; ``dense`` and ``log_ages`` are given the output.
     """
 
     def __init__(self) -> None:
@@ -134,18 +133,13 @@ class Reads:
         self._statuses: list[list[int]] = []
 
     def run(self, threads: int) -> None:
-        """Do every read, on ``threads`` threads where there is enough to do.
-
-        Any number gives the same bytes.
-        """
+        """Do every read, without the GIL and on ``threads`` threads if there is enough to do."""
         statuses = np.empty((len(self._alive), 3), np.int64)
         self._native.run(threads, statuses)
         self._statuses = statuses.tolist()
 
     def status(self, number: int) -> list[int]:
-        """Of a read that is done: what is wrong (0: nothing), with which output element, how many were
-        missing.
-        """
+        """Of a read that is done: what is wrong (0: nothing), at which output element, how many missing."""
         return self._statuses[number]
 
     def ids(self, view: Flat, ranges: Ranges | None) -> tuple[Ids, int]:
@@ -199,9 +193,7 @@ class Reads:
         return out, self._added(view, out)
 
     def log_ages(self, view: Flat, ranges: Ranges, now: Ids, out: Floats, index: int) -> int:
-        """log1p of the seconds from each element of row r to ``now[r]`` into ``out[:, index]``; 0 if it is
-        later.
-        """
+        """Write log1p of the seconds from each element of row r to ``now[r]``, 0 if later, as ``dense``."""
         self._native.log_ages(view.column, *ranges, *view.ticks, now, out, index)
         return self._added(view, ranges, now, out)
 
@@ -212,7 +204,7 @@ class Reads:
 
 
 def xxh3(text: bytes) -> int:
-    """XXH3-64 of ``text``, as read_ids hashes strings, but not signed."""
+    """XXH3-64 of ``text``, as ids hashes strings, but not signed."""
     return int(native.xxh3(text))
 
 

@@ -62,15 +62,11 @@ def read_labels(tasks: tuple[Task, ...], records: Records) -> Floats:
         view = records.flat(task.column, NUMBER)
         values = kernels.read_numbers(view, None)
         if isinstance(task, Binary):
-            wrong, why = (
-                ~((values == 0) | (values == 1) | np.isnan(values)),
-                "a binary label must be 0, 1 or null",
-            )
+            wrong = ~((values == 0) | (values == 1) | np.isnan(values))
+            why = "a binary label must be 0, 1 or null"
         else:
-            wrong, why = (
-                (values < 0) | np.isinf(values),
-                "a time must be finite, not negative, in milliseconds",
-            )
+            wrong = (values < 0) | np.isinf(values)
+            why = "a time must be finite, not negative, in milliseconds"
             values /= 1000
         if wrong.any():
             records.fail(task.column, view, int(np.argmax(wrong)), None, why)
@@ -85,9 +81,8 @@ def read_weight(column: str, records: Records) -> Floats:
         weight = kernels.read_numbers(view, None).astype(np.float32)
     wrong = ~(np.isfinite(weight) & (weight >= 0))
     if wrong.any():
-        records.fail(
-            column, view, int(np.argmax(wrong)), None, "a weight must be a finite number, not negative"
-        )
+        why = "a weight must be a finite number, not negative"
+        records.fail(column, view, int(np.argmax(wrong)), None, why)
     return weight
 
 

@@ -95,8 +95,7 @@ class Records:
         elif dtype.id in _LISTS:
             plain = _plain(dtype.value_type, kinds)
             if plain is not None:
-                # Casting the list rather than its child decodes only the elements of this slice of the rows.
-                array = array.cast(_list_of(dtype, plain))
+                array = _decoded(array, plain)
         child = _see(array.values, kinds) if array.type.id in _LISTS else None
         if child is None:
             self._wrong_type(name, dtype, f"lists of {kinds.what}")
@@ -202,7 +201,17 @@ def _plain(dtype: pa.DataType, kinds: Kinds) -> pa.DataType | None:
     return None
 
 
-def _list_of(dtype: pa.DataType, value: pa.DataType) -> pa.DataType:
-    if dtype.id == pa.lib.Type_FIXED_SIZE_LIST:
-        return pa.list_(value, dtype.list_size)
-    return pa.large_list(value) if dtype.id == pa.lib.Type_LARGE_LIST else pa.list_(value)
+def _decoded(array: pa.Array, plain: pa.DataType) -> pa.Array:
+    """A list array with elements cast to ``plain``: those of its own rows only, whatever it is a slice of."""
+    rows = len(array)
+    if rows == 0:
+        return pa.nulls(0, pa.list_(plain))
+    mask = array.is_null() if array.null_count else None
+    if array.type.id == pa.lib.Type_FIXED_SIZE_LIST:
+        size = array.type.list_size
+        values = array.values.slice(array.offset * size, rows * size)
+        return pa.FixedSizeListArray.from_arrays(values.cast(plain), size, mask=mask)
+    offsets = array.offsets.to_numpy()
+    begin, end = int(offsets[0]), int(offsets[-1])
+    values = array.values.slice(begin, end - begin)
+    return type(array).from_arrays(pa.array(offsets - begin), values.cast(plain), mask=mask)

@@ -42,9 +42,7 @@ Element = Id | Dense | LogAge
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SequenceSlots:
-    """A sequence as other rooms see it: its id elements, the names of its numbers in order, its maximum
-    length.
-    """
+    """A sequence as other rooms see it: its id elements, its numbers in order, its longest length."""
 
     ids: Mapping[str, IdSlot]
     dense: tuple[str, ...]
@@ -52,8 +50,7 @@ class SequenceSlots:
 
 
 class Sequence:
-    """Aligned list columns of one history, the last ``newest`` elements kept:
-    ``Sequence(video="hist_video_id", newest=50)``.
+    """A history: list columns of which element i is event i, oldest first; the last ``newest`` are kept.
 
     An element is an Id, a Dense, a LogAge, or a string, which is short for ids that share the table named
     like the element: ``video="c"`` is ``video=Id("c", table="video")``. An Id without a table has one of its
@@ -122,8 +119,7 @@ class Sequence:
         return any(isinstance(element, LogAge) for element in self.elements.values())
 
     def read(self, records: Records, now: Ids | None) -> Callable[[], tuple[History, dict[str, int]]]:
-        """Plan to read it; called after the run, gives its History and how many of each element's numbers
-        were missing.
+        """Plan to read it; called after the run, gives its History and each Dense element's missing values.
 
         ``now``: the samples' times, for LogAge. Raises DataError where two columns differ in length and on a
         null id.

@@ -23,10 +23,9 @@ def _check_offset(owner: object, column: str, hours: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """The hour of the day, 0 to 23, of a column of milliseconds since the epoch or of timestamps;
-    ``utc_offset`` in hours.
+    """The hour of the day, 0 to 23, at ``utc_offset`` hours from UTC.
 
-    A null is no id.
+    The column holds milliseconds since the epoch or timestamps. A null is no id.
     """
 
     column: str
@@ -52,9 +51,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Weekday:
-    """The day of the week, Monday 0 to Sunday 6, of a column of milliseconds since the epoch or of
-    timestamps; see Hour.
-    """
+    """The day of the week, Monday 0 to Sunday 6, at ``utc_offset`` hours from UTC; see Hour."""
 
     column: str
     _: KW_ONLY

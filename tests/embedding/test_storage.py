@@ -1,0 +1,152 @@
+import json
+import resource
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from larix.embedding import (
+    SGD,
+    Adagrad,
+    Adam,
+    Constant,
+    Normal,
+    RowAdagrad,
+    TableSpec,
+    reference,
+    storage,
+    table,
+)
+from larix.errors import ConfigError, StorageError
+
+SPECS = [
+    TableSpec(name="plain", dim=3, optimizer=SGD(), init=Normal()),
+    TableSpec(name="a/b c", dim=16, optimizer=Adam()),
+    TableSpec(name="ä" * 200, dim=1, optimizer=Adagrad(), init=Constant(value=0.5)),
+    TableSpec(name="empty", dim=2),
+]
+
+
+@pytest.fixture
+def saved(store, tmp_path):
+    tables = store(SPECS, seed=11)
+    for name in list(tables.specs)[:3]:
+        ids = np.concatenate([np.arange(100), [np.iinfo(np.int64).min, np.iinfo(np.int64).max]])
+        tables.lookup(name, ids, insert=True)
+        tables.update(name, ids, np.ones((len(ids), tables.specs[name].dim), np.float32))
+    tables.save(tmp_path / "v1")
+    return tables
+
+
+def contents(tables):
+    return [array.tobytes() for name in tables.specs for array in tables.items(name)]
+
+
+@pytest.mark.parametrize("other", [reference.Tables, table.Tables])
+def test_what_one_store_saves_another_loads_whole_and_goes_on_alike(saved, other, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_ROWS", 7)  # several pieces
+    loaded = other.load(tmp_path / "v1", threads=2)
+    assert (loaded.specs, loaded.seed) == (saved.specs, saved.seed)
+    assert contents(loaded) == contents(saved)
+    for tables in (saved, loaded):  # a row not yet born is born alike, optimizer state goes on
+        tables.lookup("a/b c", np.array([12345]), insert=True)
+        tables.update("a/b c", np.array([5]), np.ones((1, 16), np.float32))
+    assert contents(loaded) == contents(saved)
+
+
+def test_files_are_safetensors_that_others_read_and_the_same_for_any_store(saved, tmp_path):
+    files = sorted(path.name for path in (tmp_path / "v1").iterdir())
+    assert files[:2] == ["000-plain.safetensors", "001-a%2Fb c.safetensors"]
+    arrays = load_file(tmp_path / "v1" / files[1])
+    for name, array in zip(("ids", "weights", "state"), saved.items("a/b c"), strict=True):
+        assert np.array_equal(arrays[name], array)
+    table.Tables.load(tmp_path / "v1", threads=3).save(tmp_path / "v2")
+    for name in files:
+        assert (tmp_path / "v1" / name).read_bytes() == (tmp_path / "v2" / name).read_bytes()
+
+
+def test_a_save_replaces_the_version_that_was_there(saved, tmp_path):
+    saved.remove("plain", np.arange(50))
+    saved.save(tmp_path / "v1")
+    assert contents(type(saved).load(tmp_path / "v1")) == contents(saved)
+    assert [path.name for path in tmp_path.iterdir()] == ["v1"]
+
+
+def test_a_disk_that_fills_leaves_the_version_that_was_there(saved, tmp_path):
+    before = contents(saved)
+    saved.lookup("plain", np.arange(1_000_000, 1_010_000), insert=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # the system refuses to write further
+    try:
+        with pytest.raises(StorageError, match=r"v1' cannot be written: .*what was there is untouched"):
+            saved.save(tmp_path / "v1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(type(saved).load(tmp_path / "v1")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["v1"]
+
+
+def test_a_save_that_died_between_its_renames_is_read_from_where_it_left_the_old_version(saved, tmp_path):
+    (tmp_path / "v1").rename(tmp_path / ".v1.old")
+    assert contents(type(saved).load(tmp_path / "v1")) == contents(saved)
+    saved.save(tmp_path / "v1")
+    assert contents(type(saved).load(tmp_path / "v1")) == contents(saved)
+
+
+def damaged_files():
+    return ["000-plain.safetensors", "001-a%2Fb c.safetensors", "manifest.json"]
+
+
+@pytest.mark.parametrize("name", damaged_files())
+@pytest.mark.parametrize("how", ["flip", "cut", "empty", "gone"])
+def test_a_damaged_file_is_named(saved, tmp_path, name, how):
+    path = tmp_path / "v1" / name
+    data = bytearray(path.read_bytes())
+    if how == "flip":
+        data[len(data) // 2] ^= 1
+    path.write_bytes({"cut": data[:-5], "empty": b""}.get(how, data))
+    if how == "gone":
+        path.unlink()
+    with pytest.raises(StorageError, match=name.replace("/", ".")):
+        type(saved).load(tmp_path / "v1")
+
+
+def test_every_byte_of_a_manifest_counts(saved, tmp_path):
+    path = tmp_path / "v1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"seed": 12}))
+    with pytest.raises(StorageError, match=r"manifest.json' is damaged: it does not match its own checksum"):
+        type(saved).load(tmp_path / "v1")
+
+
+def changed(**fields):
+    return [
+        TableSpec(**({"name": s.name, "dim": s.dim, "optimizer": s.optimizer} | fields.get(s.name, {})))
+        for s in SPECS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("specs", "sentence"),
+    [
+        (
+            changed(plain={"dim": 4}),
+            "table 'plain' has dim 3 in .* but 4 was asked for; set dim=3 or rebuild the table",
+        ),
+        (
+            changed(plain={"optimizer": RowAdagrad()}),
+            "table 'plain' has SGD state in .* but RowAdagrad was asked for",
+        ),
+        (SPECS[:3], "holds table 'empty', which is not among"),
+    ],
+)
+def test_specs_that_do_not_fit_the_saved_tables_are_refused(saved, tmp_path, specs, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        type(saved).load(tmp_path / "v1", specs=specs)
+
+
+def test_settings_may_change_and_tables_be_added_on_loading(saved, tmp_path):
+    specs = [*changed(plain={"optimizer": SGD(lr=7.0)}), TableSpec(name="new", dim=5)]
+    loaded = type(saved).load(tmp_path / "v1", specs=specs)
+    assert loaded.specs["plain"].optimizer == SGD(lr=7.0)
+    assert (loaded.rows("new"), loaded.rows("plain")) == (0, 102)
