@@ -181,6 +181,13 @@ def test_padding_keeps_every_event_in_its_place(lengths, width):
         assert not dense[sample, length:].any()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused():
+    for name in ("cuda", "cuda:1", "meta", "abacus"):
+        with pytest.raises(ConfigError, match=f"'{name}'.*use"):
+            Embed(SAMPLE, Tables(SPECS), name)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_cuda_rows_and_gradients_cross_and_come_back():

@@ -1,6 +1,8 @@
 import os
 
+# Threads of torch that wait by spinning starve those they wait for on a machine that others use too; set before torch loads.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 import torch
 
-# Small steps on a machine that other tests share: more threads would only wait for each other.
 torch.set_num_threads(min(2, os.cpu_count() or 1))

@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import numpy as np
@@ -128,6 +129,7 @@ def test_numbers_that_are_not_finite_stop_the_run_with_the_batch_and_the_state_s
     batch = read_batch(path)
     assert batch.size == 64
     assert batch.labels.shape == (64, 2)
+    assert json.loads((tmp_path / "metrics.json").read_text())["steps"]
     found = checkpoint.load(tmp_path / "versions")
     assert path.name == f"failed-step-{found.point.step + 1}.safetensors"
 

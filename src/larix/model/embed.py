@@ -69,7 +69,7 @@ class Embed:
         self.sample = sample
         self.tables = tables
         self.layout = layout_of(sample)
-        self.device = torch.device(device)
+        self.device = device_of(device)
         self._columns = columns_of({name: slot.dim for name, slot in sample.id_slots.items()})
         self._elements = {
             name: columns_of({element: slot.dim for element, slot in sequence.ids.items()})
@@ -123,6 +123,19 @@ class Embed:
     def _sequence(self, history: History, rows: Tensor, columns: Columns) -> SequenceInput:
         mask, dense = padded(history, rows.shape[1])
         return SequenceInput(rows=rows, columns=columns, mask=self.send(mask), dense=self.send(dense))
+
+
+def device_of(name: str | torch.device) -> torch.device:
+    """The device of that name, ``cpu`` or ``cuda``; ConfigError if this machine or this torch does not have it."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"there is no device '{name}'; use 'cpu' or 'cuda'") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device '{name}' is not supported; use 'cpu' or 'cuda'")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device '{name}' is not there: torch finds no CUDA device; use device='cpu'")
+    return device
 
 
 def padded(history: History, length: int) -> tuple[NDArray[np.bool_], Floats]:

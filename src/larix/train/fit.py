@@ -21,7 +21,7 @@ import larix
 from larix.data import Files
 from larix.embedding import RowAdagrad, Tables, TableSpec, Uniform
 from larix.embedding.spec import Init
-from larix.errors import ConfigError, DataError, StorageError
+from larix.errors import ConfigError, DataError, NumericsError, StorageError
 from larix.features import Sample
 from larix.model.embed import Embed
 from larix.model.loss import Loss
@@ -138,7 +138,11 @@ def fit(
     )
     write_json(folder / "metrics.json", {"state": "running"})
     with bar:
-        outcome = loop(learner, stream, settings, journal, start=start, steps=steps)
+        try:
+            outcome = loop(learner, stream, settings, journal, start=start, steps=steps)
+        except (DataError, NumericsError):
+            run.record(steps=journal.steps, evaluations=journal.evaluations)
+            raise
         journal.finish(outcome.point)
     ranker.eval()
     if not outcome.interrupted:
@@ -170,7 +174,8 @@ def _fitted(sample: Sample, source: Files, found: Checkpoint | None) -> Sample:
 def _learner(
     sample: Sample, ranker: nn.Module, tables: SavedStore, dense: Dense, settings: Settings
 ) -> Learner:
-    ranker.to(settings.device).train()
+    embed = Embed(sample, tables, settings.device)
+    ranker.to(embed.device).train()
     optimizer = dense(list(ranker.parameters()))
     for group in optimizer.param_groups:
         if not isinstance(group["lr"], float | int):
@@ -180,7 +185,7 @@ def _learner(
         average = AveragedModel(ranker, multi_avg_fn=get_ema_multi_avg_fn(settings.average))  # type: ignore[no-untyped-call]
     return Learner(
         ranker=ranker,
-        embed=Embed(sample, tables, settings.device),
+        embed=embed,
         optimizer=optimizer,
         loss=Loss(sample.tasks, settings.loss),
         average=average,

@@ -18,7 +18,7 @@ from larix.data import Files
 from larix.embedding import Tables
 from larix.errors import ConfigError, StorageError
 from larix.features import Sample
-from larix.model.embed import Embed
+from larix.model.embed import Embed, device_of
 from larix.train import checkpoint
 from larix.train.checkpoint import SavedStore
 from larix.train.evaluate import evaluate, predict
@@ -52,7 +52,7 @@ class Run:
         ``ranker``: the network, or what makes it from the sample. ConfigError if there is no version or the
         ranker is another one; StorageError names a damaged file.
         """
-        folder = Path(folder)
+        folder, where = Path(folder), device_of(device)
         found = checkpoint.load(folder / "versions")
         if found is None:
             raise ConfigError(
@@ -65,7 +65,7 @@ class Run:
         return cls(
             folder=folder,
             sample=sample,
-            ranker=network.to(device),
+            ranker=network.to(where),
             tables=found.tables(store, threads=settings.threads),
             settings=settings,
         )
