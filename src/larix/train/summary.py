@@ -62,16 +62,16 @@ def _training(metrics: Json) -> Text | None:
 
 
 def _ranking(results: list[dict[str, Any]], references: bool, truth: bool) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
-    table.add_column("task")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")  # fits 80 columns
+    table.add_column("task", no_wrap=True)
     for title in ("AUC", "GAUC", "logloss"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
         if references:
-            table.add_column("to best", justify="right")
-    table.add_column("calibration", justify="right")
+            table.add_column("to best", justify="right", no_wrap=True)
+    table.add_column("calibr.", justify="right", no_wrap=True)
     if truth:
-        table.add_column("AUC of the truth", justify="right")
-        table.add_column("learned", justify="right")
+        table.add_column("true AUC", justify="right", no_wrap=True)
+        table.add_column("learned", justify="right", no_wrap=True)
     for result in results:
         row: list[RenderableType] = [str(result["name"])]
         for key in ("auc", "gauc", "logloss"):
