@@ -20,16 +20,27 @@ METRICS = ("auc", "gauc", "logloss", "calibration")
 
 
 def words(args: argparse.Namespace, seed: int) -> list[str]:
-    given = {"data": args.data, "train_to": args.train_to, "test_from": args.test_from, "test_to": args.test_to}
+    given = {
+        "data": args.data,
+        "train_to": args.train_to,
+        "test_from": args.test_from,
+        "test_to": args.test_to,
+    }
     return [f"seed={seed}", *(f"{key}={value}" for key, value in given.items() if value), *(args.set or [])]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one seed")
-    parser.add_argument("--peers", action="store_true", help="accepted and without effect: the references are in the data's README")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="none here: the references are published",
+    )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--data", help="the folder; by default the slice beside the checkout, else a synthetic feed")
+    parser.add_argument(
+        "--data", help="the folder; by default the slice beside the checkout, else a synthetic feed"
+    )
     parser.add_argument("--train-to", metavar="DAY")
     parser.add_argument("--test-from", metavar="DAY")
     parser.add_argument("--test-to", metavar="DAY")

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def mlp() -> Any:
     torch.manual_seed(0)
     sizes = (SLOTS * DIM + DENSE, *HIDDEN)
     layers: list[Any] = []
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in pairwise(sizes):
         layers += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], 1))
 
@@ -186,7 +187,9 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
     ranks, dense, labels = batches(ids)
     spread = np.uint64(0x9E3779B97F4A7C15)  # ids as a hash would give them, not 0, 1, 2
     keys = (ranks.astype(np.uint64) * spread).view(np.int64)
-    specs = [embedding.TableSpec(name=name, dim=DIM, optimizer=embedding.RowAdagrad(lr=LR)) for name in FEATURES]
+    specs = [
+        embedding.TableSpec(name=name, dim=DIM, optimizer=embedding.RowAdagrad(lr=LR)) for name in FEATURES
+    ]
     tables = embedding.Tables(specs)
     everyone = (np.arange(ids // SLOTS, dtype=np.uint64) * spread).view(np.int64)
     for name in FEATURES:  # all rows are there, as in the peers' static arrays
@@ -266,7 +269,9 @@ def worker(subject: str, case: str, ids: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a million ids, fewer rounds: under a minute")
-    parser.add_argument("--peers", action="store_true", help="also FBGEMM and Keras, each in its own environment")
+    parser.add_argument(
+        "--peers", action="store_true", help="also FBGEMM and Keras, each in its own environment"
+    )
     parser.add_argument("--worker", nargs=3, metavar=("SUBJECT", "CASE", "IDS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -275,7 +280,9 @@ def main() -> None:
     script = str(Path(__file__).resolve())
     pythons = dict.fromkeys(("larix", "ceiling", "torch"), sys.executable)
     if args.peers:
-        pythons["fbgemm"] = peer_python("fbgemm", ["torch==2.13.0"], ["numpy"], ["--no-deps", "fbgemm-gpu-cpu==1.8.0"])
+        pythons["fbgemm"] = peer_python(
+            "fbgemm", ["torch==2.13.0"], ["numpy"], ["--no-deps", "fbgemm-gpu-cpu==1.8.0"]
+        )
         pythons["keras"] = peer_python("keras", ["tensorflow-cpu==2.21.0"])
     for case in ("fp32", "bf16"):
         workers = {
@@ -288,8 +295,25 @@ def main() -> None:
                 speeds[subject].append(process.round()["samples_per_s"])
         for subject, process in workers.items():
             name = process.about["subject"]
-            emit("train_step", name, case, "samples_per_s", speeds[subject], "samples/s", ids=ids, cores=os.cpu_count())
-            emit("train_step", name, case, "peak_rss_bytes", [process.end()["peak_rss_bytes"]], "bytes", ids=ids)
+            emit(
+                "train_step",
+                name,
+                case,
+                "samples_per_s",
+                speeds[subject],
+                "samples/s",
+                ids=ids,
+                cores=os.cpu_count(),
+            )
+            emit(
+                "train_step",
+                name,
+                case,
+                "peak_rss_bytes",
+                [process.end()["peak_rss_bytes"]],
+                "bytes",
+                ids=ids,
+            )
         ratio = [ours / top for ours, top in zip(speeds["larix"], speeds["ceiling"], strict=True)]
         emit("train_step", "larix", case, "share_of_ceiling", ratio, "ratio", ids=ids)
     return None

@@ -1,4 +1,5 @@
 # What the compiled core offers; its doors, embedding/table.py and features/kernels.py, check arguments.
+import enum
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,3 +52,89 @@ class Store:
     def put(self, table: int, ids: _Ids, weights: _Floats, state: _Floats, /) -> None: ...
     def remove(self, table: int, ids: _Ids, /) -> int: ...
     def counts(self) -> tuple[int, int, int, int, int, int]: ...
+
+# ---- features
+
+_Numbers = NDArray[np.float64]
+_Offsets = NDArray[np.int64] | None
+
+class Kind(enum.Enum):
+    boolean = 0
+    i8 = 1
+    u8 = 2
+    i16 = 3
+    u16 = 4
+    i32 = 5
+    u32 = 6
+    i64 = 7
+    u64 = 8
+    f32 = 9
+    f64 = 10
+    text32 = 11
+    text64 = 12
+
+class Fill(enum.Enum):
+    value = 0
+    mean = 1
+    refuse = 2
+
+class Part(enum.Enum):
+    hour = 0
+    weekday = 1
+
+class Column:
+    def __init__(
+        self, kind: Kind, data: int, offsets: int, validity: int, offset: int, length: int, size: int, /
+    ) -> None: ...
+
+class Lists:
+    def __init__(
+        self, width: int, offsets: int, fixed: int, validity: int, offset: int, rows: int, length: int, /
+    ) -> None: ...
+
+def newest_ranges(lists: Lists, newest: int, starts: _Ids, offsets: _Ids, /) -> int: ...
+def first_mismatch(a: Lists, b: Lists, /) -> int: ...
+def read_known(column: Column, starts: _Offsets, offsets: _Offsets, out: NDArray[np.uint8]) -> int: ...
+def read_numbers(column: Column, starts: _Offsets, offsets: _Offsets, out: _Numbers) -> None: ...
+def read_times(
+    column: Column, starts: _Offsets, offsets: _Offsets, mul: int, div: int, out: _Ids
+) -> None: ...
+
+class Reads:
+    def __init__(self) -> None: ...
+    def ids(self, column: Column, starts: _Offsets, offsets: _Offsets, out: _Ids) -> None: ...
+    def dense(
+        self,
+        column: Column,
+        starts: _Offsets,
+        offsets: _Offsets,
+        low: float,
+        high: float,
+        log: bool,
+        mean: float,
+        std: float,
+        fill: Fill,
+        fill_value: float,
+        out: _Floats,
+        index: int,
+    ) -> None: ...
+    def buckets(self, column: Column, edges: _Numbers, out: _Ids, /) -> None: ...
+    def cross(self, left: Column, right: Column, out: _Ids, /) -> None: ...
+    def time_parts(
+        self, column: Column, mul: int, div: int, part: Part, shift_ms: int, out: _Ids, /
+    ) -> None: ...
+    def log_ages(
+        self,
+        column: Column,
+        starts: _Ids,
+        offsets: _Ids,
+        mul: int,
+        div: int,
+        now: _Ids,
+        out: _Floats,
+        index: int,
+        /,
+    ) -> None: ...
+    def run(self, threads: int, statuses: _Ids, /) -> None: ...
+
+def xxh3(text: bytes, /) -> int: ...

@@ -119,7 +119,13 @@ def test_a_wrong_declaration_is_refused(wrong, message):
 
 @pytest.mark.parametrize(
     ("word", "number"),
-    [("0", 0), ("-1", -1), ("9223372036854775807", 2**63 - 1), ("18446744073709551615", -1), ("-9223372036854775808", -(2**63))],
+    [
+        ("0", 0),
+        ("-1", -1),
+        ("9223372036854775807", 2**63 - 1),
+        ("18446744073709551615", -1),
+        ("-9223372036854775808", -(2**63)),
+    ],
 )
 def test_a_number_stands_for_its_64_bits(word, number):
     assert fx.parse_id(word) == number

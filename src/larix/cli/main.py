@@ -3,6 +3,7 @@
 Commands import rooms where they use them, so that ``--help`` answers at once.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -32,6 +33,9 @@ app.add_typer(samples.app, name="data")
 
 def main() -> Any:
     """Run the command line. A user's mistake: one line on standard error and exit code 2; Ctrl-C: exit code 130."""
+    # OpenMP reads it when torch is first imported. By default its threads spin for long between two kernels, and take the
+    # cores from reading, lookups and other processes; a short spin costs nothing on an idle machine.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         return app()
     except LarixError as error:

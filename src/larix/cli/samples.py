@@ -50,7 +50,9 @@ def prepare(
             folder, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
     dropped = kuairand.card(out)["repeats_dropped"]
-    console.print(f"{source.rows:,} samples in {len(source.paths)} files, one a day, in {out}; repeats dropped: {dropped:,}")
+    console.print(
+        f"{source.rows:,} samples in {len(source.paths)} files, one a day, in {out}; repeats dropped: {dropped:,}"
+    )
 
 
 @app.command()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-import larix._native as native  # type: ignore[import-not-found, import-untyped, unused-ignore]
+import larix._native as native
 from larix.batch import Floats, Ids, Offsets
 
 Kind = native.Kind
@@ -166,9 +166,9 @@ class Reads:
 
         Wrong: 1, infinite; 2, outside log1p's domain; 3, missing.
         """
-        low, high = clip
-        arguments = (low, high, log, mean, std, _FILLS[fill], fill_value, out, index)
-        self._native.dense(view.column, *_pair(ranges), *arguments)
+        starts, offsets = _pair(ranges)
+        column, (low, high), kind = view.column, clip, _FILLS[fill]
+        self._native.dense(column, starts, offsets, low, high, log, mean, std, kind, fill_value, out, index)
         return self._added(view, ranges, out)
 
     def buckets(self, view: Flat, edges: Numbers) -> tuple[Ids, int]:

@@ -1,18 +1,24 @@
 """The KuaiRand feed: its sample and ranker. Draft."""
+
 from functools import partial
-from typing import Any
+
 import torch
-from larix.model.ranker import *
-from larix.model.history import *
+
+from larix import features as fx
+from larix.embedding import Normal, RowAdagrad
 from larix.model.attention import *
 from larix.model.gates import *
-from larix.train import Settings, Schedule
-from larix.embedding import RowAdagrad, Normal
+from larix.model.history import *
+from larix.model.ranker import *
 from larix.recipes.feed import feed
 from larix.recipes.recipe import Recipe
-from larix import features as fx
+from larix.train import Schedule, Settings
 
-COUNTERS = tuple(f"{owner}_{what}" for owner in ("video", "author") for what in ("shown", "clicked", "long_viewed", "liked"))
+COUNTERS = tuple(
+    f"{owner}_{what}"
+    for owner in ("video", "author")
+    for what in ("shown", "clicked", "long_viewed", "liked")
+)
 
 
 def sample() -> fx.Sample:
@@ -70,13 +76,65 @@ def sample() -> fx.Sample:
         time="time_ms",
     )
 
-def config(settle=48*3600., drop=0.2):
-    a=AttentionConfig(width=32,heads=4)
-    return RankerConfig(target=('video','author','tag','tab','length'),scene='tab',histories={
-        'history':HistoryConfig(age='age',outcomes=('click','long_view','like','play'),settle=settle,width=32,attention=a),
-        'past':HistoryConfig(width=32,attention=a)},
-        rates=tuple((f'{o}_{w}',f'{o}_shown') for o in('video','author') for w in ('clicked','long_viewed','liked')),
-        mmoe=MMoEConfig(experts=4,widths=(128,64),dropout=drop),tower=32,dropout=drop)
 
-def kuairand(*, data=None, train_to=None, test_from=None, test_to=None, seed=0, epochs=2, batch_size=256, lr=1e-3, rows_lr=.02, bf16=False, staleness=0, device='cpu')->Recipe:
-    return Recipe(sample=sample(), ranker=lambda s: Ranker(s, config()), feed=partial(feed, data, train_to=train_to,test_from=test_from,test_to=test_to), rows=RowAdagrad(lr=rows_lr,initial=1e-4), init=Normal(std=.01), dense=partial(torch.optim.AdamW, lr=lr, weight_decay=0.), settings=Settings(batch_size=batch_size, epochs=epochs, bf16=bf16, staleness=staleness, seed=seed, device=device, dense_schedule=Schedule(warmup_steps=100, decay='cosine', floor=.05), rows_schedule=Schedule(warmup_steps=100,decay='cosine', floor=.05), clip_norm=5., average=.99))
+def config(settle=48 * 3600.0, drop=0.2):
+    a = AttentionConfig(width=32, heads=4)
+    return RankerConfig(
+        target=("video", "author", "tag", "tab", "length"),
+        scene="tab",
+        histories={
+            "history": HistoryConfig(
+                age="age",
+                outcomes=("click", "long_view", "like", "play"),
+                settle=settle,
+                width=32,
+                attention=a,
+            ),
+            "past": HistoryConfig(width=32, attention=a),
+        },
+        rates=tuple(
+            (f"{o}_{w}", f"{o}_shown")
+            for o in ("video", "author")
+            for w in ("clicked", "long_viewed", "liked")
+        ),
+        mmoe=MMoEConfig(experts=4, widths=(128, 64), dropout=drop),
+        tower=32,
+        dropout=drop,
+    )
+
+
+def kuairand(
+    *,
+    data=None,
+    train_to=None,
+    test_from=None,
+    test_to=None,
+    seed=0,
+    epochs=2,
+    batch_size=256,
+    lr=1e-3,
+    rows_lr=0.02,
+    bf16=False,
+    staleness=0,
+    device="cpu",
+) -> Recipe:
+    return Recipe(
+        sample=sample(),
+        ranker=lambda s: Ranker(s, config()),
+        feed=partial(feed, data, train_to=train_to, test_from=test_from, test_to=test_to),
+        rows=RowAdagrad(lr=rows_lr, initial=1e-4),
+        init=Normal(std=0.01),
+        dense=partial(torch.optim.AdamW, lr=lr, weight_decay=0.0),
+        settings=Settings(
+            batch_size=batch_size,
+            epochs=epochs,
+            bf16=bf16,
+            staleness=staleness,
+            seed=seed,
+            device=device,
+            dense_schedule=Schedule(warmup_steps=100, decay="cosine", floor=0.05),
+            rows_schedule=Schedule(warmup_steps=100, decay="cosine", floor=0.05),
+            clip_norm=5.0,
+            average=0.99,
+        ),
+    )

@@ -13,7 +13,8 @@ from larix.embedding.spec import Init
 from larix.features import Sample
 from larix.recipes.feed import Feed
 from larix.train import Settings
-from larix.train.fit import Dense, Rows
+from larix.train.fit import Dense
+from larix.train.specs import Rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
