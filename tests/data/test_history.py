@@ -1,9 +1,10 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larix.data.history import past, repeats
+from larix.data.history import among, past, repeats
 from larix.errors import DataError
 
 small = st.integers(-3, 3)
@@ -75,3 +76,14 @@ def test_extreme_keys_and_times_do_not_mix():
 def test_keys_and_times_of_other_lengths_are_refused():
     with pytest.raises(DataError, match="3 keys but 2 times"):
         past(np.arange(3), np.arange(2))
+
+
+ROWS = st.lists(st.tuples(st.lists(st.integers(-3, 3), max_size=5), st.lists(st.integers(-3, 3), max_size=5)))
+
+
+@given(ROWS)
+def test_among_says_of_each_element_whether_its_row_of_the_others_has_it(rows):
+    lists, others = (pa.array([row[side] for row in rows], pa.list_(pa.int64())) for side in (0, 1))
+    expected = [[int(value in other) for value in mine] for mine, other in rows]
+    assert among(lists, others).to_pylist() == expected
+    assert among(lists.slice(1), others.slice(1)).to_pylist() == expected[1:]

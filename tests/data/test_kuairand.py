@@ -149,6 +149,8 @@ def test_behaviour_from_before_the_log_is_empty_where_it_is_not_older(folder_of,
     assert got["past_watched"].to_pylist() == [[7, 7, 8], [], [], [9]]
     assert got["past_liked"].to_pylist() == [[], [], [], [9]]
     assert got["past_long_viewed"].to_pylist() == [[8], [], [], [9]]
+    assert got["past_watched_long_viewed"].to_pylist() == [[0, 0, 1], [], [], [1]]
+    assert got["past_watched_liked"].to_pylist() == [[0, 0, 0], [], [], [1]]
 
 
 def test_a_file_a_day_by_the_date_column_and_a_card(folder_of, tmp_path):

@@ -93,6 +93,21 @@ def list_array(values: pa.Array, offsets: NDArray[np.int32]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
+def among(lists: pa.ListArray, others: pa.ListArray) -> pa.ListArray:
+    """For each element of row r of ``lists``, int8 1 where it stands in row r of ``others`` too, else 0.
+
+    Both are int64 lists without nulls, of as many rows.
+    """
+    left, right = lists.flatten().to_numpy(), others.flatten().to_numpy()
+    _, codes = np.unique(np.concatenate([left, right]), return_inverse=True)
+    span = int(codes.max(initial=0)) + 1
+    rows = [np.repeat(np.arange(len(both)), both.value_lengths().to_numpy()) for both in (lists, others)]
+    keys = np.concatenate(rows) * span + codes  # one number for a row and an element
+    found = np.isin(keys[: len(left)], keys[len(left) :])
+    offsets = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]).astype(np.int32)
+    return list_array(pa.array(found.astype(np.int8)), offsets)
+
+
 def _last_true(flags: NDArray[np.bool_]) -> Numbers:
     """For each position, that of the last set flag at or before it."""
     return np.maximum.accumulate(np.where(flags, np.arange(len(flags)), 0))

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from larix.data.files import Files, files
-from larix.data.history import Past, list_array, past
+from larix.data.history import Past, among, list_array, past
 from larix.data.kuairand_tables import FLAGS, PAST, Tables, inputs, read
 from larix.data.write import replacing
 from larix.errors import ConfigError, DataError
 
 CARD = "card.json"
-_VERSION = 1
+_VERSION = 2
 _ROW_GROUP = 16384
 _COUNTED = {"clicked": "is_click", "long_viewed": "long_view", "liked": "is_like"}
 _HISTORY = {
@@ -63,7 +63,9 @@ def prepare(
       as lists: ``hist_video_id, hist_author_id, hist_tag`` (the video's first; -1 where it has none; a
       video without features has null for both), ``hist_click, hist_long_view, hist_like, hist_play_ms,
       hist_duration_ms, hist_time_ms, hist_tab``;
-    - ``past_watched, past_liked, past_long_viewed``: video ids from before the log, empty where they are
+    - ``past_watched, past_liked, past_long_viewed``: video ids from before the log, and for each of
+      ``past_watched`` whether it is among the user's others, as ``past_watched_long_viewed`` and
+      ``past_watched_liked``, int8; empty where they are
       not older;
     - ``{user,video,author}_{shown,clicked,long_viewed,liked}``: int32 counts of impressions with an earlier
       ``time_ms``.
@@ -186,10 +188,14 @@ class _Samples:
         else:
             older = pa.array(np.ones(len(log), dtype=bool))
         empty = pa.scalar([], pa.list_(pa.int64()))
-        return {
+        lists = {
             name: pc.if_else(older, found[column].combine_chunks(), empty).fill_null(empty)
             for name, column in PAST.items()
         }
+        watched = lists["past_watched"]
+        for what in ("long_viewed", "liked"):
+            lists[f"past_watched_{what}"] = among(watched, lists[f"past_{what}"])
+        return lists
 
 
 def _first_tags(tags: pa.ListArray) -> pa.Array:
