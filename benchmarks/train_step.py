@@ -177,6 +177,7 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
     from larix.train.lookahead import Lookahead, Placed
     from larix.train.phases import Phases
     from larix.train.step import Learner, step
+    from larix.train.threads import torch_team
 
     train.keep_freed_memory()
     sample = features.Sample(
@@ -191,6 +192,8 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
         embedding.TableSpec(name=name, dim=DIM, optimizer=embedding.RowAdagrad(lr=LR)) for name in FEATURES
     ]
     tables = embedding.Tables(specs)
+    if STALENESS == 0:
+        tables.borrow_threads(torch_team())
     everyone = (np.arange(ids // SLOTS, dtype=np.uint64) * spread).view(np.int64)
     for name in FEATURES:  # all rows are there, as in the peers' static arrays
         tables.lookup(name, everyone, insert=True)
@@ -238,7 +241,7 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
     return "larix", one
 
 
-STALENESS = 1
+STALENESS = 0  # exact, as fit by default
 SUBJECTS: dict[str, Callable[[str, int], tuple[str, Step]]] = {
     "larix": larix,
     "ceiling": ceiling,
@@ -286,7 +289,7 @@ def main() -> None:
         pythons["keras"] = peer_python("keras", ["tensorflow-cpu==2.21.0"])
     for case in ("fp32", "bf16"):
         workers = {
-            subject: Worker(python, script, ["--worker", subject, case, str(ids)])
+            subject: Worker(python, script, ["--worker", subject, case, str(ids)], {"GOMP_SPINCOUNT": "10000"})
             for subject, python in pythons.items()
         }
         speeds: dict[str, list[float]] = {subject: [] for subject in workers}
