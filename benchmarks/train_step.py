@@ -44,20 +44,28 @@ def mlp() -> Any:
     return torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], 1))
 
 
-def torch_step(case: str, rows: Callable[[int], Any], update: Callable[[], None], ids: int) -> Step:
-    """A plain eager step over ``rows(i) -> [BATCH, SLOTS * DIM]``, AdamW on the dense part, ``update`` for the rows."""
+def torch_step(case: str, rows: Callable[[int], Any] | None, update: Callable[[], None], ids: int) -> Step:
+    """A plain eager step over ``rows(i) -> [BATCH, SLOTS * DIM]``, AdamW on the dense part, ``update`` for the rows.
+
+    Without ``rows`` the net reads random numbers in place of rows and dense values, and finds their gradient.
+    """
     import torch
 
     _, dense, labels = batches(ids)
     net = mlp()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
     xs, ys = torch.from_numpy(dense), torch.from_numpy(labels)
+    pool = [torch.randn(BATCH, SLOTS * DIM + DENSE, requires_grad=True) for _ in range(4)]
     loss_of = torch.nn.functional.binary_cross_entropy_with_logits
 
     def step(i: int) -> None:
         k = i % BATCHES
         optimizer.zero_grad()
-        x = torch.cat([rows(k), xs[k]], dim=1)
+        if rows is None:
+            x = pool[i % len(pool)]
+            x.grad = None
+        else:
+            x = torch.cat([rows(k), xs[k]], dim=1)
         with torch.autocast("cpu", torch.bfloat16, enabled=case == "bf16"):
             logits = net(x)
         loss_of(logits.float(), ys[k]).backward()
@@ -68,16 +76,11 @@ def torch_step(case: str, rows: Callable[[int], Any], update: Callable[[], None]
 
 
 def ceiling(case: str, ids: int) -> tuple[str, Step]:
-    """The dense work alone: random rows that ask for their gradient, as looked-up rows do."""
-    import torch
+    """The dense work alone, with our allocator setting, which peers lack: what we would reach if rows cost nothing."""
+    from larix import train
 
-    pool = [torch.randn(BATCH, SLOTS * DIM, requires_grad=True) for _ in range(4)]
-
-    def rows(k: int) -> Any:
-        pool[k % 4].grad = None
-        return pool[k % 4]
-
-    return "ceiling", torch_step(case, rows, lambda: None, ids)
+    train.keep_freed_memory()
+    return "ceiling", torch_step(case, None, lambda: None, ids)
 
 
 def embedding_bag(case: str, ids: int) -> tuple[str, Step]:
@@ -177,6 +180,7 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
     from larix.train.lookahead import Lookahead, Placed
     from larix.train.phases import Phases
     from larix.train.step import Learner, step
+    from larix.train.threads import torch_team
 
     train.keep_freed_memory()
     sample = features.Sample(
@@ -191,6 +195,8 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
         embedding.TableSpec(name=name, dim=DIM, optimizer=embedding.RowAdagrad(lr=LR)) for name in FEATURES
     ]
     tables = embedding.Tables(specs)
+    if STALENESS == 0:
+        tables.borrow_threads(torch_team())
     everyone = (np.arange(ids // SLOTS, dtype=np.uint64) * spread).view(np.int64)
     for name in FEATURES:  # all rows are there, as in the peers' static arrays
         tables.lookup(name, everyone, insert=True)
@@ -201,7 +207,7 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
             self.net = mlp()
 
         def forward(self, inputs: Any) -> Any:
-            return self.net(torch.cat([inputs.pooled, inputs.dense], dim=1))
+            return self.net(inputs.joined)
 
     settings = train.Settings(batch_size=BATCH, bf16=case == "bf16", staleness=STALENESS)
     ranker = Net()
@@ -238,7 +244,7 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
     return "larix", one
 
 
-STALENESS = 1
+STALENESS = 0  # exact, as fit by default
 SUBJECTS: dict[str, Callable[[str, int], tuple[str, Step]]] = {
     "larix": larix,
     "ceiling": ceiling,
@@ -286,7 +292,9 @@ def main() -> None:
         pythons["keras"] = peer_python("keras", ["tensorflow-cpu==2.21.0"])
     for case in ("fp32", "bf16"):
         workers = {
-            subject: Worker(python, script, ["--worker", subject, case, str(ids)])
+            subject: Worker(
+                python, script, ["--worker", subject, case, str(ids)], {"GOMP_SPINCOUNT": "10000"}
+            )
             for subject, python in pythons.items()
         }
         speeds: dict[str, list[float]] = {subject: [] for subject in workers}

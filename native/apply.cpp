@@ -33,6 +33,13 @@ LARIX_INLINE bool owns(Handle handle, unsigned me, unsigned threads) {
   return (uint64_t{spread} * threads) >> 32 == me;
 }
 
+template <size_t Dim>
+LARIX_INLINE void add(float* __restrict sum, const Occurrence& one, size_t dim) {
+  const float* __restrict grad = one.grad;
+  const float scale = one.scale;
+  for (size_t i = 0; i < (Dim ? Dim : dim); ++i) sum[i] += scale * grad[i];
+}
+
 // A row's stamp is the number of its accumulator if that accumulator agrees; whatever was there before does no harm.
 template <size_t Dim>
 LARIX_INLINE void sum_chunk(Share& share) {
@@ -44,51 +51,53 @@ LARIX_INLINE void sum_chunk(Share& share) {
   uint32_t* const owners = share.sums.rows.data();
   float* const grads = share.sums.grads.data();
   const size_t filled = share.filled;
+  size_t count = share.count;
   for (size_t at = 0; at < filled; ++at) {
     if (at + kAhead < filled && share.chunk[at + kAhead].handle != kNoHandle) {
       __builtin_prefetch(&rows.header(row_of(share.chunk[at + kAhead].handle)), 1);
     }
-    const Occurrence& one = share.chunk[at];
+    const Occurrence one = share.chunk[at];
     const uint32_t row = row_of(one.handle);
     if (one.handle == kNoHandle || rows.header(row).generation != generation_of(one.handle)) {
       ++share.lost;
       continue;
     }
     Header& header = rows.header(row);
-    if (header.stamp < share.count && owners[header.stamp] == row) {
-      float* __restrict sum = grads + header.stamp * dim;
-      for (size_t i = 0; i < dim; ++i) sum[i] += one.scale * one.grad[i];
+    if (header.stamp < count && owners[header.stamp] == row) {
+      add<Dim>(grads + header.stamp * dim, one, dim);
     } else {
-      header.stamp = static_cast<uint32_t>(share.count);
-      owners[share.count] = row;
-      float* __restrict sum = grads + share.count * dim;
-      for (size_t i = 0; i < dim; ++i) sum[i] = 0.0f + one.scale * one.grad[i];
-      ++share.count;
+      header.stamp = static_cast<uint32_t>(count);
+      owners[count] = row;
+      std::fill_n(grads + count * dim, dim, 0.0f);
+      add<Dim>(grads + count * dim, one, dim);
+      ++count;
     }
   }
+  share.count = count;
   share.filled = 0;
 }
 
 template <size_t Dim>
 LARIX_INLINE void collect(Share& share, const Slot& slot, unsigned me, unsigned threads) {
-  const auto add = [&](size_t at, const float* grad, float scale) __attribute__((always_inline)) {
+  const auto take = [&](size_t at, const float* grad, float scale) __attribute__((always_inline)) {
+    const bool mine = threads == 1 || owns(slot.handles[at], me, threads);
     share.chunk[share.filled] = {slot.handles[at], grad, scale};
-    __builtin_prefetch(grad);
-    share.filled += threads == 1 || owns(slot.handles[at], me, threads);
+    share.filled += mine;  // no branch: who owns a row is a coin toss
+    __builtin_prefetch(mine ? static_cast<const void*>(grad) : share.chunk);
     if (share.filled == kChunk) sum_chunk<Dim>(share);
   };
   for (size_t sample = 0; sample < slot.samples; ++sample) {
     const float* grad = slot.data + sample * slot.stride;
     if (slot.pool == Pool::sequence) {
       const size_t first = slot.begin(sample), last = slot.begin(sample + 1);
-      for (size_t at = first; at < last; ++at) add(at, grad + (at - first) * slot.width, 1.0f);
+      for (size_t at = first; at < last; ++at) take(at, grad + (at - first) * slot.width, 1.0f);
     } else if (!slot.offsets && !slot.weights) {
-      add(sample, grad, 1.0f);
+      take(sample, grad, 1.0f);
     } else {
       const float total = slot.total(sample);
       if (total == 0.0f) continue;
       for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at) {
-        add(at, grad, (slot.weights ? slot.weights[at] : 1.0f) / total);
+        take(at, grad, (slot.weights ? slot.weights[at] : 1.0f) / total);
       }
     }
   }

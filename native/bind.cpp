@@ -377,6 +377,7 @@ void bind_embedding(nb::module_& m) {
              const nb::gil_scoped_release release;
              return self.remove(table, keys);
            })
+      .def("borrow", [](Store& self, uintptr_t team) { self.borrow(reinterpret_cast<larix::Team>(team)); })
       // (rows, bytes, lookups, inserted, missing, lost)
       .def("counts", [](const Store& self) {
         const larix::Counts counts = self.counts();

@@ -42,6 +42,11 @@ void Store::run(std::span<const Slot> slots, const std::function<void(unsigned, 
   threads_.run([&](unsigned me) { work(me, threads_.count()); });
 }
 
+void Store::borrow(Team team) {
+  const std::lock_guard lock(mutex_);
+  threads_.borrow(team);
+}
+
 void Store::gather(std::span<const Slot> slots, bool insert) {
   const std::lock_guard lock(mutex_);
   for (Scratch& scratch : scratch_) {

@@ -39,6 +39,9 @@ class Store {
   // Tables are numbered from 1 in the given order. Results do not depend on ``threads``.
   Store(const std::vector<GroupSpec>& groups, const std::vector<TableSpec>& tables, unsigned threads);
 
+  // From now on calls run on the threads of ``team``, or on the store's own if it is null; see Threads::borrow.
+  void borrow(Team team);
+
   // Finds (and if ``insert`` makes) the rows of all slots and writes their vectors and handles. Slots must be sound.
   void gather(std::span<const Slot> slots, bool insert);
 

@@ -57,8 +57,38 @@ void Threads::serve(Crew& crew, unsigned me) {
   }
 }
 
+void Threads::borrow(Team team) {
+  team_ = team;
+  team_process_ = getpid();
+}
+
+void Threads::lend(const std::function<void(unsigned)>& work) {
+  struct Call {
+    const std::function<void(unsigned)>& work;
+    unsigned count;
+    std::atomic<unsigned> next{0};
+    std::mutex failing;
+    std::exception_ptr failure;
+  } call{work, count_};
+  team_(
+      [](void* data) {
+        Call& call = *static_cast<Call*>(data);
+        for (unsigned me; (me = call.next.fetch_add(1, std::memory_order_relaxed)) < call.count;) {
+          try {
+            call.work(me);
+          } catch (...) {
+            const std::lock_guard lock(call.failing);
+            if (!call.failure) call.failure = std::current_exception();
+          }
+        }
+      },
+      &call, count_, 0);
+  if (call.failure) std::rethrow_exception(call.failure);
+}
+
 void Threads::run(const std::function<void(unsigned)>& work) {
   if (count_ == 1) return work(0);
+  if (team_ && team_process_ == getpid()) return lend(work);  // a child of fork has none of the team's threads
   if (crew_ && crew_->process != getpid()) (void)crew_.release();  // a child of fork has memory of threads, not threads
   if (!crew_) {
     crew_ = std::make_unique<Crew>();

@@ -48,7 +48,7 @@ def batch_of(lengths, seed=0):
 
 def test_the_layout_holds_pooled_slots_side_by_side_then_one_output_a_sequence():
     assert layout_of(SAMPLE) == Layout(
-        outputs=(Output(name="pooled", width=6), Output(name="history", width=7, length=3)),
+        outputs=(Output(name="pooled", width=6 + 1), Output(name="history", width=7, length=3)),
         slots=(
             Slot(name="user", table="user", output=0, column=0, pool="sum"),
             Slot(name="tags", table="tags", output=0, column=4, pool="mean"),

@@ -143,6 +143,15 @@ class Tables:
         """Return the store saved in ``folder``, optionally with changed settings: see ``storage.load``."""
         return storage.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
 
+    def borrow_threads(self, team: int) -> None:
+        """Run calls on the threads of ``team`` from now on; 0: on the store's own again. Results are the same.
+
+        ``team`` is the address of a C function ``void (void (*work)(void *), void *data, unsigned count, unsigned flags)``
+        that calls ``work(data)`` on up to ``count`` threads and returns when all have: OpenMP's ``GOMP_parallel`` is one. Two
+        teams on the same cores fight, as the one that has just finished spins for more work.
+        """
+        self._core.borrow(team)
+
     def stats(self) -> Stats:
         """Return what the store holds and has done."""
         rows, size, lookups, inserted, missing, lost = self._core.counts()

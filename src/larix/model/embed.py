@@ -33,9 +33,11 @@ class Store(Protocol):
 
 
 def layout_of(sample: Sample) -> Layout:
-    """Output 0, ``pooled``, holds all id slots in order; then one output a sequence, ``newest`` long."""
+    """Output 0, ``pooled``, holds all id slots in order and has room for the dense values behind them; then one output a
+    sequence, ``newest`` long.
+    """
     pooled = columns_of({name: slot.dim for name, slot in sample.id_slots.items()})
-    outputs = [Output(name="pooled", width=_width(pooled))]
+    outputs = [Output(name="pooled", width=_width(pooled) + len(sample.dense))]
     slots = [
         Slot(name=name, table=slot.table, output=0, column=pooled[name][0], pool=slot.pool)
         for name, slot in sample.id_slots.items()
@@ -85,17 +87,25 @@ class Embed:
         """
         pinned = self.device.type == "cuda"
         outs = [torch.empty(_shape(output, batch.size), pin_memory=pinned) for output in self.layout.outputs]
-        lookup = self.tables.gather(self.layout, batch, [out.numpy() for out in outs], insert=train)
+        arrays = [out.numpy() for out in outs]
+        lookup = self.tables.gather(self.layout, batch, arrays, insert=train)
+        width = arrays[0].shape[1] - batch.dense.shape[1]
+        arrays[0][:, width:] = batch.dense
         leaves = [out.to(self.device, non_blocking=True).requires_grad_(train) for out in outs]
         sequences = {
             name: self._sequence(batch.sequences[name], rows, self._elements[name])
             for name, rows in zip(self._elements, leaves[1:], strict=True)
         }
+        whole = leaves[0]
         inputs = Inputs(
-            pooled=leaves[0], columns=self._columns, dense=self.send(batch.dense), sequences=sequences
+            pooled=whole[:, :width],
+            columns=self._columns,
+            dense=whole.detach()[:, width:],
+            sequences=sequences,
+            whole=whole,
         )
         if train:
-            self._lookups[inputs.pooled] = lookup
+            self._lookups[whole] = lookup
         return inputs
 
     def apply(self, inputs: Inputs, lr_scale: float = 1.0) -> None:
@@ -103,7 +113,8 @@ class Embed:
 
         A leaf that the loss does not depend on counts as gradient zero.
         """
-        lookup: Lookup | None = self._lookups.pop(inputs.pooled, None)  # type: ignore[no-untyped-call]
+        known = inputs.whole is not None
+        lookup: Lookup | None = self._lookups.pop(inputs.whole, None) if known else None  # type: ignore[no-untyped-call]
         if lookup is None:
             raise ConfigError(
                 "these inputs have no rows to step: they were looked up with train=False, or applied before"
@@ -148,7 +159,8 @@ def padded(history: History, length: int) -> tuple[NDArray[np.bool_], Floats]:
 
 def leaves_of(inputs: Inputs) -> list[Tensor]:
     """The tensors that gradients come back through, in the order of the layout's outputs."""
-    return [inputs.pooled, *(sequence.rows for sequence in inputs.sequences.values())]
+    assert inputs.whole is not None, "only an Embed makes inputs that have rows behind them"
+    return [inputs.whole, *(sequence.rows for sequence in inputs.sequences.values())]
 
 
 def _on_host(grad: Tensor | None, leaf: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Knows nothing of ids, of tables or of how the vectors were found.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from larix.errors import ConfigError
@@ -52,21 +53,27 @@ class SequenceInput:
 class Inputs:
     """``B`` samples for a ranker.
 
-    ``pooled``: float32 ``[B, D]``, all id slots' vectors side by side; ``inputs["user"]`` is a view.
+    ``pooled``: float32 ``[B, D]``, all id slots' vectors side by side; ``inputs["slot"]`` is a view.
     ``columns``: slot -> (first column, dim) in ``pooled``. ``dense``: float32 ``[B, d]``.
-    ``sequences``: name -> SequenceInput. The views share memory and gradients with ``pooled`` and ``rows``,
-    which are the leaves that gradients come back through.
+    ``sequences``: name -> SequenceInput. ``whole``: ``[B, D + d]`` if pooled and dense are views of one such tensor.
+    Gradients come back through ``whole`` and the sequences' ``rows``.
     """
 
     pooled: Tensor
     columns: Columns
     dense: Tensor
     sequences: Mapping[str, SequenceInput] = field(default_factory=dict)
+    whole: Tensor | None = None
 
     @property
     def size(self) -> int:
         """Number of samples ``B``."""
         return int(self.pooled.shape[0])
+
+    @property
+    def joined(self) -> Tensor:
+        """Pooled vectors and dense values side by side, ``[B, D + d]``: what a first layer reads, without a copy if it can be."""
+        return torch.cat([self.pooled, self.dense], dim=1) if self.whole is None else self.whole
 
     def __getitem__(self, slot: str) -> Tensor:
         return _view(self.pooled, self.columns, slot, "the batch")

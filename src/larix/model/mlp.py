@@ -6,7 +6,6 @@ Knows nothing of what the tasks mean, or of sequences.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from larix.errors import ConfigError
@@ -73,5 +72,5 @@ class MLPRanker(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits ``[B, tasks]``."""
-        logits: Tensor = self.out(self.hidden(torch.cat([inputs.pooled, inputs.dense], dim=1)))
+        logits: Tensor = self.out(self.hidden(inputs.joined))
         return logits

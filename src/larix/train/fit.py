@@ -36,6 +36,7 @@ from larix.train.run import Run, write_json
 from larix.train.settings import Settings
 from larix.train.specs import Rows, specs_of
 from larix.train.step import Learner
+from larix.train.threads import torch_team
 
 Dense = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -95,6 +96,8 @@ def fit(
         if found is None
         else found.tables(store, specs, settings.threads)
     )
+    if settings.staleness == 0 and isinstance(tables, Tables):
+        tables.borrow_threads(torch_team())  # lookups and kernels take turns, so one team can serve both
     learner = _learner(sample, ranker, tables, dense, settings)
     steps = math.ceil(source.rows / settings.batch_size) * settings.epochs
     steps = min(steps, settings.steps) if settings.steps else steps

@@ -1,0 +1,31 @@
+"""The threads that torch computes with, found so that tables can work on them too.
+
+Two teams on the same cores fight: torch's spins for its next kernel while the tables' need the core. Knows OpenMP by one
+symbol only.
+"""
+
+import ctypes
+from pathlib import Path
+
+import torch  # noqa: F401  (its import loads the library that is looked for)
+
+_MAPS = Path("/proc/self/maps")
+
+
+def torch_team() -> int:
+    """The address of ``GOMP_parallel`` in the OpenMP library that torch computes with, for ``Tables.borrow_threads``.
+
+    0 where torch has another kind of threads, or the system does not tell.
+    """
+    if not _MAPS.exists():
+        return 0
+    loaded = {
+        line.split(maxsplit=5)[-1].strip() for line in _MAPS.read_text().splitlines() if "libgomp" in line
+    }
+    if len(loaded) != 1:  # none, or two runtimes of which it cannot be told which is torch's
+        return 0
+    try:
+        parallel = ctypes.CDLL(loaded.pop()).GOMP_parallel
+    except (OSError, AttributeError):
+        return 0
+    return ctypes.cast(parallel, ctypes.c_void_p).value or 0
