@@ -219,6 +219,7 @@ def test_a_bad_value_is_named_and_the_steps_before_it_are_saved(
         (("train", TINY, "--set", "epochs"), "--set epochs is not of the form key=value"),
         (("train", TINY, "--set", "epochs=two"), "'epochs' is int, got 'two'"),
         (("train", TINY, "--set", "epochs=0"), "Settings.epochs is 0"),
+        (("train", TINY, "--set", "lr=-1"), "Invalid learning rate: -1"),
         (("train", TINY, "--data", "none"), "none' is no folder"),
         (("train", TINY, "--set", "test_from=2022-13-01"), "'2022-13-01' is not a day"),
         (("demo", "--set", "no=1"), "the recipe has no setting 'no'"),

@@ -171,6 +171,11 @@ def test_a_source_without_rows_is_refused(source, tmp_path):
         )
 
 
+def test_a_learning_rate_that_the_optimizer_refuses_is_told(source, tmp_path):
+    with pytest.raises(ConfigError, match=r"refuses its settings: Invalid learning rate: -1"):
+        fit(source, tmp_path, lr=-1.0)
+
+
 def test_a_learning_rate_that_is_a_tensor_is_refused(source, tmp_path):
     declared = problem.sample()
     with pytest.raises(ConfigError, match="lr is a tensor"):

@@ -84,3 +84,6 @@ def test_a_json_file_is_written_whole_or_not_at_all(tmp_path):
     path.write_text("{")
     with pytest.raises(StorageError, match=r"x\.json' cannot be read"):
         read_json(path)
+    path.write_text("[1]")
+    with pytest.raises(StorageError, match=r"x\.json' is damaged: it holds a list"):
+        read_json(path)

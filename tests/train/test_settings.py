@@ -37,6 +37,7 @@ def test_a_setting_that_is_not_known_is_refused():
         {"save_every": -1},
         {"average": 1.0},
         {"seed": -1},
+        {"seed": 2**63},
         {"threads": -2},
     ],
 )

@@ -55,7 +55,7 @@ def prepare(
 
     console = Console(soft_wrap=True, markup=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("building strictly-past histories", total=None)
+        task = bar.add_task("building histories", total=None)
         source = kuairand.prepare(
             folder, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )

@@ -96,7 +96,7 @@ def feed(
     # Folders of one name must not take turns in one place.
     ready = samples / f"{found.name}-{hashlib.sha256(str(found.resolve()).encode()).hexdigest()[:8]}"
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("building strictly-past histories", total=None)
+        task = progress.add_task("building histories", total=None)
         source = kuairand.prepare(
             found, ready, progress=lambda done, total: progress.update(task, completed=done, total=total)
         )

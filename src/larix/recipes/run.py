@@ -88,7 +88,7 @@ def open_run(folder: Path) -> tuple[Run, dict[str, Any]]:
         raise ConfigError(
             f"'{folder}' was not made by a recipe; open it in Python by train.Run.load(folder, ranker)"
         )
-    return Run.load(folder, make(find_recipe(config["recipe"]), config["arguments"]).ranker), config
+    return Run.load(folder, make(find_recipe(config["recipe"]), config.get("arguments", {})).ranker), config
 
 
 def open_feed(
@@ -104,17 +104,16 @@ def open_feed(
     ``data``, ``first``, ``last``: the recipe's settings ``data``, ``test_from``, ``test_to``. Days must come after those
     trained on. With one of the three given, the others are up to the recipe: by default all days after training.
     """
-    config, known = read_json(folder / "config.json"), read_json(folder / "metrics.json").get("data") or {}
+    config, card = read_json(folder / "config.json"), read_json(folder / "metrics.json").get("data") or {}
     function = find_recipe(config["recipe"])
     given = {"data": data and str(data.resolve()), "test_from": first, "test_to": last}
     asked = {name: value for name, value in given.items() if value is not None}
     days: dict[str, Any] = {}
-    if known:
-        days["train_to"] = known["train"]["days"][1]
-        days["test_from"], days["test_to"] = (None, None) if asked else known["test"]["days"]
-    arguments = config["arguments"] | {
-        name: day for name, day in days.items() if name in parameters(function)
-    }
+    if all("days" in card.get(part, {}) for part in ("train", "test")):
+        days["train_to"] = card["train"]["days"][1]
+        days["test_from"], days["test_to"] = (None, None) if asked else card["test"]["days"]
+    as_it_was = {name: day for name, day in days.items() if name in parameters(function)}
+    arguments = config.get("arguments", {}) | as_it_was
     return make(function, arguments | asked).feed(folder.parent / "samples", console)
 
 
@@ -142,7 +141,7 @@ def _begun_with(folder: Path, name: str) -> dict[str, Any]:
         raise ConfigError(
             f"'{folder}' is a run of {config.get('recipe')}, not of {name}; go on with that one"
         )
-    return dict(config["arguments"])
+    return dict(config.get("arguments", {}))
 
 
 def _measured_on_the_way(settings: Settings, rows: int) -> Settings:

@@ -179,7 +179,10 @@ def _learner(
 ) -> Learner:
     embed = Embed(sample, tables, settings.device)
     ranker.to(embed.device).train()
-    optimizer = dense(list(ranker.parameters()))
+    try:
+        optimizer = dense(list(ranker.parameters()))
+    except ValueError as error:
+        raise ConfigError(f"the dense optimizer refuses its settings: {error}") from error
     for group in optimizer.param_groups:
         if not isinstance(group["lr"], float | int):
             raise ConfigError("the dense optimizer's lr is a tensor; give a plain number, schedules scale it")

@@ -139,7 +139,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return what ``write_json`` wrote; StorageError if it is missing or damaged."""
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StorageError(f"'{path}' cannot be read: {error}; is this the folder of a run?") from error
+    if not isinstance(value, dict):
+        raise StorageError(f"'{path}' is damaged: it holds a {type(value).__name__}, not a JSON object")
     return value

@@ -67,6 +67,8 @@ class Settings:
         for name in ("seed", "threads"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"Settings.{name} is {getattr(self, name)}; it must not be negative")
+        if self.seed >= 1 << 63:
+            raise ConfigError(f"Settings.seed is {self.seed}; it must be below 2^63")
         if not 0 <= self.average < 1:
             raise ConfigError(f"Settings.average is {self.average}; it is a decay, in [0, 1), such as 0.999")
 
