@@ -6,7 +6,9 @@ from pathlib import Path
 
 # Threads of torch that wait by spinning starve those they wait for on a machine that others use too; set before torch loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"  # help without colours, in CI too; read when typer is imported
+# What is shown is plain text in CI, too: the one is read when typer is imported, the other by rich.
+os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
+os.environ.pop("FORCE_COLOR", None)
 
 import pytest
 import small_feed
@@ -30,7 +32,6 @@ class Told:
 def larix(capsys, monkeypatch):
     """Call ``larix WORDS`` in this process, 80 columns wide."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("FORCE_COLOR", raising=False)
 
     def call(*words) -> Told:
         monkeypatch.setattr(sys, "argv", ["larix", *map(str, words)])

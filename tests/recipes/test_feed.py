@@ -20,7 +20,7 @@ HOLES = ["2022-04-25", "2022-04-27", "2022-04-30"]
 
 
 def quiet():
-    return Console(file=io.StringIO())
+    return Console(file=io.StringIO(), force_terminal=False)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from larix.train import checkpoint
 
 
 def quiet():
-    return Console(file=io.StringIO())
+    return Console(file=io.StringIO(), force_terminal=False)
 
 
 def carried(place, data, name, *words, **more):
