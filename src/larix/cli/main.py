@@ -4,20 +4,42 @@ Commands import rooms where they use them, so that ``--help`` answers at once.
 """
 
 import os
-import sys
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from larix.cli import runs, samples, tables
 from larix.errors import LarixError
 
+
+class _Commands(TyperGroup):
+    """All commands. A user's mistake is one line on standard error and exit code 2; Ctrl-C is exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command asked for."""
+        try:
+            return super().invoke(ctx)
+        except LarixError as error:
+            _say("[red]larix:[/]", str(error))
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as stop:
+            _say("larix:", str(stop) or "stopped")
+            raise typer.Exit(130) from stop
+
+
+def _say(who: str, what: str) -> None:
+    words = escape(" ".join(what.split()))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"{who} {words}")
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Train and look into ranking models whose memory is billions of ids.\n\n"
     "Start with [bold]larix demo[/]: it trains a multi-task ranker on a feed log and leaves a report to open in a "
-    "browser.",
+    "browser. Then [bold]larix COMMAND --help[/] shows each command with an example.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
@@ -32,20 +54,8 @@ app.add_typer(samples.app, name="data")
 
 
 def main() -> Any:
-    """Run the command line. A user's mistake: one line on standard error and exit code 2; Ctrl-C: exit code 130."""
+    """Run the command line."""
     # OpenMP reads it when torch is first imported. By default its threads spin for long between two kernels, and take the
     # cores from reading, lookups and other processes; a short spin costs nothing on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    try:
-        return app()
-    except LarixError as error:
-        _say("[red]larix:[/]", error)
-        sys.exit(2)
-    except KeyboardInterrupt as stop:
-        _say("larix:", stop)
-        sys.exit(130)
-
-
-def _say(who: str, what: BaseException) -> None:
-    words = escape(" ".join(str(what).split())) or "stopped"
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"{who} {words}")
+    return app(prog_name="larix")

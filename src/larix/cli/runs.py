@@ -7,24 +7,36 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from larix.errors import ConfigError
+
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train and demo leave it.")]
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="A folder of KuaiRand files. Without it: the slice beside the checkout, else a synthetic feed."
+        metavar="DIR",
+        help="A folder of KuaiRand's files. Default: shared/data/kuairand_pure in or beside this folder or one above; "
+        "where there is none, a synthetic feed.",
     ),
 ]
 Words = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe, such as epochs=2; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the recipe, such as epochs=2; repeatable. A KEY that it does not have, such as help=, lists "
+        "those it has, with their defaults.",
+    ),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="The run folder to make. Default: one of its own below runs/.")
+    Path | None,
+    typer.Option(metavar="RUN", help="The run folder to make. Default: runs/NAME-TIME."),
 ]
 
 
 def demo(data: Data = None, words: Words = None, out: Out = None) -> None:
-    """Train the multi-task ranker on a feed log, test it on the days after, and write a report.
+    """Train the multi-task ranker on a feed log, test it on its last two days, and write a report.
+
+    The first line says which data it is. The same as [bold]larix train kuairand[/].
 
     Example: [bold]larix demo --data ../shared/data/kuairand_pure[/]
     """
@@ -32,17 +44,36 @@ def demo(data: Data = None, words: Words = None, out: Out = None) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A built-in recipe (kuairand), or path/to/file.py:function.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A built-in recipe (kuairand), or your own: path/to/file.py:function."
+        ),
+    ],
     data: Data = None,
     words: Words = None,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest version in --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on from the newest version in --out, with the settings it was begun with."
+        ),
+    ] = False,
 ) -> None:
     """Train a recipe: a Python function that returns what to train on what.
 
+    It leaves a run folder: config.json, metrics.json, versions/, report.html.
+
+    Ctrl-C finishes the step, saves, and says how to go on.
+
     Example: [bold]larix train kuairand --set epochs=1 --set seed=3 --out runs/three[/]
+
+    Your own: [bold]larix train my_recipe.py:small --out runs/small[/]
     """
-    _train(recipe, data, words, out or _fresh(Path(recipe.partition(":")[0]).stem), resume=resume)
+    if resume and out is None:
+        raise ConfigError("--resume goes on with the run in --out; say which: --out RUN")
+    name = recipe.partition(":")[0]
+    _train(recipe, data, words, out or _fresh(Path(name).stem), resume=resume)
 
 
 def evaluate(
@@ -53,33 +84,39 @@ def evaluate(
     ] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last day, included.")] = None,
 ) -> None:
-    """Measure a run on the days it was tested on, or on others.
+    """Measure a run on the days it was tested on, or on others after those it was trained on.
 
-    Example: [bold]larix eval runs/demo --from 2022-05-06 --to 2022-05-06[/]
+    With --data, --from or --to: on all days after training, or those asked for. Nothing in the run folder changes.
+
+    Example: [bold]larix eval runs/three --from 2022-05-06 --to 2022-05-06[/]
     """
-    from larix.recipes import find_recipe, open_run
+    from larix.recipes import measured, open_feed, open_run
     from larix.train.summary import summary
 
-    opened, told = open_run(run)
-    asked = {"data": data and str(data), "test_from": first, "test_to": last}
-    recipe = find_recipe(told["recipe"])
     console = Console()
-    feed = recipe(
-        **told["arguments"] | {key: value for key, value in asked.items() if value is not None}
-    ).feed(run.parent / "samples", console)
-    console.print(summary({"test": opened.evaluate(feed.test), **feed.about}))
+    opened, _ = open_run(run)
+    console.print(f"Run: {run}", markup=False, highlight=False, soft_wrap=True)
+    feed = open_feed(run, console, data=data, first=first, last=last)
+    console.print()
+    console.print(summary({**measured(opened, feed), **feed.about}))
 
 
 def predict(
-    files: Annotated[str, typer.Argument(metavar="FILE", help="Samples: a file, a folder or a pattern.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The Parquet file to write.")],
+    files: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="Samples as trained on: a file, a folder or a quoted pattern."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The Parquet file to write.")],
     run: Annotated[
-        Path | None, typer.Option(help="The run to predict with. Default: the newest below runs/.")
+        Path | None,
+        typer.Option(metavar="RUN", help="The run to predict with. Default: the newest below runs/."),
     ] = None,
 ) -> None:
-    """Predict every task for every sample of FILE, in its order.
+    """Predict every task for every sample of FILE, in its order: probabilities, and seconds for times.
 
-    Example: [bold]larix predict runs/samples/kuairand_pure-ready/2022-05-06.parquet -o scores.parquet[/]
+    Labels need not be there. Of a KuaiRand log, [bold]larix data prepare[/] makes samples.
+
+    Example: [bold]larix predict samples/2022-05-06.parquet -o scores.parquet --run runs/three[/]
     """
     from larix import data
     from larix.recipes import newest_run, open_run
@@ -87,7 +124,7 @@ def predict(
     folder = run or newest_run(Path("runs"))
     opened, _ = open_run(folder)
     rows = opened.predict_to(data.files(files), out)
-    Console(soft_wrap=True).print(f"{rows:,} predictions by {folder} in {out}")
+    Console(soft_wrap=True, markup=False).print(f"{rows:,} predictions by {folder} in {out}")
 
 
 def _train(name: str, data: Path | None, words: list[str] | None, folder: Path, *, resume: bool) -> None:
@@ -95,13 +132,12 @@ def _train(name: str, data: Path | None, words: list[str] | None, folder: Path, 
     from larix.train.summary import summary
 
     console = Console()
-    run = carry_out(
-        name, [*(words or []), *([f"data={data}"] if data else [])], folder, console, resume=resume
-    )
+    run = carry_out(name, words or [], folder, console, data=data, resume=resume)
+    console.print()
     console.print(summary(run.metrics))
-    wide = Console(soft_wrap=True)
-    wide.print(f"\nReport: [bold]{(folder / 'report.html').resolve().as_uri()}[/]")
-    wide.print(f"Next:   larix table info {folder}    larix eval {folder}    larix --help")
+    wide = Console(soft_wrap=True, markup=False, highlight=False)
+    wide.print(f"\nReport: {(folder / 'report.html').resolve().as_uri()}")
+    wide.print(f"Next:   larix eval {folder}\n        larix table info {folder}\n        larix --help")
 
 
 def _fresh(name: str) -> Path:

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 app = typer.Typer(help="Make samples: convert, prepare, simulate, look.", no_args_is_help=True)
 
@@ -16,17 +18,20 @@ def convert(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="TFRecord (tf.train.Example), CSV or JSON lines.")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The Parquet file to write.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="PATH", help="The Parquet file to write.")],
 ) -> None:
-    """Convert row files to one Parquet file, streaming.
+    """Convert row files to one Parquet file, streaming: memory stays small however large they are.
+
+    The kind is told by the name: .tfrecord anywhere in it, .csv, .tsv, .jsonl, .ndjson, .json; each also with .gz.
 
     Example: [bold]larix data convert logs/part-*.tfrecord -o logs.parquet[/]
     """
     from larix import data
 
-    console = Console(soft_wrap=True)
-    with Progress("converting", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task("converting", total=None)
+    console = Console(soft_wrap=True, markup=False)
+    columns = ("converting", BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
         rows = data.convert(
             files, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
@@ -38,13 +43,18 @@ def prepare(
     folder: Annotated[
         Path, typer.Argument(help="A folder of KuaiRand's files, CSV as published or Parquet.")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make, one Parquet file a day.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="PATH", help="The folder to make, one Parquet file a day.")
+    ],
 ) -> None:
-    """Make samples of a KuaiRand log: repeats dropped, users and videos joined, strictly-past histories built."""
+    """Make samples of a KuaiRand log: repeats dropped, users and videos joined, strictly-past histories built.
+
+    Example: [bold]larix data prepare ../shared/data/kuairand_pure -o samples[/]
+    """
     from larix.data import kuairand
 
-    console = Console(soft_wrap=True)
-    with Progress(console=console, transient=True) as bar:
+    console = Console(soft_wrap=True, markup=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("building strictly-past histories", total=None)
         source = kuairand.prepare(
             folder, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
@@ -57,16 +67,19 @@ def prepare(
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="PATH", help="The folder to make.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     users: Annotated[int, typer.Option(help="How many users.")] = 6000,
     days: Annotated[int, typer.Option(help="Days of the log.")] = 12,
     impressions: Annotated[int, typer.Option(help="Expected rows of the log.")] = 180_000,
 ) -> None:
-    """Simulate a feed in KuaiRand's files, true probabilities beside the labels."""
+    """Simulate a feed in KuaiRand's files, the labels' true probabilities beside them.
+
+    Example: [bold]larix data simulate -o feed --users 1000 --impressions 30000[/]
+    """
     from larix.data import synthetic
 
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     with console.status("simulating users, videos and what they do"):
         synthetic.write(out, seed=seed, users=users, days=days, impressions=impressions)
     console.print(f"A synthetic feed is in {out}; train on it: larix demo --data {out}")
@@ -74,15 +87,21 @@ def simulate(
 
 @app.command()
 def info(
-    files: Annotated[str, typer.Argument(metavar="FILE", help="A file, a folder or a pattern.")],
+    files: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A file, a folder or a quoted pattern: Parquet, Arrow or CSV."),
+    ],
 ) -> None:
-    """Say what columnar files hold: rows, columns, types."""
+    """Say what files of columns hold: rows, columns, types.
+
+    Example: [bold]larix data info 'logs/2022-05-*.parquet'[/]
+    """
     from larix import data
 
     source = data.files(files)
-    shown = Table("column", "type")
+    shown = Table("column", "type", box=SIMPLE_HEAD)
     for field in source.schema:
-        shown.add_row(field.name, str(field.type))
+        shown.add_row(Text(field.name), Text(str(field.type)))
     console = Console()
     console.print(shown)
-    console.print(f"{source.rows:,} rows in {len(source.paths)} files")
+    console.print(f"{source.rows:,} rows in {len(source.paths)} file{'s' * (len(source.paths) > 1)}")

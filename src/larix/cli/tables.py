@@ -5,30 +5,33 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 app = typer.Typer(help="Look into the tables of a run.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train and demo leave it.")]
-Name = Annotated[
-    str, typer.Argument(metavar="TABLE", help="A table's name; `larix table info RUN` lists them.")
-]
+Name = Annotated[str, typer.Argument(metavar="TABLE", help="A table's name, as table info lists them.")]
 
 
 @app.command()
 def info(run: Folder) -> None:
-    """List a run's tables: rows, dim, optimizer, bytes of weights and state."""
+    """List a run's tables: rows, dim, optimizer, bytes of weights and state.
+
+    Example: [bold]larix table info runs/three[/]
+    """
     from larix.recipes import open_tables
 
     tables = open_tables(run)
-    shown = Table("table", "optimizer")
+    shown = Table("table", "optimizer", box=SIMPLE_HEAD)
     for heading in ("rows", "dim", "bytes"):
         shown.add_column(heading, justify="right")
     for name, spec in tables.specs.items():
         rows = tables.rows(name)
         size = rows * (spec.dim + spec.state) * 4
-        shown.add_row(name, type(spec.optimizer).__name__, f"{rows:,}", str(spec.dim), f"{size:,}")
+        shown.add_row(Text(name), type(spec.optimizer).__name__, f"{rows:,}", str(spec.dim), f"{size:,}")
     console = Console()
     console.print(shown)
     stats = tables.stats()
@@ -46,7 +49,7 @@ def get(
 ) -> None:
     """Print the rows of some ids.
 
-    Example: [bold]larix table get runs/demo video 17 4242[/]
+    Example: [bold]larix table get runs/three video 17 4242[/]
     """
     from larix.features import parse_id
     from larix.recipes import open_tables
@@ -55,9 +58,9 @@ def get(
     numbers = np.array([parse_id(word) for word in ids], np.int64)
     there = np.isin(numbers, tables.keys(table))
     weights, _ = tables.read(table, numbers)
-    shown = Table("id", "weights")
+    shown = Table("id", "weights", box=SIMPLE_HEAD)
     for word, known, row in zip(ids, there, weights, strict=True):
-        shown.add_row(word, " ".join(f"{weight:+.4f}" for weight in row) if known else "[dim]no row[/]")
+        shown.add_row(Text(word), " ".join(f"{weight:+.4f}" for weight in row) if known else "[dim]no row[/]")
     Console().print(shown)
 
 
@@ -65,14 +68,14 @@ def get(
 def export(
     run: Folder,
     table: Name,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The Parquet file to write.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The Parquet file to write.")],
 ) -> None:
     """Write a table to Parquet: id, weights, optimizer state.
 
-    Example: [bold]larix table export runs/demo video -o video.parquet[/]
+    Example: [bold]larix table export runs/three video -o video.parquet[/]
     """
     from larix.embedding import export_parquet
     from larix.recipes import open_tables
 
     rows = export_parquet(open_tables(run), table, out)
-    Console(soft_wrap=True).print(f"{rows:,} rows of table '{table}' in {out}")
+    Console(soft_wrap=True, markup=False).print(f"{rows:,} rows of table '{table}' in {out}")

@@ -156,7 +156,7 @@ def _table(paths: Sequence[Path], types: Mapping[str, pa.DataType], needed: Sequ
 def _read(path: Path, types: Mapping[str, pa.DataType]) -> pa.Table:
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path)
+            return pq.read_table(path, page_checksum_verification=True)
         # Only strings are forced while parsing: whole numbers may be written as '3.0', they are cast later.
         strings = {name: kind for name, kind in types.items() if pa.types.is_string(kind)}
         return pcsv.read_csv(

@@ -32,7 +32,7 @@ RATES = {
     "is_click": 0.44, "long_view": 0.31, "is_like": 0.017, "is_profile_enter": 0.018, "is_follow": 0.0013,
     "is_comment": 0.0025, "is_forward": 0.0008, "is_hate": 0.0009,
 }  # fmt: skip
-_MARK = "synthetic.json"
+MARK = "synthetic.json"  # the file that says a folder was simulated, and how
 _VERSION = 1
 _WARM_UP = 3  # days before the first that only fill `user_sequences`
 _CANDIDATES = 12
@@ -126,7 +126,7 @@ def write(
         },
         indent=1,
     )
-    if (folder / _MARK).is_file() and (folder / _MARK).read_text() == said:
+    if (folder / MARK).is_file() and (folder / MARK).read_text() == said:
         return folder
     begin = date.fromisoformat(first_day) if isinstance(first_day, str) else first_day
     rng = np.random.default_rng(seed)
@@ -143,10 +143,10 @@ def write(
         "video_features_basic": video_table(rng, videos, begin - timedelta(days=_WARM_UP)),
         "user_sequences": _sequences(log.filter(pa.array(warm))),
     }
-    with replacing(folder, mark=_MARK) as fresh:
+    with replacing(folder, mark=MARK) as fresh:
         for name, table in tables.items():
             pq.write_table(table, fresh / f"{name}.parquet", compression="zstd", write_page_checksum=True)
-        (fresh / _MARK).write_text(said)
+        (fresh / MARK).write_text(said)
     return folder
 
 

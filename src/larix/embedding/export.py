@@ -1,5 +1,6 @@
 """A table as a Parquet file, for people and other tools. Knows nothing of how a store keeps its rows."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +34,8 @@ def export_parquet(store: storage.Store, table: str, path: str | Path) -> int:
                 writer.write_table(pa.Table.from_arrays([pa.array(piece), *lists], schema=schema))
         fresh.replace(path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # as where the folder is none
+            fresh.unlink()
         raise StorageError(
             f"'{path}' cannot be written: {error.strerror or error}; choose another place"
         ) from error

@@ -3,6 +3,16 @@
 from larix.recipes.feed import Feed
 from larix.recipes.named import find_recipe
 from larix.recipes.recipe import Recipe
-from larix.recipes.run import carry_out, newest_run, open_run, open_tables
+from larix.recipes.run import carry_out, measured, newest_run, open_feed, open_run, open_tables
 
-__all__ = ["Feed", "Recipe", "carry_out", "find_recipe", "newest_run", "open_run", "open_tables"]
+__all__ = [
+    "Feed",
+    "Recipe",
+    "carry_out",
+    "find_recipe",
+    "measured",
+    "newest_run",
+    "open_feed",
+    "open_run",
+    "open_tables",
+]

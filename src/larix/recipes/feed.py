@@ -3,17 +3,20 @@
 Knows nothing of the network or of how training is set.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from larix.data import Files, kuairand, synthetic
-from larix.errors import ConfigError, DataError
+from larix.errors import ConfigError
 from larix.features import Sample
 from larix.model.metrics import Metrics
 
@@ -56,9 +59,8 @@ def find(data: str | Path | None) -> Path | None:
     if data is None:
         return kuairand.find()
     if not any(Path(data).glob("log_standard_*")):
-        raise ConfigError(
-            f"'{data}' holds no log_standard_* file; give a folder of KuaiRand's, or none for a synthetic feed"
-        )
+        there = "holds no log_standard_* file" if Path(data).is_dir() else "is no folder"
+        raise ConfigError(f"'{data}' {there}; give a folder of KuaiRand's, or none for a synthetic feed")
     return Path(data)
 
 
@@ -76,68 +78,86 @@ def feed(
 
     Days are inclusive ISO dates; the last two days are the test unless told otherwise. ``simulate``: arguments of
     ``data.synthetic.write``. The first line on ``console`` says which data it is.
+
+    ConfigError for days that do not split the log; see ``data.kuairand.prepare`` for what else is raised.
     """
     found = find(data)
+    simulated = found is None or (found / synthetic.MARK).is_file()
     if found is None:
-        arguments = dict(simulate or {})
-        found = samples / (
-            "synthetic-" + "-".join(f"{k}{v}" for k, v in sorted(arguments.items()))
-            if arguments
-            else "synthetic"
-        )
-        console.print(
-            f"Data: [bold]a synthetic feed[/], simulated in {found} (give --data DIR for a real log)"
-        )
-        if not (found / "video_features_basic.parquet").exists():
-            with console.status("simulating users, videos and what they do"):
-                synthetic.write(found, **arguments)
-        name, real = "Synthetic feed", False
+        found = samples / "-".join(["synthetic", *(f"{k}{v}" for k, v in sorted((simulate or {}).items()))])
+        said = f"a synthetic feed[/], simulated in {escape(str(found))} (give --data DIR for a real log)"
     else:
-        console.print(f"Data: [bold]KuaiRand[/], a real short-video log, from {found}")
-        name, real = "KuaiRand", True
-    ready = samples / f"{found.name}-ready"
-    with Progress(console=console, transient=True) as progress:
+        said = "a synthetic feed[/], simulated" if simulated else "KuaiRand[/], a real short-video log,"
+        said += f" from {escape(str(found))}"
+    console.print(f"Data: [bold]{said}", highlight=False, soft_wrap=True)
+    if data is None and simulated:
+        with console.status("simulating users, videos and what they do"):
+            synthetic.write(found, **(simulate or {}))
+    # Folders of one name must not take turns in one place.
+    ready = samples / f"{found.name}-{hashlib.sha256(str(found.resolve()).encode()).hexdigest()[:8]}"
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("building strictly-past histories", total=None)
         source = kuairand.prepare(
             found, ready, progress=lambda done, total: progress.update(task, completed=done, total=total)
         )
-    return _split(source, kuairand.card(ready), name, real, (train_to, test_from, test_to))
+    console.print(f"Samples: {source.rows:,} in {escape(str(ready))}", highlight=False, soft_wrap=True)
+    card = kuairand.card(ready)
+    return _parted(source, card, simulated, split(card["days"], train_to, test_from, test_to))
 
 
-def _split(
-    source: Files,
-    card: Mapping[str, Any],
-    name: str,
-    real: bool,
-    wanted: tuple[str | None, str | None, str | None],
-) -> Feed:
-    days = sorted(card["days"])
-    if len(days) < 2:
-        raise DataError(f"the log has {len(days)} day; training and testing need at least two")
-    train_to, test_from, test_to = wanted
-    test_to = test_to or days[-1]
+def split(
+    days: Iterable[str], train_to: str | None, test_from: str | None, test_to: str | None
+) -> tuple[str, str, str]:
+    """The last day to train on, the first and the last to test on, of a log of these ``days``; all ISO dates.
+
+    What is None: the log's last day to test to; the two days up to it to test from, or all after ``train_to``; all days
+    before the test to train on. ConfigError if a side has no day or the test is not after training.
+    """
+    there = sorted(days)
+    held = f"the log has {there[0]} to {there[-1]}"
+    train_to, test_from, test_to = _day(train_to), _day(test_from), _day(test_to) or there[-1]
     if test_from is None:
-        later = [day for day in days[1:] if day <= test_to and (train_to is None or day > train_to)]
-        test_from = min(later[-2:], default=test_to) if train_to is None else min(later, default=test_to)
-    train_to = train_to or max((day for day in days if day < test_from), default=test_from)
-    if not days[0] <= train_to < test_from <= test_to:
+        after = train_to or there[0]
+        later = [day for day in there if after < day <= test_to]
+        if not later:
+            raise ConfigError(f"there is no day after {after} and up to {test_to} to test on: {held}")
+        test_from = later[0] if train_to else later[-2:][0]
+    if train_to is None:
+        train_to = max((day for day in there if day < test_from), default=None)
+        if train_to is None:
+            raise ConfigError(f"there is no day before {test_from} to train on: {held}")
+    if not train_to < test_from:
         raise ConfigError(
-            f"train to {train_to}, test {test_from} to {test_to} does not split the days {days[0]} to {days[-1]}; "
-            "the test must come after training"
+            f"training to {train_to} and testing from {test_from} would test on what was trained on; test later days"
         )
-    train, test = source.between(days[0], train_to), source.between(test_from, test_to)
+    if not any(test_from <= day <= test_to for day in there):
+        raise ConfigError(f"there is no day from {test_from} to {test_to} to test on: {held}")
+    return train_to, test_from, test_to
+
+
+def _day(given: str | None) -> str | None:
+    try:
+        return None if given is None else date.fromisoformat(given).isoformat()
+    except (ValueError, TypeError):
+        raise ConfigError(f"{given!r} is not a day; write it as 2022-05-04") from None
+
+
+def _parted(source: Files, card: Mapping[str, Any], simulated: bool, days: tuple[str, str, str]) -> Feed:
+    train_to, test_from, test_to = days
+    train, test = source.between(None, train_to), source.between(test_from, test_to)
+    there = sorted(card["days"])
+    told = ("rows", "users", "videos", "authors", "repeats_dropped", "rates", "nulls")
     about: dict[str, Any] = {
         "data": {
-            "name": name,
-            "synthetic": not real,
-            **{key: card[key] for key in ("rows", "users", "repeats_dropped", "rates")},
-            "items": card["videos"],
-            "days": [days[0], days[-1]],
-            "train": {"rows": train.rows, "days": [days[0], train_to]},
+            "name": "Synthetic feed" if simulated else "KuaiRand",
+            "synthetic": simulated,
+            **{key: card[key] for key in told},
+            "days": [there[0], there[-1]],
+            "train": {"rows": train.rows, "days": [min(there[0], train_to), train_to]},
             "test": {"rows": test.rows, "days": [test_from, test_to]},
         }
     }
-    if (card["rows"], train_to, test_from, test_to) == _SLICE and real:
+    if (card["rows"], *days) == _SLICE and not simulated:
         about["references"] = {
             who: {
                 task: dict(zip(("auc", "gauc", "logloss"), figures, strict=True))
@@ -145,7 +165,7 @@ def _split(
             }
             for who, tasks in _TREES.items()
         }
-    return Feed(train=train, test=test, simulated=not real, about=about)
+    return Feed(train=train, test=test, simulated=simulated, about=about)
 
 
 def truth(sample: Sample, test: Files) -> dict[str, Any]:

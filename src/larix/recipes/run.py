@@ -3,7 +3,9 @@
 Knows recipes by name only; knows nothing of data sets or networks.
 """
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +13,39 @@ import torch
 from rich.console import Console
 
 from larix.embedding import Tables
-from larix.errors import ConfigError
-from larix.recipes.feed import truth
-from larix.recipes.named import absolute, find_recipe, settings_of
-from larix.train import Run, fit, version
+from larix.errors import ConfigError, DataError, NumericsError
+from larix.recipes.feed import Feed, truth
+from larix.recipes.named import absolute, find_recipe, make, parameters, settings_of
+from larix.train import Run, Settings, fit, version
 from larix.train.report import write_report
-from larix.train.run import read_json
+from larix.train.run import read_json, write_json
+
+_EVALUATIONS = 5  # along a run, beside the one at its end
 
 
 def carry_out(
-    name: str, words: Sequence[str], folder: Path, console: Console, *, resume: bool = False
+    name: str,
+    words: Sequence[str],
+    folder: Path,
+    console: Console,
+    *,
+    data: Path | None = None,
+    resume: bool = False,
 ) -> Run:
     """Train the recipe ``name`` with the settings in ``words`` in the run folder ``folder``, test it, write its report.
 
-    Raises ConfigError for a wrong name or word, and what ``train.fit`` raises.
+    ``data``: the recipe's setting of that name. ``resume``: go on from the newest version in ``folder``, with the
+    settings that the run was begun with where ``words`` say nothing else. The test samples are measured a few times on
+    the way, for the report's curves; nothing is trained, chosen or stopped by what they say.
+
+    Raises ConfigError for a wrong name or word, and what ``train.fit`` raises; a run that broke off has a report, too.
     """
     function = find_recipe(name)
-    arguments = settings_of(function, words)
-    recipe = function(**arguments)
+    arguments = _begun_with(folder, name) if resume else {}
+    arguments |= settings_of(function, words)
+    if data is not None:
+        arguments["data"] = str(data.resolve())
+    recipe = make(function, arguments)
     feed = recipe.feed(folder.parent / "samples", console)
     torch.manual_seed(recipe.settings.seed)
     try:
@@ -39,22 +56,29 @@ def carry_out(
             rows=recipe.rows,
             init=recipe.init,
             dense=recipe.dense,
-            settings=recipe.settings,
+            settings=_measured_on_the_way(recipe.settings, feed.train.rows),
+            validation=feed.test,
             folder=folder,
             resume=resume,
             config={"recipe": absolute(name), "arguments": arguments},
             console=console,
         )
-    except KeyboardInterrupt:
-        write_report(folder)
-        raise KeyboardInterrupt(
-            f"stopped, and saved; go on by: larix train {name} --out {folder} --resume"
-        ) from None
-    run.record(test=run.evaluate(feed.test), **feed.about)
-    if feed.simulated:
-        run.record(truth=truth(run.sample, feed.test))
+    except KeyboardInterrupt as stop:
+        _broken_off(folder, feed)
+        raise KeyboardInterrupt(_way_on(name, folder, bool(stop.args))) from None
+    except (DataError, NumericsError):
+        _broken_off(folder, feed)
+        raise
+    run.record(**feed.about)
+    run.record(**measured(run, feed))
     write_report(folder)
     return run
+
+
+def measured(run: Run, feed: Feed) -> dict[str, Any]:
+    """``test`` of the report, and ``truth`` where the feed is simulated: see ``write_report``."""
+    found = {"test": run.evaluate(feed.test)}
+    return found | ({"truth": truth(run.sample, feed.test)} if feed.simulated else {})
 
 
 def open_run(folder: Path) -> tuple[Run, dict[str, Any]]:
@@ -64,7 +88,34 @@ def open_run(folder: Path) -> tuple[Run, dict[str, Any]]:
         raise ConfigError(
             f"'{folder}' was not made by a recipe; open it in Python by train.Run.load(folder, ranker)"
         )
-    return Run.load(folder, find_recipe(config["recipe"])(**config["arguments"]).ranker), config
+    return Run.load(folder, make(find_recipe(config["recipe"]), config["arguments"]).ranker), config
+
+
+def open_feed(
+    folder: Path,
+    console: Console,
+    *,
+    data: Path | None = None,
+    first: str | None = None,
+    last: str | None = None,
+) -> Feed:
+    """The feed that the run in ``folder`` was trained and tested on, or the test of another.
+
+    ``data``, ``first``, ``last``: the recipe's settings ``data``, ``test_from``, ``test_to``. Days must come after those
+    trained on. With one of the three given, the others are up to the recipe: by default all days after training.
+    """
+    config, known = read_json(folder / "config.json"), read_json(folder / "metrics.json").get("data") or {}
+    function = find_recipe(config["recipe"])
+    given = {"data": data and str(data.resolve()), "test_from": first, "test_to": last}
+    asked = {name: value for name, value in given.items() if value is not None}
+    days: dict[str, Any] = {}
+    if known:
+        days["train_to"] = known["train"]["days"][1]
+        days["test_from"], days["test_to"] = (None, None) if asked else known["test"]["days"]
+    arguments = config["arguments"] | {
+        name: day for name, day in days.items() if name in parameters(function)
+    }
+    return make(function, arguments | asked).feed(folder.parent / "samples", console)
 
 
 def open_tables(folder: Path) -> Tables:
@@ -79,5 +130,39 @@ def newest_run(folder: Path) -> Path:
     """The run below ``folder`` that was begun last; ConfigError if there is none."""
     runs = sorted(folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
     if not runs:
-        raise ConfigError(f"there is no run below {folder}/; train one, or name one by --run")
+        raise ConfigError(f"there is no run below '{folder}'; train one, or name one by --run")
     return runs[-1].parent
+
+
+def _begun_with(folder: Path, name: str) -> dict[str, Any]:
+    if not (folder / "config.json").is_file():
+        return {}
+    config = read_json(folder / "config.json")
+    if config.get("recipe") != absolute(name):
+        raise ConfigError(
+            f"'{folder}' is a run of {config.get('recipe')}, not of {name}; go on with that one"
+        )
+    return dict(config["arguments"])
+
+
+def _measured_on_the_way(settings: Settings, rows: int) -> Settings:
+    if settings.evaluate_every:
+        return settings
+    steps = rows * settings.epochs // settings.batch_size
+    steps = min(steps, settings.steps) if settings.steps else steps
+    return replace(settings, evaluate_every=max(1, steps // (_EVALUATIONS + 1) + 1))
+
+
+def _broken_off(folder: Path, feed: Feed) -> None:
+    """Say in the report what the run that broke off was trained on, if it had come as far as to begin one."""
+    path = folder / "metrics.json"
+    if path.is_file():
+        write_json(path, {**read_json(path), **feed.about})
+        write_report(folder)
+
+
+def _way_on(name: str, folder: Path, saved: bool) -> str:
+    if not version.versions(folder / "versions"):
+        return "stopped before there was anything to save"
+    done = "stopped, and saved" if saved else "stopped; what was saved before is there"
+    return f"{done}; go on by: larix train {shlex.quote(name)} --out {shlex.quote(str(folder))} --resume"

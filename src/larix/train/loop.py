@@ -111,7 +111,9 @@ def loop(
                 watcher.stepped(point, losses)
                 if _due(settings.evaluate_every, point):
                     lookahead.settle()
+                    paused = perf_counter()
                     watcher.evaluate(point)
+                    began += perf_counter() - paused
                 if _due(settings.save_every, point):
                     save()
         except (DataError, NumericsError):

@@ -9,7 +9,9 @@ from larix.data import Position
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """Steps and samples done, the seconds they took, and where the stream stood then (None: at its start)."""
+    """How far: steps and samples done, the seconds they took (without measuring on held-out samples), and where the
+    stream stood then (None: at its start).
+    """
 
     step: int = 0
     samples: int = 0

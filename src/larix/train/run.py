@@ -6,6 +6,7 @@ Knows nothing of how training goes on.
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -111,7 +112,8 @@ class Run:
         except OSError as error:
             raise StorageError(f"'{path}' cannot be written: {error}") from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # gone to its place, or never made
+                partial.unlink()
         return rows
 
     def _embed(self) -> Embed:
@@ -129,7 +131,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
         raise StorageError(f"'{path}' cannot be written: {error.strerror}") from error
 
 
