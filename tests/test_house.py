@@ -17,7 +17,7 @@ FACES = ROOT / "tests" / "faces.json"
 LONGEST = 400
 DEEPEST = 2
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base"}
-SHARED = {"embedding/test_histories.py"}  # tests of a contract that several modules of a room keep
+SHARED = {"embedding/test_histories.py", "test_readme.py"}  # tests of what several modules do together
 WITHOUT_TORCH = ("errors", "batch", "features", "data", "embedding")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,4 +1,5 @@
 import threading
+import time
 from functools import partial
 
 import problem
@@ -88,6 +89,17 @@ def test_versions_and_measurements_come_when_they_are_due(learner, source):
     notes, _ = run(learner, source, 10, save_every=4, evaluate_every=3)
     assert notes.saved == [4, 8, 10]
     assert notes.evaluated == [3, 6, 9]
+
+
+def test_the_time_that_measuring_takes_is_no_time_of_training(learner, source):
+    class Slow(Notes):
+        def evaluate(self, point):
+            time.sleep(1)
+
+    stream = source.stream(columns=learner.embed.sample.columns, batch_size=64)
+    settings = train.Settings(batch_size=64, evaluate_every=2)
+    outcome = loop(learner, stream, settings, Slow(), start=Point(), steps=10)  # five times a second
+    assert outcome.point.seconds < 5
 
 
 def test_nothing_new_is_nothing_to_save(learner, source):
