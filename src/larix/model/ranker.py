@@ -104,7 +104,7 @@ class Ranker(nn.Module):
         """
         target = torch.cat([inputs[name] for name in self.target], dim=1)
         told = [reader(target, inputs.sequences[name]) for name, reader in self.histories.items()]
-        x = torch.cat([inputs.pooled, inputs.dense, self.rates(inputs.dense), *told], dim=1)
+        x = torch.cat([inputs.joined, self.rates(inputs.dense), *told], dim=1)
         logits: Tensor = self.heads(self.experts(self.gate(inputs[self.scene], x)))
         return logits
 

@@ -1,30 +1,35 @@
-"""The KuaiRand feed: its sample and ranker. Draft."""
+"""The KuaiRand recipe: the multi-task ranker on a short-video feed log. Knows nothing of how training goes on."""
 
 from functools import partial
+from typing import Any
 
 import torch
 
 from larix import features as fx
 from larix.embedding import Normal, RowAdagrad
-from larix.model.attention import *
-from larix.model.gates import *
-from larix.model.history import *
-from larix.model.ranker import *
+from larix.model.attention import AttentionConfig
+from larix.model.gates import MMoEConfig
+from larix.model.history import HistoryConfig
+from larix.model.loss import LossConfig
+from larix.model.ranker import Ranker, RankerConfig
 from larix.recipes.feed import feed
 from larix.recipes.recipe import Recipe
 from larix.train import Schedule, Settings
 
-COUNTERS = tuple(
-    f"{owner}_{what}"
-    for owner in ("video", "author")
-    for what in ("shown", "clicked", "long_viewed", "liked")
-)
+HOUR = 3600.0
+_COUNTED = ("video", "author")
+_OUTCOMES = ("clicked", "long_viewed", "liked")
 
 
 def sample() -> fx.Sample:
-    """KuaiRand sample."""
-    onehots = {f"onehot{i}": fx.Id(f"onehot_feat{i}", dim=4) for i in range(18)}
-    counters = {name: fx.Dense(name, transform="log1p") for name in COUNTERS}
+    """What a sample is, over the columns that ``data.kuairand.prepare`` writes.
+
+    The user's running counts are left out: what they tell that is old enough to use, the history tells too (see
+    ``HistoryConfig``). The video's and author's are about other users' impressions and stay fresh.
+    """
+    columns: dict[str, Any] = {f"onehot_feat{i}": fx.Id(f"onehot_feat{i}", dim=4) for i in range(18)}
+    for name in (f"{owner}_{what}" for owner in _COUNTED for what in ("shown", *_OUTCOMES)):
+        columns[name] = fx.Dense(name, transform="log1p")
     return fx.Sample(
         user=fx.Id("user_id", dim=8),
         video=fx.Id("video_id", dim=16),
@@ -33,20 +38,19 @@ def sample() -> fx.Sample:
         tag=fx.Ids("tag", dim=8, pool="mean"),
         tab=fx.Id("tab", dim=8),
         hour=fx.Hour("time_ms", dim=4),
-        length=fx.Bucket("duration_ms", quantiles=32, dim=8),
-        upload_type=fx.Id("upload_type", dim=4),
-        video_type=fx.Id("video_type", dim=4),
+        duration=fx.Bucket("duration_ms", quantiles=32, dim=8),
         video_age=fx.Bucket("video_age_days", quantiles=16, dim=4),
-        active=fx.Id("user_active_degree", dim=4),
+        video_type=fx.Id("video_type", dim=4),
+        upload_type=fx.Id("upload_type", dim=4),
+        active_degree=fx.Id("user_active_degree", dim=4),
         low_active=fx.Id("is_lowactive_period", dim=4),
-        streamer=fx.Id("is_live_streamer", dim=4),
-        is_author=fx.Id("is_video_author", dim=4),
+        live_streamer=fx.Id("is_live_streamer", dim=4),
+        video_author=fx.Id("is_video_author", dim=4),
         follows=fx.Bucket("follow_user_num", quantiles=16, dim=4),
         fans=fx.Bucket("fans_user_num", quantiles=16, dim=4),
         friends=fx.Bucket("friend_user_num", quantiles=16, dim=4),
         registered=fx.Bucket("register_days", quantiles=16, dim=4),
-        **onehots,
-        **counters,
+        **columns,
         history=fx.Sequence(
             video="hist_video_id",
             author="hist_author_id",
@@ -62,6 +66,8 @@ def sample() -> fx.Sample:
         ),
         past=fx.Sequence(
             video=fx.Id("past_watched", table="video"),
+            long_view=fx.Dense("past_watched_long_viewed"),
+            like=fx.Dense("past_watched_liked"),
             newest=50,
         ),
         tasks=(
@@ -77,64 +83,68 @@ def sample() -> fx.Sample:
     )
 
 
-def config(settle=48 * 3600.0, drop=0.2):
-    a = AttentionConfig(width=32, heads=4)
+def config() -> RankerConfig:
+    """The widths of the network and which slot plays which part."""
+    attention = AttentionConfig(width=32, heads=4)
     return RankerConfig(
-        target=("video", "author", "tag", "tab", "length"),
+        target=("video", "author", "tag", "tab", "duration"),
         scene="tab",
         histories={
             "history": HistoryConfig(
                 age="age",
                 outcomes=("click", "long_view", "like", "play"),
-                settle=settle,
-                width=32,
-                attention=a,
+                settle=48 * HOUR,
+                attention=attention,
             ),
-            "past": HistoryConfig(width=32, attention=a),
+            "past": HistoryConfig(attention=attention),
         },
-        rates=tuple(
-            (f"{o}_{w}", f"{o}_shown")
-            for o in ("video", "author")
-            for w in ("clicked", "long_viewed", "liked")
-        ),
-        mmoe=MMoEConfig(experts=4, widths=(128, 64), dropout=drop),
+        rates=tuple((f"{owner}_{what}", f"{owner}_shown") for owner in _COUNTED for what in _OUTCOMES),
+        mmoe=MMoEConfig(experts=4, widths=(128, 64), dropout=0.2),
         tower=32,
-        dropout=drop,
+        dropout=0.2,
     )
 
 
 def kuairand(
     *,
-    data=None,
-    train_to=None,
-    test_from=None,
-    test_to=None,
-    seed=0,
-    epochs=2,
-    batch_size=256,
-    lr=1e-3,
-    rows_lr=0.02,
-    bf16=False,
-    staleness=0,
-    device="cpu",
+    data: str | None = None,
+    train_to: str | None = None,
+    test_from: str | None = None,
+    test_to: str | None = None,
+    seed: int = 0,
+    epochs: int = 2,
+    batch_size: int = 256,
+    lr: float = 1e-3,
+    rows_lr: float = 0.05,
+    bf16: bool = False,
+    staleness: int = 0,
+    device: str = "cpu",
 ) -> Recipe:
+    """Train on KuaiRand's log in the folder ``data`` (or a synthetic feed) up to the day ``train_to``.
+
+    ``test_from`` and ``test_to``: the days to test on, the last two unless told otherwise. Days are ISO dates and
+    inclusive. ``rows_lr``: the rows' learning rate, ``lr`` the network's. The others are ``train.Settings``'s.
+    """
+    schedule = Schedule(warmup_steps=100, decay="cosine", floor=0.05)
     return Recipe(
         sample=sample(),
-        ranker=lambda s: Ranker(s, config()),
+        ranker=lambda sample: Ranker(sample, config()),
         feed=partial(feed, data, train_to=train_to, test_from=test_from, test_to=test_to),
+        # Few samples an id: a state that is not born as 0 keeps an id's first steps, which know one sample, short.
         rows=RowAdagrad(lr=rows_lr, initial=1e-4),
         init=Normal(std=0.01),
         dense=partial(torch.optim.AdamW, lr=lr, weight_decay=0.0),
         settings=Settings(
             batch_size=batch_size,
             epochs=epochs,
+            shuffle=1 << 18,
             bf16=bf16,
             staleness=staleness,
-            seed=seed,
             device=device,
-            dense_schedule=Schedule(warmup_steps=100, decay="cosine", floor=0.05),
-            rows_schedule=Schedule(warmup_steps=100, decay="cosine", floor=0.05),
+            loss=LossConfig(weights={"is_like": 2.0, "is_profile_enter": 3.0, "play_time_ms": 0.1}),
+            dense_schedule=schedule,
+            rows_schedule=schedule,
             clip_norm=5.0,
-            average=0.99,
+            seed=seed,
         ),
     )
