@@ -391,6 +391,7 @@ void bind_embedding(nb::module_& m) {
 
 NB_MODULE(_native, m) {
   m.doc() = "larix native core";
+  nb::set_leak_warnings(false);  // a store that is alive when the interpreter ends is no mistake of the user's
   bind_embedding(m);
   bind_features(m);
 }

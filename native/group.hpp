@@ -57,8 +57,26 @@ struct Sums {
   std::vector<float> grads;
 };
 
-// Sums the gradients of repeated rows in order of occurrence over all slots, then steps each row once. A thread takes
-// the rows it owns. Returns how many ids had no row any more.
-int64_t apply(Group& group, std::span<const Slot> slots, double lr_scale, unsigned me, unsigned threads, Sums& sums);
+// One id's gradient: ``scale`` times the vector at ``grad``.
+struct Occurrence {
+  Handle handle;
+  const float* grad;
+  float scale;
+};
+
+// What one thread has dealt from its part of every slot: by owner of the row, occurrences in order, and where each
+// slot's end.
+struct Dealt {
+  std::vector<std::vector<Occurrence>> occurrences;
+  std::vector<std::vector<size_t>> ends;
+};
+
+// Deals ``me``'s part of all slots to the threads that own the rows.
+void deal(std::span<const Slot> slots, unsigned me, unsigned threads, Dealt& dealt);
+
+// Sums the gradients of repeated rows in order of occurrence over all slots, then steps each row once. Alone, or as the
+// owner ``me`` of rows that all threads have dealt. Returns how many ids had no row any more.
+int64_t apply(Group& group, std::span<const Slot> slots, double lr_scale, Sums& sums);
+int64_t apply(Group& group, std::span<const Dealt* const> hands, size_t slots, double lr_scale, unsigned me, Sums& sums);
 
 }  // namespace larix

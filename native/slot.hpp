@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace larix {
 
@@ -53,5 +54,10 @@ struct Slot {
     return sum;
   }
 };
+
+// The samples [first, last) of ``count`` that thread ``me`` of ``threads`` takes.
+inline std::pair<size_t, size_t> part(size_t count, unsigned me, unsigned threads) {
+  return {count * me / threads, count * (me + 1) / threads};
+}
 
 }  // namespace larix

@@ -10,11 +10,6 @@ namespace {
 
 constexpr int64_t kWorthThreads = 4096;  // ids in a call from which waking threads pays
 
-// The part of [0, count) that is ``me``'s.
-std::pair<size_t, size_t> part(size_t count, unsigned me, unsigned threads) {
-  return {count * me / threads, count * (me + 1) / threads};
-}
-
 int64_t total_ids(std::span<const Slot> slots) {
   size_t total = 0;
   for (const Slot& slot : slots) total += slot.count;
@@ -32,6 +27,7 @@ Store::Store(const std::vector<GroupSpec>& groups, const std::vector<TableSpec>&
   }
   for (Scratch& scratch : scratch_) {
     scratch.misses.resize(groups.size());
+    scratch.dealt.resize(groups.size());
     scratch.born.resize(tables.size() + 1);
   }
 }
@@ -124,8 +120,21 @@ void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
   std::vector<std::vector<Slot>> by_group(groups_.size());
   for (const Slot& slot : slots) by_group[group_numbers_[slot.table]].push_back(slot);
   run(slots, [&](unsigned me, unsigned threads) {
+    Scratch& scratch = scratch_[me];
     for (size_t group = 0; group < groups_.size(); ++group) {
-      scratch_[me].lost += larix::apply(*groups_[group], by_group[group], lr_scale, me, threads, scratch_[me].sums);
+      if (threads == 1) {
+        scratch.lost += larix::apply(*groups_[group], by_group[group], lr_scale, scratch.sums);
+      } else {
+        deal(by_group[group], me, threads, scratch.dealt[group]);
+      }
+    }
+  });
+  run(slots, [&](unsigned me, unsigned threads) {
+    if (threads == 1) return;
+    std::vector<const Dealt*> hands(threads);
+    for (size_t group = 0; group < groups_.size(); ++group) {
+      for (unsigned other = 0; other < threads; ++other) hands[other] = &scratch_[other].dealt[group];
+      scratch_[me].lost += larix::apply(*groups_[group], hands, by_group[group].size(), lr_scale, me, scratch_[me].sums);
     }
   });
   for (Scratch& scratch : scratch_) counts_.lost += std::exchange(scratch.lost, 0);

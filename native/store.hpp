@@ -85,6 +85,7 @@ class Store {
     std::vector<std::vector<Miss>> misses;  // by group
     std::vector<const Slot*> late;          // slots whose rows are not all born yet
     std::vector<int64_t> born;              // by table
+    std::vector<Dealt> dealt;               // by group
     Sums sums;
     int64_t lost = 0;
   };

@@ -7,7 +7,7 @@ symbol only.
 import ctypes
 from pathlib import Path
 
-import torch  # noqa: F401  (its import loads the library that is looked for)
+import torch
 
 _MAPS = Path("/proc/self/maps")
 
