@@ -16,8 +16,7 @@ from larix.embedding import Tables
 from larix.errors import ConfigError, DataError, NumericsError
 from larix.recipes.feed import Feed, truth
 from larix.recipes.named import absolute, find_recipe, make, parameters, settings_of
-from larix.train import Run, Settings, fit, version
-from larix.train.report import write_report
+from larix.train import Run, Settings, fit, version, write_report
 from larix.train.run import read_json, write_json
 
 _EVALUATIONS = 5  # along a run, beside the one at its end

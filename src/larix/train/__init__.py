@@ -4,6 +4,7 @@ from larix.train.batchfile import read_batch
 from larix.train.evaluate import evaluate, predict
 from larix.train.fit import fit
 from larix.train.memory import keep_freed_memory
+from larix.train.report import write_report
 from larix.train.run import Run
 from larix.train.schedule import Schedule
 from larix.train.settings import Settings
@@ -20,4 +21,5 @@ __all__ = [
     "predict",
     "read_batch",
     "step",
+    "write_report",
 ]

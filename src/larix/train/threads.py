@@ -22,10 +22,12 @@ def torch_team() -> int:
     loaded = {
         line.split(maxsplit=5)[-1].strip() for line in _MAPS.read_text().splitlines() if "libgomp" in line
     }
-    if len(loaded) != 1:  # none, or two runtimes of which it cannot be told which is torch's
+    shipped = {path for path in loaded if Path(torch.__file__).parent in Path(path).parents}
+    found = shipped or loaded  # other packages may have brought runtimes of their own
+    if len(found) != 1:
         return 0
     try:
-        parallel = ctypes.CDLL(loaded.pop()).GOMP_parallel
+        parallel = ctypes.CDLL(found.pop()).GOMP_parallel
     except (OSError, AttributeError):
         return 0
     return ctypes.cast(parallel, ctypes.c_void_p).value or 0
