@@ -87,10 +87,9 @@ class Embed:
         """
         pinned = self.device.type == "cuda"
         outs = [torch.empty(_shape(output, batch.size), pin_memory=pinned) for output in self.layout.outputs]
-        arrays = [out.numpy() for out in outs]
-        lookup = self.tables.gather(self.layout, batch, arrays, insert=train)
-        width = arrays[0].shape[1] - batch.dense.shape[1]
-        arrays[0][:, width:] = batch.dense
+        lookup = self.tables.gather(self.layout, batch, [out.numpy() for out in outs], insert=train)
+        width = outs[0].shape[1] - batch.dense.shape[1]
+        outs[0][:, width:] = torch.from_numpy(batch.dense)
         leaves = [out.to(self.device, non_blocking=True).requires_grad_(train) for out in outs]
         sequences = {
             name: self._sequence(batch.sequences[name], rows, self._elements[name])

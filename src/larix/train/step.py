@@ -59,14 +59,15 @@ def step(
     _finite("the loss", total)
     total.backward()  # type: ignore[no-untyped-call]
 
-    grads = [weight.grad for weight in learner.ranker.parameters() if weight.grad is not None]
-    norm = nn.utils.get_total_norm(grads)
-    _finite("a gradient of the dense weights", norm)
+    dense = [weight.grad for weight in learner.ranker.parameters() if weight.grad is not None]
     rows = [leaf.grad for leaf in leaves_of(inputs) if leaf.grad is not None]
-    for grad in rows:
-        _finite("a gradient of the rows", grad.sum())  # a sum is finite only if every part is
+    if not torch.isfinite(
+        nn.utils.get_total_norm([*dense, *rows])
+    ):  # one look at all; which one is asked only then
+        _finite("the norm of a gradient of the dense weights", nn.utils.get_total_norm(dense))
+        _finite("the norm of a gradient of the rows", nn.utils.get_total_norm(rows))
     if settings.clip_norm:
-        nn.utils.clip_grads_with_norm_(learner.ranker.parameters(), settings.clip_norm, norm)
+        nn.utils.clip_grad_norm_(learner.ranker.parameters(), settings.clip_norm)
     if settings.clip_rows:
         for grad in rows:
             grad.clamp_(-settings.clip_rows, settings.clip_rows)
