@@ -229,7 +229,8 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
         )
         for k in range(BATCHES)
     ]
-    lookahead = Lookahead(learner.embed, settings.staleness, Phases())
+    phases = Phases()
+    lookahead = Lookahead(learner.embed, settings.staleness, phases)
     position = Position(epoch=0, row=0, order="")
 
     def endless() -> Any:
@@ -243,9 +244,11 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
         placed, inputs = next(flow)
         step(learner, placed.batch, inputs, settings, apply=lookahead.apply)
 
+    PHASES.append(phases)
     return "larix", one
 
 
+PHASES: list[Any] = []  # of our worker: where the time of its steps went
 STALENESS = 0  # exact, as fit by default
 SUBJECTS: dict[str, Callable[[str, int], tuple[str, Step]]] = {
     "larix": larix,
@@ -265,11 +268,16 @@ def worker(subject: str, case: str, ids: int) -> None:
 
     def one_round() -> dict[str, float]:
         nonlocal done
+        before = [dict(phases.seconds) for phases in PHASES]
         start = time.perf_counter()
         for _ in range(STEPS):
             step(done)
             done += 1
-        return {"samples_per_s": STEPS * BATCH / (time.perf_counter() - start)}
+        told = {"samples_per_s": STEPS * BATCH / (time.perf_counter() - start)}
+        for phases, earlier in zip(PHASES, before, strict=True):
+            for part in ("lookup", "update"):
+                told[f"{part}_ms"] = (phases.seconds[part] - earlier[part]) * 1e3 / STEPS
+        return told
 
     work({"subject": name}, one_round)
 
@@ -299,10 +307,11 @@ def main() -> None:
             )
             for subject, python in pythons.items()
         }
-        speeds: dict[str, list[float]] = {subject: [] for subject in workers}
+        told: dict[str, list[dict[str, float]]] = {subject: [] for subject in workers}
         for _ in range(rounds):  # in turn, so that a noisy minute hits all alike
             for subject, process in workers.items():
-                speeds[subject].append(process.round()["samples_per_s"])
+                told[subject].append(process.round())
+        speeds = {subject: [each["samples_per_s"] for each in those] for subject, those in told.items()}
         for subject, process in workers.items():
             name = process.about["subject"]
             emit(
@@ -326,6 +335,8 @@ def main() -> None:
             )
         ratio = [ours / top for ours, top in zip(speeds["larix"], speeds["ceiling"], strict=True)]
         emit("train_step", "larix", case, "share_of_ceiling", ratio, "ratio", ids=ids)
+        for part in ("lookup_ms", "update_ms"):
+            emit("train_step", "larix", case, part, [each[part] for each in told["larix"]], "ms", ids=ids)
     return None
 
 

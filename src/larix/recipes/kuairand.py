@@ -83,8 +83,8 @@ def sample() -> fx.Sample:
     )
 
 
-def config() -> RankerConfig:
-    """The widths of the network and which slot plays which part."""
+def config(settle_hours: float = 48.0) -> RankerConfig:
+    """The widths of the network and which slot plays which part; ``settle_hours``: see ``HistoryConfig.settle``."""
     attention = AttentionConfig(width=32, heads=4)
     return RankerConfig(
         target=("video", "author", "tag", "tab", "duration"),
@@ -93,7 +93,7 @@ def config() -> RankerConfig:
             "history": HistoryConfig(
                 age="age",
                 outcomes=("click", "long_view", "like", "play"),
-                settle=48 * HOUR,
+                settle=settle_hours * HOUR,
                 attention=attention,
             ),
             "past": HistoryConfig(attention=attention),
@@ -116,6 +116,7 @@ def kuairand(
     batch_size: int = 256,
     lr: float = 1e-3,
     rows_lr: float = 0.05,
+    settle_hours: float = 48.0,
     bf16: bool = False,
     staleness: int = 0,
     device: str = "cpu",
@@ -123,12 +124,13 @@ def kuairand(
     """Train on KuaiRand's log in the folder ``data`` (or a synthetic feed) up to the day ``train_to``.
 
     ``test_from`` and ``test_to``: the days to test on, the last two unless told otherwise. Days are ISO dates and
-    inclusive. ``rows_lr``: the rows' learning rate, ``lr`` the network's. The others are ``train.Settings``'s.
+    inclusive. ``rows_lr``: the rows' learning rate, ``lr`` the network's. ``settle_hours``: outcomes of a user's events
+    stay hidden from the ranker for so long. The others are ``train.Settings``'s.
     """
     schedule = Schedule(warmup_steps=100, decay="cosine", floor=0.05)
     return Recipe(
         sample=sample(),
-        ranker=lambda sample: Ranker(sample, config()),
+        ranker=lambda sample: Ranker(sample, config(settle_hours)),
         feed=partial(feed, data, train_to=train_to, test_from=test_from, test_to=test_to),
         # Few samples an id: a state that is not born as 0 keeps an id's first steps, which know one sample, short.
         rows=RowAdagrad(lr=rows_lr, initial=1e-4),
