@@ -67,8 +67,8 @@ void Threads::lend(const std::function<void(unsigned)>& work) {
     const std::function<void(unsigned)>& work;
     unsigned count;
     std::atomic<unsigned> next{0};
-    std::mutex failing;
-    std::exception_ptr failure;
+    std::mutex failing{};
+    std::exception_ptr failure{};
   } call{work, count_};
   team_(
       [](void* data) {
