@@ -40,14 +40,14 @@ def replacing(path: Path, *, mark: str | None = None) -> Iterator[Path]:
             fresh.mkdir()
         yield fresh
         if mark is None:
-            _sync(fresh)
+            sync(fresh)
             fresh.rename(path)
         else:
             assert (fresh / mark).is_file(), f"no '{mark}' was written"
             for file in [*fresh.rglob("*"), fresh]:
-                _sync(file)
+                sync(file)
             _exchange(fresh, path, work / "old")
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
@@ -70,7 +70,8 @@ def _exchange(fresh: Path, path: Path, old: Path) -> None:
         raise
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until the file or folder ``path`` is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -5,13 +5,13 @@ Knows nothing of what the files hold.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from larix.data.write import sync
 from larix.errors import StorageError
 
 _NAME = re.compile(r"step-(\d{10})")
@@ -49,9 +49,9 @@ def write(target: Path, files: Mapping[str, bytes], extra: Callable[[Path], None
         manifest = {"format": 1, "files": digests, "sha256": _self_digest(digests)}
         (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         for path in [*fresh.rglob("*"), fresh]:
-            _sync(path)
+            sync(path)
         fresh.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except (OSError, StorageError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
         why = error.strerror if isinstance(error, OSError) else str(error)
@@ -112,11 +112,3 @@ def _self_digest(digests: Mapping[str, str]) -> str:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
