@@ -149,6 +149,7 @@ def fitting(rows: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer runs: ends within a minute")
+    parser.add_argument("--peers", action="store_true", help="none here: nothing else does the same work")
     quick = parser.parse_args().quick
     sample = SAMPLE.fit([records(20_000, seed=0)])
     request(sample, 300 if quick else 3000)
