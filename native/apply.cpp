@@ -46,7 +46,7 @@ LARIX_INLINE void sum(Share& share, std::span<const Occurrence> occurrences) {
   for (size_t at = 0; at < occurrences.size(); ++at) {
     if (at + kAhead < occurrences.size()) {
       const Occurrence& later = occurrences[at + kAhead];
-      if (later.handle != kNoHandle) __builtin_prefetch(&rows.header(row_of(later.handle)), 1);
+      if (later.handle != kNoHandle) rows.prefetch(row_of(later.handle));  // all of it: it will be stepped soon
       __builtin_prefetch(later.grad);
       __builtin_prefetch(later.grad + dim - 1);
     }
