@@ -1,0 +1,212 @@
+// The door of features/kernels.py: checks arguments, drops the GIL, calls the feature kernels.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "bind.hpp"
+#include "features.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+namespace lf = larix::features;
+
+template <class T>
+using Array1 = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using FloatMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MaybeInts = std::optional<Array1<const int64_t>>;
+
+// Work on few elements keeps the GIL: taking it back costs more than the work, above all while other threads wait for it.
+class WithoutGil {
+ public:
+  explicit WithoutGil(int64_t elements) {
+    if (elements > 4096) release_.emplace();
+  }
+
+ private:
+  std::optional<nb::gil_scoped_release> release_;
+};
+
+void expect(bool holds, const char* what) {
+  if (!holds) throw std::invalid_argument(what);
+}
+
+// The ranges that two optional arrays describe, checked against each other, the column and the output.
+lf::Ranges ranges_of(const lf::Column& column, const MaybeInts& starts, const MaybeInts& offsets, size_t out) {
+  expect(starts.has_value() == offsets.has_value(), "give both starts and offsets, or neither");
+  if (!starts) {
+    expect(static_cast<int64_t>(out) >= column.length, "the output is shorter than the column");
+    return {nullptr, nullptr, 0};
+  }
+  expect(offsets->size() == starts->size() + 1, "offsets must be one longer than starts");
+  expect(static_cast<int64_t>(out) >= offsets->data()[starts->size()], "the output is shorter than the ranges");
+  return {starts->data(), offsets->data(), static_cast<int64_t>(starts->size())};
+}
+
+int64_t elements(const lf::Column& column, const lf::Ranges& ranges) {
+  return ranges.starts == nullptr ? column.length : ranges.offsets[ranges.rows];
+}
+
+}  // namespace
+
+void bind_features(nb::module_& m) {
+  nb::enum_<lf::Kind>(m, "Kind")
+      .value("boolean", lf::Kind::boolean)
+      .value("i8", lf::Kind::i8)
+      .value("u8", lf::Kind::u8)
+      .value("i16", lf::Kind::i16)
+      .value("u16", lf::Kind::u16)
+      .value("i32", lf::Kind::i32)
+      .value("u32", lf::Kind::u32)
+      .value("i64", lf::Kind::i64)
+      .value("u64", lf::Kind::u64)
+      .value("f32", lf::Kind::f32)
+      .value("f64", lf::Kind::f64)
+      .value("text32", lf::Kind::text32)
+      .value("text64", lf::Kind::text64);
+  nb::enum_<lf::Fill>(m, "Fill")
+      .value("value", lf::Fill::value)
+      .value("mean", lf::Fill::mean)
+      .value("refuse", lf::Fill::refuse);
+  nb::enum_<lf::Part>(m, "Part").value("hour", lf::Part::hour).value("weekday", lf::Part::weekday);
+
+  nb::class_<lf::Column>(m, "Column", "Addresses of an Arrow column's buffers; whoever makes one keeps the buffers alive.")
+      .def("__init__", [](lf::Column* self, lf::Kind kind, uintptr_t values, uintptr_t offsets, uintptr_t validity,
+                          int64_t offset, int64_t length, int64_t bytes) {
+        new (self) lf::Column{kind,
+                              reinterpret_cast<const void*>(values),
+                              reinterpret_cast<const void*>(offsets),
+                              reinterpret_cast<const uint8_t*>(validity),
+                              offset,
+                              length,
+                              bytes};
+      });
+  nb::class_<lf::Lists>(m, "Lists", "Addresses of an Arrow list column's buffers; whoever makes one keeps them alive.")
+      .def("__init__", [](lf::Lists* self, int width, uintptr_t offsets, int64_t fixed, uintptr_t validity, int64_t offset,
+                          int64_t rows, int64_t child) {
+        new (self) lf::Lists{width,
+                             reinterpret_cast<const void*>(offsets),
+                             fixed,
+                             reinterpret_cast<const uint8_t*>(validity),
+                             offset,
+                             rows,
+                             child};
+      });
+
+  m.def("newest_ranges", [](const lf::Lists& lists, int64_t newest, Array1<int64_t> starts, Array1<int64_t> offsets) {
+    expect(static_cast<int64_t>(starts.size()) == lists.rows, "starts must have one entry a row");
+    expect(offsets.size() == starts.size() + 1, "offsets must be one longer than starts");
+    WithoutGil quiet(lists.rows);
+    return lf::newest_ranges(lists, newest, starts.data(), offsets.data());
+  });
+  m.def("first_mismatch", [](const lf::Lists& a, const lf::Lists& b) {
+    expect(a.rows == b.rows, "the columns must have as many rows");
+    WithoutGil quiet(a.rows);
+    return lf::first_mismatch(a, b);
+  });
+  m.def(
+      "read_known",
+      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<uint8_t> out) {
+        const auto ranges = ranges_of(column, starts, offsets, out.size());
+        WithoutGil quiet(elements(column, ranges));
+        return lf::read_known(column, ranges, out.data());
+      },
+      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"));
+  m.def(
+      "read_numbers",
+      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<double> out) {
+        const auto ranges = ranges_of(column, starts, offsets, out.size());
+        expect(column.kind < lf::Kind::text32, "a string is no number");
+        WithoutGil quiet(elements(column, ranges));
+        lf::read_numbers(column, ranges, out.data());
+      },
+      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"));
+  m.def(
+      "read_times",
+      [](const lf::Column& column, MaybeInts starts, MaybeInts offsets, int64_t mul, int64_t div, Array1<int64_t> out) {
+        const auto ranges = ranges_of(column, starts, offsets, out.size());
+        expect(column.kind < lf::Kind::f32 && mul > 0 && div > 0, "a time is a whole number of ticks");
+        WithoutGil quiet(elements(column, ranges));
+        lf::read_times(column, ranges, mul, div, out.data());
+      },
+      nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("mul"), nb::arg("div"),
+      nb::arg("out"));
+  nb::class_<lf::Reads>(m, "Reads", "Reads to be done together; whoever adds one keeps its buffers alive until the run.")
+      .def(nb::init<>())
+      .def(
+          "ids",
+          [](lf::Reads& self, const lf::Column& column, MaybeInts starts, MaybeInts offsets, Array1<int64_t> out) {
+            const auto ranges = ranges_of(column, starts, offsets, out.size());
+            expect(column.kind != lf::Kind::f32 && column.kind != lf::Kind::f64, "a float is no id");
+            self.add(elements(column, ranges), out.data(), [=, to = out.data()] {
+              const int64_t at = lf::read_ids(column, ranges, to);
+              return lf::Status{at >= 0, at, 0};
+            });
+          },
+          nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("out"))
+      .def(
+          "dense",
+          [](lf::Reads& self, const lf::Column& column, MaybeInts starts, MaybeInts offsets, double low, double high,
+             bool log, double mean, double std, lf::Fill fill, double fill_value, FloatMatrix out, size_t index) {
+            const auto ranges = ranges_of(column, starts, offsets, out.shape(0));
+            expect(index < out.shape(1), "the output has no such column");
+            expect(column.kind < lf::Kind::text32, "a string is no number");
+            const lf::Dense dense{low, high, log, mean, std, fill, fill_value};
+            self.add(2 * elements(column, ranges), out.data(), [=, to = out.data() + index, stride = int64_t(out.shape(1))] {
+              return lf::read_dense(column, ranges, dense, to, stride);
+            });
+          },
+          nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("low"), nb::arg("high"),
+          nb::arg("log"), nb::arg("mean"), nb::arg("std"), nb::arg("fill"), nb::arg("fill_value"), nb::arg("out"),
+          nb::arg("index"))
+      .def("buckets",
+           [](lf::Reads& self, const lf::Column& column, Array1<const double> edges, Array1<int64_t> out) {
+             expect(static_cast<int64_t>(out.size()) >= column.length, "the output is shorter than the column");
+             expect(column.kind < lf::Kind::text32, "a string is no number");
+             self.add(column.length, out.data(), [=, from = edges.data(), count = int64_t(edges.size()), to = out.data()] {
+               return lf::read_buckets(column, from, count, to);
+             });
+           })
+      .def("cross",
+           [](lf::Reads& self, const lf::Column& left, const lf::Column& right, Array1<int64_t> out) {
+             expect(left.length == right.length && left.length <= int64_t(out.size()), "the lengths do not agree");
+             self.add(left.length, out.data(), [=, to = out.data()] { return lf::read_cross(left, right, to); });
+           })
+      .def("time_parts",
+           [](lf::Reads& self, const lf::Column& column, int64_t mul, int64_t div, lf::Part part, int64_t shift_ms,
+              Array1<int64_t> out) {
+             expect(static_cast<int64_t>(out.size()) >= column.length, "the output is shorter than the column");
+             expect(column.kind < lf::Kind::f32 && mul > 0 && div > 0, "a time is a whole number of ticks");
+             self.add(column.length, out.data(), [=, to = out.data()] {
+               lf::read_time_parts(column, mul, div, part, shift_ms, to);
+               return lf::Status{};
+             });
+           })
+      .def("log_ages",
+           [](lf::Reads& self, const lf::Column& column, Array1<const int64_t> starts, Array1<const int64_t> offsets,
+              int64_t mul, int64_t div, Array1<const int64_t> now, FloatMatrix out, size_t index) {
+             const auto ranges = ranges_of(column, starts, offsets, out.shape(0));
+             expect(now.size() == starts.size() && index < out.shape(1), "there must be a time a row, and the column");
+             expect(column.kind < lf::Kind::f32 && mul > 0 && div > 0, "a time is a whole number of ticks");
+             self.add(4 * elements(column, ranges), out.data(),
+                      [=, at = now.data(), to = out.data() + index, stride = int64_t(out.shape(1))] {
+                        lf::read_log_ages(column, ranges, mul, div, at, to, stride);
+                        return lf::Status{};
+                      });
+           })
+      .def("run", [](const lf::Reads& self, int threads, nb::ndarray<int64_t, nb::shape<-1, 3>, nb::c_contig> out) {
+        expect(out.shape(0) == self.size(), "there must be a status for every read");
+        WithoutGil quiet(self.elements());
+        static_assert(sizeof(lf::Status) == 3 * sizeof(int64_t));
+        self.run(threads, reinterpret_cast<lf::Status*>(out.data()));
+      });
+  m.def("xxh3", [](nb::bytes text) {
+    return larix::xxh3::hash(reinterpret_cast<const uint8_t*>(text.c_str()), text.size());
+  });
+}

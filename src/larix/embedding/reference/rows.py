@@ -1,0 +1,57 @@
+"""The oracle's rows of one table: which id lives where, and what it holds. Knows nothing of slots and pools."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from larix.batch import Floats, Ids
+from larix.embedding import birth
+from larix.embedding.reference.step import step
+from larix.embedding.spec import TableSpec
+
+Places = NDArray[np.int64]  # where rows are in a table's array; -1 is none. No place is ever used twice.
+
+
+class Rows:
+    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first."""
+
+    def __init__(self, spec: TableSpec, seed: int) -> None:
+        self.spec = spec
+        self.key = birth.table_key(seed, spec.name)
+        self.places: dict[int, int] = {}
+        self.rows = np.zeros((0, spec.dim + spec.state), np.float32)
+        self.alive = np.zeros(0, bool)
+
+    def find(self, ids: Ids) -> Places:
+        """Where the ids are; -1 for an id without a row."""
+        return np.fromiter((self.places.get(i, -1) for i in ids.tolist()), np.int64, len(ids))
+
+    def insert(self, ids: Ids) -> None:
+        """Give every id that has none a row of its own."""
+        new = np.array([i for i in dict.fromkeys(ids.tolist()) if i not in self.places], np.int64)
+        self.places.update(zip(new.tolist(), range(len(self.rows), len(self.rows) + len(new)), strict=True))
+        weights = birth.born(self.spec.init, self.key, new, self.spec.dim)
+        state = np.full((len(new), self.spec.state), self.spec.initial_state, np.float32)
+        self.rows = np.concatenate([self.rows, np.concatenate([weights, state], axis=1)])
+        self.alive = np.concatenate([self.alive, np.ones(len(new), bool)])
+
+    def read(self, places: Places) -> Floats:
+        """Whole rows ``[n, dim + state]``; zeros where there is no row."""
+        found = np.zeros((len(places), self.rows.shape[1]), np.float32)
+        found[places >= 0] = self.rows[places[places >= 0]]
+        return found
+
+    def weights(self, places: Places) -> Floats:
+        """Weights ``[n, dim]``; zeros where there is no row."""
+        return self.read(places)[:, : self.spec.dim]
+
+    def apply(self, places: Places, grads: Floats, lr_scale: float) -> int:
+        """Sum the gradients of repeated rows in order, step each row once; return how many met no row."""
+        there = (places >= 0) & (places < len(self.rows))
+        there[there] = self.alive[places[there]]
+        touched, owner = np.unique(places[there], return_inverse=True)
+        summed = np.zeros((len(touched), self.spec.dim), np.float32)
+        np.add.at(summed, owner, grads[there])
+        rows = self.rows[touched]
+        step(self.spec.optimizer, rows[:, : self.spec.dim], rows[:, self.spec.dim :], summed, lr_scale)
+        self.rows[touched] = rows
+        return int(np.count_nonzero(~there))

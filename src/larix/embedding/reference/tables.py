@@ -1,0 +1,137 @@
+"""The oracle's tables: what ``table.Tables`` does, one plain step after the other. The native store gives the same bits."""
+# ruff: noqa: D102 - the docstrings stand once, in table.py
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from larix.batch import Batch, Floats, Ids
+from larix.embedding import check, storage
+from larix.embedding.layout import Layout
+from larix.embedding.lookup import Lookup, Stats
+from larix.embedding.reference.pool import pool_rows, spread
+from larix.embedding.reference.rows import Places, Rows
+from larix.embedding.spec import TableSpec
+
+
+class Tables:
+    """Many named tables, with the methods, arguments and errors of ``larix.embedding.Tables``."""
+
+    def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None:
+        self.specs = check.specs(specs)
+        self.seed = seed
+        check.threads(threads)
+        self._tables = {name: Rows(spec, seed) for name, spec in self.specs.items()}
+        self._lookups = self._inserted = self._missing = self._lost = 0
+
+    def __len__(self) -> int:
+        return sum(self.rows(table) for table in self.specs)
+
+    def rows(self, table: str) -> int:
+        return len(self._table(table).places)
+
+    def lookup(self, table: str, ids: Ids, *, insert: bool = False, out: Floats | None = None) -> Floats:
+        ids = check.ids(ids)
+        found = self._table(table)
+        out = np.empty((len(ids), found.spec.dim), np.float32) if out is None else out
+        check.floats(out, (len(ids), found.spec.dim), "out", writable=True)
+        out[:] = found.weights(self._places(found, ids, insert))
+        return out
+
+    def update(self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0) -> None:
+        ids = check.ids(ids)
+        found = self._table(table)
+        check.floats(grads, (len(ids), found.spec.dim), "grads")
+        self._lost += found.apply(found.find(ids), grads, check.scale(lr_scale))
+
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
+        layout.check({name: spec.dim for name, spec in self.specs.items()})
+        check.buffers(layout, batch.size, outs, writable=True)
+        jaggeds = check.slots(layout, batch)
+        check.offsets(layout, jaggeds)
+        handles = []
+        for slot, jagged in zip(layout.slots, jaggeds, strict=True):
+            table = self._tables[slot.table]
+            places = self._places(table, jagged.values, insert)
+            view = outs[slot.output][..., slot.column : slot.column + table.spec.dim]
+            pool_rows(slot.pool, jagged, table.weights(places), view)
+            handles.append(places.view(np.uint64))
+        return Lookup(layout, batch, np.concatenate([np.zeros(0, np.uint64), *handles]), self)
+
+    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None:
+        check.buffers(lookup.layout, lookup.batch.size, grads, writable=False)
+        check.scale(lr_scale)
+        gathered: dict[str, list[tuple[Places, Floats]]] = {}
+        start = 0
+        for slot, jagged in zip(lookup.layout.slots, check.slots(lookup.layout, lookup.batch), strict=True):
+            places = lookup.handles[start : start + len(jagged.values)].view(np.int64)
+            start += len(jagged.values)
+            if lookup.store is not self:
+                places = np.full_like(places, -1)
+            dim = self.specs[slot.table].dim
+            view = grads[slot.output][..., slot.column : slot.column + dim]
+            kept, each = spread(slot.pool, jagged, view)
+            gathered.setdefault(slot.table, []).append((places[kept], each))
+        for name, parts in gathered.items():
+            places, each = (np.concatenate(part) for part in zip(*parts, strict=True))
+            self._lost += self._tables[name].apply(places, each, lr_scale)
+
+    def keys(self, table: str) -> Ids:
+        return np.sort(np.fromiter(self._table(table).places, np.int64))
+
+    def read(self, table: str, ids: Ids) -> tuple[Floats, Floats]:
+        found = self._table(table)
+        rows = found.read(found.find(check.ids(ids)))
+        return rows[:, : found.spec.dim].copy(), rows[:, found.spec.dim :].copy()
+
+    def items(self, table: str) -> tuple[Ids, Floats, Floats]:
+        ids = self.keys(table)
+        return ids, *self.read(table, ids)
+
+    def put(self, table: str, ids: Ids, weights: Floats, state: Floats) -> None:
+        ids = check.ids(ids)
+        found = self._table(table)
+        check.floats(weights, (len(ids), found.spec.dim), "weights")
+        check.floats(state, (len(ids), found.spec.state), "state")
+        found.insert(ids)
+        found.rows[found.find(ids)] = np.concatenate([weights, state], axis=1)
+
+    def remove(self, table: str, ids: Ids) -> int:
+        found = self._table(table)
+        gone = [place for i in check.ids(ids).tolist() if (place := found.places.pop(i, None)) is not None]
+        found.alive[gone] = False
+        return len(gone)
+
+    def save(self, folder: str | Path) -> None:
+        storage.save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0) -> Self:
+        return storage.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
+
+    def stats(self) -> Stats:
+        return Stats(
+            rows=len(self),
+            bytes=sum(table.rows.nbytes for table in self._tables.values()),
+            lookups=self._lookups,
+            hits=self._lookups - self._inserted - self._missing,
+            inserted=self._inserted,
+            missing=self._missing,
+            lost=self._lost,
+        )
+
+    def _table(self, name: str) -> Rows:
+        check.known(name, self.specs)
+        return self._tables[name]
+
+    def _places(self, table: Rows, ids: Ids, insert: bool) -> Places:
+        self._lookups += len(ids)
+        if insert:
+            before = len(table.places)
+            table.insert(ids)
+            self._inserted += len(table.places) - before
+        places = table.find(ids)
+        self._missing += int(np.count_nonzero(places < 0))
+        return places
