@@ -1,5 +1,7 @@
-// From gradients to stepped rows: sum what belongs to one row, then touch each row once.
+// From gradients to stepped rows. Occurrences are dealt to bins by row, so that all that belongs to a bin stays in the
+// second cache while its gradients are summed; then every row is visited once.
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "group.hpp"
@@ -9,183 +11,177 @@ namespace larix {
 
 namespace {
 
-constexpr size_t kChunk = 512;  // occurrences collected before their rows are visited: they stay in the first cache
-constexpr size_t kAhead = 24;  // rows asked for ahead of use
+constexpr size_t kAhead = 24;             // gradients and rows asked for ahead of use
+constexpr size_t kBinBytes = 512 * 1024;  // of sums and rows together: a share of a second cache of 1 MB or more
 
-struct Share {
-  Group& group;
-  Sums& sums;
-  size_t count = 0;  // accumulators in use
-  int64_t lost = 0;
-};
-
-// Extents of rows are dealt to threads by a hash; who owns a row changes nothing in the result.
-LARIX_INLINE unsigned owner_of(Handle handle, unsigned threads) {
-  const uint32_t spread = row_of(handle) / Rows::kExtent * 0x9E3779B1u;
-  return (uint64_t{spread} * threads) >> 32;
+// Who shares a bin changes nothing in the result.
+LARIX_INLINE size_t bin_of(Handle handle, size_t bins) {
+  return (uint64_t{row_of(handle) * 0x9E3779B1u} * bins) >> 32;
 }
 
-template <size_t Dim>
-LARIX_INLINE void add(float* __restrict sum, const Occurrence& one, size_t dim) {
-  const float* __restrict grad = one.grad;
-  const float scale = one.scale;
-  for (size_t i = 0; i < (Dim ? Dim : dim); ++i) sum[i] += scale * grad[i];
-}
-
-// A row's stamp is the number of its accumulator if that accumulator agrees; whatever was there before does no harm.
-template <size_t Dim>
-LARIX_INLINE void sum(Share& share, std::span<const Occurrence> occurrences) {
-  const size_t dim = Dim ? Dim : share.group.dim;
-  const Rows& rows = share.group.rows;
-  const size_t most = share.count + occurrences.size();
-  if (share.sums.rows.size() < most) share.sums.rows.resize(2 * most);
-  if (share.sums.grads.size() < most * dim) share.sums.grads.resize(2 * most * dim);
-  uint32_t* const owners = share.sums.rows.data();
-  float* const grads = share.sums.grads.data();
-  size_t count = share.count;
-  for (size_t at = 0; at < occurrences.size(); ++at) {
-    if (at + kAhead < occurrences.size()) {
-      const Occurrence& later = occurrences[at + kAhead];
-      if (later.handle != kNoHandle) rows.prefetch(row_of(later.handle));  // all of it: it will be stepped soon
-      __builtin_prefetch(later.grad);
-      __builtin_prefetch(later.grad + dim - 1);
-    }
-    const Occurrence one = occurrences[at];
-    const uint32_t row = row_of(one.handle);
-    if (one.handle == kNoHandle || rows.header(row).generation != generation_of(one.handle)) {
-      ++share.lost;
-      continue;
-    }
-    Header& header = rows.header(row);
-    if (header.stamp < count && owners[header.stamp] == row) {
-      add<Dim>(grads + header.stamp * dim, one, dim);
-    } else {
-      header.stamp = static_cast<uint32_t>(count);
-      owners[count] = row;
-      std::fill_n(grads + count * dim, dim, 0.0f);
-      add<Dim>(grads + count * dim, one, dim);
-      ++count;
-    }
-  }
-  share.count = count;
-}
-
-// Calls take(occurrence) for every id of samples [first, last), in order.
+// Calls take(occurrence) for the ids [first, last) of a slot, in order.
 template <typename Take>
 LARIX_INLINE void each(const Slot& slot, size_t first, size_t last, const Take& take) {
-  for (size_t sample = first; sample < last; ++sample) {
+  if (!slot.offsets && !slot.weights && slot.pool != Pool::sequence) {
+    for (size_t at = first; at < last; ++at) take({slot.handles[at], slot.data + at * slot.stride, 1.0f});
+    return;
+  }
+  size_t sample = first;
+  if (slot.offsets) {
+    sample = static_cast<size_t>(std::upper_bound(slot.offsets, slot.offsets + slot.samples + 1, int64_t(first)) -
+                                 slot.offsets - 1);
+  }
+  for (; sample < slot.samples && slot.begin(sample) < last; ++sample) {
     const float* grad = slot.data + sample * slot.stride;
+    const size_t begin = slot.begin(sample), from = std::max(begin, first), to = std::min(slot.begin(sample + 1), last);
     if (slot.pool == Pool::sequence) {
-      const size_t begin = slot.begin(sample), end = slot.begin(sample + 1);
-      for (size_t at = begin; at < end; ++at) take({slot.handles[at], grad + (at - begin) * slot.width, 1.0f});
-    } else if (!slot.offsets && !slot.weights) {
-      take({slot.handles[sample], grad, 1.0f});
-    } else {
-      const float total = slot.total(sample);
-      if (total == 0.0f) continue;
-      for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at) {
+      for (size_t at = from; at < to; ++at) take({slot.handles[at], grad + (at - begin) * slot.width, 1.0f});
+    } else if (const float total = slot.total(sample); total != 0.0f) {
+      for (size_t at = from; at < to; ++at) {
         take({slot.handles[at], grad, (slot.weights ? slot.weights[at] : 1.0f) / total});
       }
     }
   }
 }
 
-template <Rule rule, size_t Dim>
-LARIX_INLINE void step_all(Share& share, float lr) {
-  const size_t dim = Dim ? Dim : share.group.dim;
-  const Rows& rows = share.group.rows;
-  const uint32_t* owners = share.sums.rows.data();
-  for (size_t at = 0; at < share.count; ++at) {
-    if (at + kAhead < share.count) rows.prefetch(owners[at + kAhead]);
-    float* weights = rows.weights(owners[at]);
-    step<rule>(share.group.optimizer, lr, weights, weights + dim, share.sums.grads.data() + at * dim, dim);
-  }
-}
-
-template <size_t Dim, typename Give>
-LARIX_INLINE void apply_dim(Share& share, float lr, const Give& give) {
-  give([&](std::span<const Occurrence> occurrences) { sum<Dim>(share, occurrences); });
-  switch (share.group.optimizer.rule) {
-    case Rule::sgd: return step_all<Rule::sgd, Dim>(share, lr);
-    case Rule::adagrad: return step_all<Rule::adagrad, Dim>(share, lr);
-    case Rule::row_adagrad: return step_all<Rule::row_adagrad, Dim>(share, lr);
-    case Rule::adam: return step_all<Rule::adam, Dim>(share, lr);
-  }
-}
-
-// ``give`` calls what it is given with all occurrences, in order, some at a time.
-template <typename Give>
-LARIX_INLINE void apply_share(Share& share, float lr, const Give& give) {
-  switch (share.group.dim) {
-    case 8: return apply_dim<8>(share, lr, give);
-    case 16: return apply_dim<16>(share, lr, give);
-    case 32: return apply_dim<32>(share, lr, give);
-    case 64: return apply_dim<64>(share, lr, give);
-    default: return apply_dim<0>(share, lr, give);
-  }
-}
-
-LARIX_SIMD void apply_slots(Share& share, std::span<const Slot> slots, float lr) {
-  apply_share(share, lr, [&](const auto& take) __attribute__((always_inline)) {
-    Occurrence chunk[kChunk];
-    size_t filled = 0;
-    for (const Slot& slot : slots) {
-      each(slot, 0, slot.samples, [&](const Occurrence& one) __attribute__((always_inline)) {
-        chunk[filled++] = one;
-        __builtin_prefetch(one.grad);
-        if (filled == kChunk) take({chunk, std::exchange(filled, 0)});
-      });
+template <typename Take>
+LARIX_INLINE void each(std::span<const Slot> slots, size_t first, size_t last, const Take& take) {
+  size_t begin = 0;  // of the slot, counted over all
+  for (const Slot& slot : slots) {
+    const size_t end = begin + slot.count;
+    if (first < end && last > begin) {
+      each(slot, std::max(first, begin) - begin, std::min(last, end) - begin, take);
     }
-    take({chunk, filled});
-  });
+    begin = end;
+  }
 }
 
-LARIX_SIMD void apply_hands(Share& share, std::span<const Dealt* const> hands, size_t slots, float lr, unsigned me) {
-  apply_share(share, lr, [&](const auto& take) __attribute__((always_inline)) {
-    for (size_t slot = 0; slot < slots; ++slot) {
-      for (const Dealt* hand : hands) {
-        const size_t begin = slot ? hand->ends[me][slot - 1] : 0, end = hand->ends[me][slot];
-        take({hand->occurrences[me].data() + begin, end - begin});
+// Where in ``places``, a table of 2 ** bits numbers from 1 into ``handles``, a handle is or is to be.
+LARIX_INLINE size_t probe(const uint32_t* places, const Handle* handles, unsigned bits, Handle handle) {
+  size_t at = (handle * 0xD6E8FEB86659FD93ull) >> (64 - bits);  // another multiplier than that of bins: they would cluster
+  while (places[at] != 0 && handles[places[at] - 1] != handle) at = (at + 1) & ((size_t{1} << bits) - 1);
+  return at;
+}
+
+// Returns how many handles there are, each once.
+template <size_t Dim>
+LARIX_INLINE size_t sum(const Group& group, std::span<const Bins> hands, size_t bin, Sums& sums) {
+  const size_t dim = Dim ? Dim : group.dim;
+  const auto dealt = [&](const Bins& hand) {
+    const size_t begin = bin ? hand.ends[bin - 1] : 0;
+    return std::span(hand.occurrences.data() + begin, hand.ends[bin] - begin);
+  };
+  size_t most = 0;
+  for (const Bins& hand : hands) most += dealt(hand).size();
+  const auto bits = static_cast<unsigned>(std::bit_width(2 * most | 1));
+  if (sums.places.size() < size_t{1} << bits) sums.places.resize(size_t{1} << bits);
+  if (sums.handles.size() < most) sums.handles.resize(most), sums.counts.resize(most);
+  if (sums.grads.size() < most * dim) sums.grads.resize(most * dim);
+  std::fill_n(sums.places.begin(), size_t{1} << bits, 0);
+  uint32_t* const places = sums.places.data();
+  Handle* const handles = sums.handles.data();
+  uint32_t* const counts = sums.counts.data();
+  float* const grads = sums.grads.data();
+  size_t count = 0;
+  for (const Bins& hand : hands) {
+    const std::span occurrences = dealt(hand);
+    for (size_t at = 0; at < occurrences.size(); ++at) {
+      if (at + kAhead < occurrences.size()) {
+        const float* later = occurrences[at + kAhead].grad;
+        __builtin_prefetch(later);
+        __builtin_prefetch(later + dim - 1);
+      }
+      const Occurrence& one = occurrences[at];
+      uint32_t& place = places[probe(places, handles, bits, one.handle)];
+      const float* __restrict grad = one.grad;
+      const float scale = one.scale;
+      if (place == 0) {
+        group.rows.prefetch(row_of(one.handle));  // it will be stepped when the bin is summed up
+        handles[count] = one.handle;
+        counts[count] = 1;
+        float* __restrict into = grads + count * dim;
+        for (size_t i = 0; i < dim; ++i) into[i] = 0.0f + scale * grad[i];
+        place = static_cast<uint32_t>(++count);
+      } else {
+        ++counts[place - 1];
+        float* __restrict into = grads + (place - 1) * dim;
+        for (size_t i = 0; i < dim; ++i) into[i] += scale * grad[i];
       }
     }
-  });
+  }
+  return count;
+}
+
+// Returns how many occurrences had no row any more.
+template <Rule rule, size_t Dim>
+LARIX_INLINE int64_t step_all(Group& group, float lr, const Sums& sums, size_t count) {
+  const size_t dim = Dim ? Dim : group.dim;
+  int64_t lost = 0;
+  for (size_t at = 0; at < count; ++at) {
+    if (at + kAhead < count) group.rows.prefetch(row_of(sums.handles[at + kAhead]));
+    const Handle handle = sums.handles[at];
+    char* row = group.rows.at(row_of(handle));
+    Header& header = *reinterpret_cast<Header*>(row);
+    if (header.generation != generation_of(handle) || header.table == 0) {
+      lost += sums.counts[at];
+      continue;
+    }
+    group.touch(header);
+    header.seen = group.clock.now;
+    float* weights = Rows::weights(row);
+    step<rule>(group.optimizer, lr, weights, weights + dim, sums.grads.data() + at * dim, dim);
+  }
+  return lost;
+}
+
+template <size_t Dim>
+LARIX_INLINE int64_t apply_dim(Group& group, std::span<const Bins> hands, size_t bin, float lr, Sums& sums) {
+  const size_t count = sum<Dim>(group, hands, bin, sums);
+  switch (group.optimizer.rule) {
+    case Rule::sgd: return step_all<Rule::sgd, Dim>(group, lr, sums, count);
+    case Rule::adagrad: return step_all<Rule::adagrad, Dim>(group, lr, sums, count);
+    case Rule::row_adagrad: return step_all<Rule::row_adagrad, Dim>(group, lr, sums, count);
+    case Rule::adam: return step_all<Rule::adam, Dim>(group, lr, sums, count);
+  }
+  return 0;
 }
 
 }  // namespace
 
-void deal(std::span<const Slot> slots, unsigned me, unsigned threads, Dealt& dealt) {
-  size_t most = 0;
-  for (const Slot& slot : slots) {
-    const auto [first, last] = part(slot.samples, me, threads);
-    most += slot.begin(last) - slot.begin(first);
-  }
-  dealt.occurrences.resize(threads);
-  dealt.ends.resize(threads);
-  std::vector<Occurrence*> next(threads);
-  for (unsigned owner = 0; owner < threads; ++owner) {
-    if (dealt.occurrences[owner].size() < most) dealt.occurrences[owner].resize(most);
-    dealt.ends[owner].clear();
-    next[owner] = dealt.occurrences[owner].data();
-  }
-  for (const Slot& slot : slots) {
-    const auto [first, last] = part(slot.samples, me, threads);
-    each(slot, first, last, [&](const Occurrence& one) { *next[owner_of(one.handle, threads)]++ = one; });
-    for (unsigned owner = 0; owner < threads; ++owner) {
-      dealt.ends[owner].push_back(static_cast<size_t>(next[owner] - dealt.occurrences[owner].data()));
+size_t bins_for(const Group& group, size_t count) {
+  return std::clamp<size_t>(count * (group.rows.stride() + group.dim * sizeof(float)) / kBinBytes, 1, 4096);
+}
+
+void deal(std::span<const Slot> slots, size_t first, size_t last, size_t bins, Bins& dealt) {
+  dealt.lost = 0;
+  dealt.ends.assign(bins + 1, 0);
+  uint32_t* const starts = dealt.ends.data() + 1;  // counts first; then each is moved on to the end of its bin
+  each(slots, first, last, [&](const Occurrence& one) {
+    if (one.handle == kNoHandle) {
+      ++dealt.lost;
+    } else {
+      ++starts[bin_of(one.handle, bins)];
     }
+  });
+  uint32_t total = 0;
+  for (size_t bin = 0; bin < bins; ++bin) total += std::exchange(starts[bin], total);
+  if (dealt.occurrences.size() < total) dealt.occurrences.resize(total);
+  Occurrence* const into = dealt.occurrences.data();
+  each(slots, first, last, [&](const Occurrence& one) {
+    if (one.handle != kNoHandle) into[starts[bin_of(one.handle, bins)]++] = one;
+  });
+  dealt.ends.erase(dealt.ends.begin());
+}
+
+LARIX_SIMD int64_t apply(Group& group, std::span<const Bins> hands, size_t bin, double lr_scale, Sums& sums) {
+  const auto lr = static_cast<float>(group.optimizer.lr * lr_scale);
+  switch (group.dim) {
+    case 8: return apply_dim<8>(group, hands, bin, lr, sums);
+    case 16: return apply_dim<16>(group, hands, bin, lr, sums);
+    case 32: return apply_dim<32>(group, hands, bin, lr, sums);
+    case 64: return apply_dim<64>(group, hands, bin, lr, sums);
+    default: return apply_dim<0>(group, hands, bin, lr, sums);
   }
-}
-
-int64_t apply(Group& group, std::span<const Slot> slots, double lr_scale, Sums& sums) {
-  Share share{.group = group, .sums = sums};
-  apply_slots(share, slots, static_cast<float>(group.optimizer.lr * lr_scale));
-  return share.lost;
-}
-
-int64_t apply(Group& group, std::span<const Dealt* const> hands, size_t slots, double lr_scale, unsigned me, Sums& sums) {
-  Share share{.group = group, .sums = sums};
-  apply_hands(share, hands, slots, static_cast<float>(group.optimizer.lr * lr_scale), me);
-  return share.lost;
 }
 
 }  // namespace larix

@@ -14,14 +14,40 @@
 
 namespace larix {
 
+// Where a store stands: the same for all its groups.
+struct Clock {
+  uint32_t sequence = 1;  // of changes: raised by a cut
+  uint32_t now = 0;       // of the user, or the number of training lookups
+  uint64_t steps = 0;     // calls that applied gradients
+};
+
 struct Group {
-  Group(size_t dim, const Optimizer& optimizer)
-      : dim(dim), optimizer(optimizer), rows(dim + optimizer.state(dim)), nothing(dim) {}
+  Group(size_t dim, const Optimizer& optimizer, const Clock& clock)
+      : dim(dim), optimizer(optimizer), clock(clock), rows(dim + optimizer.state(dim)), nothing(dim) {}
 
   size_t state() const { return optimizer.state(dim); }
 
+  // The row of (table, id), or kNoRow.
+  uint32_t find(uint64_t hash, uint32_t table, int64_t id) const {
+    return index.shard(hash).find(Index::tag_of(hash), [&](uint32_t row) { return holds(row, table, id); });
+  }
+  bool holds(uint32_t row, uint32_t table, int64_t id) const {
+    const Header& header = rows.header(row);
+    return (header.id == id) & (header.table == table);
+  }
+
+  // To be called by the row's one writer before it changes anything in a row.
+  LARIX_INLINE void touch(Header& header) { header.changed = clock.sequence; }
+
+  // Takes away a row that is there.
+  void drop(uint64_t hash, uint32_t row) {
+    index.shard(hash).erase(Index::tag_of(hash), row);
+    rows.give_back(Index::shard_of(hash), row);
+  }
+
   size_t dim;
   Optimizer optimizer;
+  const Clock& clock;
   Index index;
   Rows rows;
   std::vector<float> nothing;  // what an id without a row reads
@@ -35,8 +61,8 @@ struct Miss {
   uint32_t table;
 };
 
-// Finds the rows of ids[0..count): handles get row numbers (the generation is left to gather) or kNoHandle, and misses
-// are appended.
+// Finds the rows of ids[0..count) as far as tags tell: handles get the number of a row that may be theirs, or kNoHandle,
+// and misses are appended. Whether a row is theirs is left to verify or gather.
 void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
           std::vector<Miss>& misses);
 
@@ -45,17 +71,13 @@ void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, 
 void insert(Group& group, std::span<const Birth> births, std::span<const Miss> misses, unsigned me, unsigned threads,
             std::vector<int64_t>& born);
 
-// Completes handles that find left without a generation.
-void complete(const Group& group, Handle* handles, size_t count);
+// Completes handles that find or insert left: the row is that of the id, the generation is in. Appends misses.
+void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
+            std::vector<Miss>& misses);
 
-// Writes the vectors of samples [first, last) of a slot whose handles are found, and completes the handles.
-void gather(const Group& group, const Slot& slot, size_t first, size_t last);
-
-// What one thread sums gradients in; kept from call to call for its memory.
-struct Sums {
-  std::vector<uint32_t> rows;
-  std::vector<float> grads;
-};
+// Verifies the handles of samples [first, last) of a slot and writes their vectors; those of ids without a row are as if
+// the row were ``nothing``.
+void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses);
 
 // One id's gradient: ``scale`` times the vector at ``grad``.
 struct Occurrence {
@@ -64,19 +86,29 @@ struct Occurrence {
   float scale;
 };
 
-// What one thread has dealt from its part of every slot: by owner of the row, occurrences in order, and where each
-// slot's end.
-struct Dealt {
-  std::vector<std::vector<Occurrence>> occurrences;
-  std::vector<std::vector<size_t>> ends;
+// Occurrences in order, apart by a hash of their row: few enough in a bin that all that belongs to it stays in cache.
+struct Bins {
+  std::vector<Occurrence> occurrences;  // of bin 0, then of bin 1, ...
+  std::vector<uint32_t> ends;
+  int64_t lost = 0;  // ids that had no row
 };
 
-// Deals ``me``'s part of all slots to the threads that own the rows.
-void deal(std::span<const Slot> slots, unsigned me, unsigned threads, Dealt& dealt);
+// How many bins ``count`` occurrences are dealt to.
+size_t bins_for(const Group& group, size_t count);
 
-// Sums the gradients of repeated rows in order of occurrence over all slots, then steps each row once. Alone, or as the
-// owner ``me`` of rows that all threads have dealt. Returns how many ids had no row any more.
-int64_t apply(Group& group, std::span<const Slot> slots, double lr_scale, Sums& sums);
-int64_t apply(Group& group, std::span<const Dealt* const> hands, size_t slots, double lr_scale, unsigned me, Sums& sums);
+// Deals occurrences [first, last), counted over all slots, to ``bins`` bins.
+void deal(std::span<const Slot> slots, size_t first, size_t last, size_t bins, Bins& dealt);
+
+// What one thread sums the gradients of a bin in; kept from call to call for its memory.
+struct Sums {
+  std::vector<uint32_t> places;
+  std::vector<Handle> handles;
+  std::vector<uint32_t> counts;
+  std::vector<float> grads;
+};
+
+// Sums the gradients that the hands dealt to a bin by row, in order, and steps each row once. Returns how many ids had
+// no row any more. A bin has one writer.
+int64_t apply(Group& group, std::span<const Bins> hands, size_t bin, double lr_scale, Sums& sums);
 
 }  // namespace larix

@@ -1,173 +1,283 @@
-// From (table, id) to row number: buckets of one cache line, keys compared directly, any 64-bit id.
+// From (table, id) to row number: buckets of one cache line, eight tags of 32 bits beside eight row numbers. The key
+// itself stands in the row's header, where whoever finds a row compares it; a tag is wrong about once in ten thousand.
 //
 // Thirty-two shards by the high bits of the hash, each with one writer at a time and any number of readers otherwise.
-// A full bucket overflows into the next. A shard grows by a quarter on its own, at its own time: no pause holds all.
+// A full bucket overflows into the next. A shard grows by three eighths in place, a few buckets at each insert: tags keep
+// their order when they spread out, so buckets move up from the last to the first and no second index is needed.
 #pragma once
 
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <stdexcept>
+#include <vector>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "hash.hpp"
 #include "memory.hpp"
 
 namespace larix {
 
-inline constexpr uint32_t kNoRow = ~uint32_t{0};
+inline constexpr uint32_t kNoRow = 0;  // no row has this number, and zeroed memory is an empty index
 
-struct Entry {
-  int64_t id;
-  uint32_t row;
-  uint32_t table;  // 0: empty, and so are the entries after it in the bucket
-};
+struct alignas(64) Bucket {
+  static constexpr unsigned kCells = 8;
 
-struct Bucket {
-  std::array<Entry, 4> entries;
+  std::array<uint32_t, kCells> tags;
+  std::array<uint32_t, kCells> rows;  // kNoRow: empty, and so are the cells after it
 
-  // Where in the bucket a key lies is a coin toss: one branch for all four.
-  Entry* match(int64_t id, uint32_t table) {
+  // A bit for every cell with this tag. An empty cell has tag 0: the row tells.
+  unsigned match(uint32_t tag) const { return equal(tags, tag); }
+  bool full() const { return rows[kCells - 1] != kNoRow; }
+  unsigned used() const { return static_cast<unsigned>(std::countr_zero(equal(rows, kNoRow) | 1u << kCells)); }
+
+  // A bit for every number that is ``wanted``.
+  static unsigned equal(const std::array<uint32_t, kCells>& numbers, uint32_t wanted_number) {
+#if defined(__SSE2__)
+    const __m128i wanted = _mm_set1_epi32(static_cast<int>(wanted_number));
+    const auto* four = reinterpret_cast<const __m128i*>(numbers.data());
+    const __m128i low = _mm_cmpeq_epi32(_mm_load_si128(four), wanted);
+    const __m128i high = _mm_cmpeq_epi32(_mm_load_si128(four + 1), wanted);
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(low, high), _mm_setzero_si128())));
+#else
     unsigned hits = 0;
-    for (unsigned i = 0; i < 4; ++i) {
-      hits |= static_cast<unsigned>((entries[i].id == id) & (entries[i].table == table)) << i;
-    }
-    return hits ? &entries[static_cast<size_t>(std::countr_zero(hits))] : nullptr;
+    for (unsigned i = 0; i < kCells; ++i) hits |= static_cast<unsigned>(numbers[i] == wanted_number) << i;
+    return hits;
+#endif
   }
-  const Entry* match(int64_t id, uint32_t table) const { return const_cast<Bucket*>(this)->match(id, table); }
-  bool full() const { return entries[3].table != 0; }
 };
 static_assert(sizeof(Bucket) == 64);
 
+// Pieces of equal size for all shards of an index, so that small shards need no huge page each.
+class Chunks {
+ public:
+  static constexpr unsigned kBits = 9;
+  static constexpr size_t kBytes = sizeof(Bucket) << kBits;
+
+  Bucket* take() {
+    const std::lock_guard lock(taking_);
+    if (left_ == 0) {
+      left_ = blocks_.empty() ? size_t{32} : kHugePage / kBytes;  // the first block stays below a huge page
+      blocks_.emplace_back(left_ * kBytes);
+      next_ = blocks_.back().data();
+    }
+    --left_;
+    bytes_ += kBytes;
+    Bucket* chunk = reinterpret_cast<Bucket*>(next_);
+    next_ += kBytes;
+    return chunk;
+  }
+
+  size_t bytes() const { return bytes_; }
+
+ private:
+  std::vector<Block> blocks_;
+  char* next_ = nullptr;
+  size_t left_ = 0;
+  size_t bytes_ = 0;
+  std::mutex taking_;
+};
+
 class Shard {
  public:
-  explicit Shard(uint32_t buckets = 0) : first_(buckets) {}
+  // The most chunks a shard can have: those of its share of 2 ** 32 rows, twice over.
+  static constexpr size_t kMostChunks = (size_t{1} << 32) / 32 / 4 >> Chunks::kBits;
 
-  void prefetch(uint64_t hash) const { __builtin_prefetch(buckets() + home(hash)); }
-  void prefetch_second(uint64_t hash) const { __builtin_prefetch(buckets() + next(home(hash))); }
+  // ``chunks``: zeroed memory for the addresses of kMostChunks chunks.
+  void open(Chunks& supply, Bucket** chunks, uint32_t buckets) {
+    supply_ = &supply;
+    chunks_ = chunks;
+    count_ = wider_ = frontier_ = buckets;
+    provide(buckets);
+  }
 
-  // The entry of (table, id), or null.
-  Entry* find(uint64_t hash, int64_t id, uint32_t table) const {
-    if (count_ == 0) return nullptr;
-    for (uint32_t at = home(hash);; at = next(at)) {
-      if (Entry* entry = buckets()[at].match(id, table)) return entry;
-      if (!buckets()[at].full()) return nullptr;
+  void prefetch(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag))); }
+  const Bucket& home_bucket(uint32_t tag) const { return bucket(home(tag)); }
+  void prefetch_second(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag) + 1)); }
+
+  // The row with this tag for which is(row) holds, or kNoRow.
+  template <class Is>
+  uint32_t find(uint32_t tag, const Is& is) const {
+    for (uint32_t at = home(tag);; ++at) {
+      const Bucket& here = bucket(at);
+      for (unsigned hits = here.match(tag); hits; hits &= hits - 1) {
+        const uint32_t row = here.rows[static_cast<unsigned>(std::countr_zero(hits))];
+        if (row == kNoRow) return kNoRow;
+        if (is(row)) return row;
+      }
+      if (!here.full()) return kNoRow;
     }
   }
 
-  // The home bucket alone, for a caller that wants to ask for the second one before it looks there.
-  const Bucket* home_bucket(uint64_t hash) const { return count_ ? buckets() + home(hash) : nullptr; }
-
-  // (table, id) must not be there.
-  void insert(uint64_t hash, Entry entry) {
-    if (used_ >= limit()) grow();
-    place(hash, entry);
+  // The key must not be there. Throws std::bad_alloc or std::length_error and changes nothing then.
+  void insert(uint32_t tag, uint32_t row) {
+    if (wider_ == count_ && used_ >= limit()) begin_growth();
+    for (uint32_t turn = 0; turn < kPace && wider_ != count_; ++turn) move_up();
+    if (wider_ != count_) ask_ahead();
+    place(tag, row);
     ++used_;
   }
 
-  // Takes out an entry that find gave, and closes the gap: an entry's path from its home bucket is always full.
-  void erase(Entry* entry) {
-    uint32_t hole = static_cast<uint32_t>((reinterpret_cast<char*>(entry) - block_.data()) / sizeof(Bucket));
+  // Takes out a row that is there with this tag.
+  void erase(uint32_t tag, uint32_t row) {
+    uint32_t at = home(tag);
+    while (Bucket::equal(bucket(at).rows, row) == 0) ++at;
+    const uint32_t end = lift(at);
+    std::erase_if(lifted_, [&](const Cell& cell) { return cell.row == row; });
+    clear(at, end);
+    for (const Cell& cell : lifted_) place(cell.tag, cell.row);
     --used_;
-    bool was_full = take_out(buckets()[hole], entry);
-    for (uint32_t at = next(hole); was_full; at = next(at)) {
-      Bucket& bucket = buckets()[at];
-      Entry* moved = nullptr;
-      for (Entry& candidate : bucket.entries) {
-        if (candidate.table == 0) break;
-        const uint32_t from = home(place_hash(candidate.id, candidate.table));
-        if (distance(from, at) >= distance(hole, at)) moved = &candidate;
-      }
-      if (moved) {
-        buckets()[hole].entries[3] = *moved;
-        was_full = take_out(bucket, moved);
-        hole = at;
-      } else if (!bucket.full()) {
-        return;
-      }
-    }
   }
 
   template <class Visit>
-  void each(Visit visit) const {
-    for (uint32_t at = 0; at < count_; ++at) {
-      for (const Entry& entry : buckets()[at].entries) {
-        if (entry.table == 0) break;
-        visit(entry);
+  void each(const Visit& visit) const {
+    for (uint32_t at = 0; at < provided_; ++at) {
+      for (const uint32_t row : bucket(at).rows) {
+        if (row == kNoRow) break;
+        visit(row);
       }
     }
   }
-
-  size_t bytes() const { return block_.bytes(); }
 
  private:
-  Bucket* buckets() const { return reinterpret_cast<Bucket*>(block_.data()); }
-  uint32_t home(uint64_t hash) const { return static_cast<uint32_t>(((hash >> 27 & 0xFFFFFFFFull) * count_) >> 32); }
-  uint32_t next(uint32_t at) const { return at + 1 == count_ ? 0 : at + 1; }
-  uint32_t distance(uint32_t from, uint32_t to) const { return to >= from ? to - from : to + count_ - from; }
-  size_t limit() const { return size_t{count_} * 4 * 4 / 5; }  // four fifths of all entries
+  static constexpr uint32_t kPace = 2;  // buckets moved at an insert: growth is over after half an insert a bucket
+  static constexpr uint32_t kNear = 3;
 
-  // Returns whether the bucket was full before.
-  static bool take_out(Bucket& bucket, Entry* entry) {
-    int last = 3;
-    while (bucket.entries[last].table == 0) --last;
-    *entry = bucket.entries[last];
-    bucket.entries[last] = Entry{};
-    return last == 3;
+  Bucket& bucket(uint32_t at) const { return chunks_[at >> Chunks::kBits][at & ((1u << Chunks::kBits) - 1)]; }
+  static uint32_t spread(uint32_t tag, uint32_t count) { return static_cast<uint32_t>(uint64_t{tag} * count >> 32); }
+  uint32_t home(uint32_t tag) const {
+    const uint32_t narrow = spread(tag, count_), wide = spread(tag, wider_);
+    return narrow < frontier_ ? narrow : wide;
   }
+  size_t limit() const { return size_t{count_} * Bucket::kCells * 4 / 5; }
 
-  void place(uint64_t hash, Entry entry) {
-    for (uint32_t at = home(hash);; at = next(at)) {
-      for (Entry& free : buckets()[at].entries) {
-        if (free.table == 0) {
-          free = entry;
-          return;
-        }
-      }
+  // Sees to it that buckets [0, count) exist, and one or more after them for what overflows.
+  void provide(size_t count) {
+    const size_t wanted = (count >> Chunks::kBits) + 1;
+    if (wanted > kMostChunks) throw std::length_error("more than four billion rows of one kind");
+    for (; provided_ >> Chunks::kBits < wanted; provided_ += 1u << Chunks::kBits) {
+      chunks_[provided_ >> Chunks::kBits] = supply_->take();
     }
   }
 
-  void grow() {
-    const size_t count = count_ == 0 ? first_ : size_t{count_} + count_ / 4;
-    if (count > 0xFFFFFFFFull) throw std::bad_alloc();
-    Shard larger;
-    larger.block_ = Block(count * sizeof(Bucket));
-    larger.count_ = static_cast<uint32_t>(count);
-    each([&](const Entry& entry) { larger.place(place_hash(entry.id, entry.table), entry); });
-    std::swap(block_, larger.block_);
-    count_ = larger.count_;
+  void begin_growth() {
+    const size_t wider = size_t{count_} + count_ / 8 * 3;
+    provide(wider);
+    wider_ = static_cast<uint32_t>(wider);
   }
 
-  Block block_;
-  uint32_t count_ = 0;  // of buckets
-  uint32_t first_;
+  // Moves what belongs to the last bucket that has not been spread out.
+  void move_up() {
+    const uint32_t end = lift(frontier_ - 1);
+    clear(--frontier_, end);
+    // Nearly all go to two or three buckets, whose fill is kept at hand: to read it anew would wait for each write.
+    const auto first = static_cast<uint32_t>(uint64_t{frontier_} * wider_ / count_);
+    unsigned used[kNear];
+    for (uint32_t i = 0; i < kNear; ++i) used[i] = first + i < provided_ ? bucket(first + i).used() : Bucket::kCells;
+    for (const Cell& cell : lifted_) {
+      const uint32_t near = home(cell.tag) - first;
+      if (near < kNear && used[near] < Bucket::kCells) {
+        Bucket& into = bucket(first + near);
+        into.tags[used[near]] = cell.tag;
+        into.rows[used[near]++] = cell.row;
+        if (used[near] == Bucket::kCells) provide_after(first + near);
+      } else {
+        place(cell.tag, cell.row);
+        for (uint32_t i = 0; i < kNear; ++i) used[i] = first + i < provided_ ? bucket(first + i).used() : Bucket::kCells;
+      }
+    }
+    if (frontier_ == 0) count_ = frontier_ = wider_;
+  }
+
+  // Asks for the buckets that the next insert will move, and for those where they go.
+  void ask_ahead() const {
+    for (uint32_t back = 1; back <= kPace && back <= frontier_; ++back) {
+      const uint32_t from = frontier_ - back;
+      const auto into = static_cast<uint32_t>(uint64_t{from} * wider_ / count_);
+      __builtin_prefetch(&bucket(from), 1);
+      __builtin_prefetch(&bucket(into), 1);
+      __builtin_prefetch(&bucket(into + 1), 1);
+    }
+  }
+
+  // Notes all that a path through bucket ``at`` may have led to; returns where such paths end.
+  uint32_t lift(uint32_t at) {
+    lifted_.clear();
+    for (bool on = true; on; ++at) {
+      const Bucket& from = bucket(at);
+      const unsigned used = from.used();
+      on = used == Bucket::kCells;
+      const size_t before = lifted_.size();
+      lifted_.resize(before + Bucket::kCells);
+      for (unsigned cell = 0; cell < Bucket::kCells; ++cell) lifted_[before + cell] = {from.tags[cell], from.rows[cell]};
+      lifted_.resize(before + used);
+    }
+    return at;
+  }
+
+  void clear(uint32_t first, uint32_t end) {
+    for (uint32_t at = first; at < end; ++at) bucket(at) = Bucket{};
+  }
+
+  void place(uint32_t tag, uint32_t row) {
+    uint32_t at = home(tag);
+    unsigned used;
+    while ((used = bucket(at).used()) == Bucket::kCells) ++at;
+    Bucket& into = bucket(at);
+    into.tags[used] = tag;
+    into.rows[used] = row;
+    if (used + 1 == Bucket::kCells) provide_after(at);
+  }
+
+  // A path ends in a bucket that is not full: there is one after the last.
+  void provide_after(uint32_t at) {
+    if (at + 1 == provided_) provide(size_t{provided_} + 1);
+  }
+
+  struct Cell {
+    uint32_t tag, row;
+  };
+
+  Chunks* supply_ = nullptr;
+  Bucket** chunks_ = nullptr;
+  uint32_t count_ = 0;     // buckets over which tags are spread
+  uint32_t wider_ = 0;     // during growth: over which those at and after the frontier are
+  uint32_t frontier_ = 0;  // in buckets of count_
+  uint32_t provided_ = 0;
   size_t used_ = 0;
+  std::vector<Cell> lifted_;
 };
 
 class Index {
  public:
   static constexpr uint32_t kShards = 32;
 
-  Index() {
-    // First sizes differ by up to a quarter, one growth step, so that shards grow one after the other for ever.
-    for (uint32_t i = 0; i < kShards; ++i) shards_[i] = Shard(64 + i / 2);
+  Index() : addresses_(kShards * Shard::kMostChunks * sizeof(Bucket*), Pages::small) {
+    auto** addresses = reinterpret_cast<Bucket**>(addresses_.data());
+    // First sizes differ by up to a third, about one growth step, so that memory rises evenly.
+    for (uint32_t i = 0; i < kShards; ++i) shards_[i].open(chunks_, addresses + i * Shard::kMostChunks, 64 + i * 2 / 3);
   }
 
   static uint32_t shard_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 59); }
+  static uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash); }
   Shard& shard(uint64_t hash) { return shards_[shard_of(hash)]; }
   const Shard& shard(uint64_t hash) const { return shards_[shard_of(hash)]; }
 
   template <class Visit>
-  void each(Visit visit) const {
+  void each(const Visit& visit) const {
     for (const Shard& shard : shards_) shard.each(visit);
   }
 
-  size_t bytes() const {
-    size_t total = 0;
-    for (const Shard& shard : shards_) total += shard.bytes();
-    return total;
-  }
+  size_t bytes() const { return chunks_.bytes(); }
 
  private:
+  Block addresses_;
+  Chunks chunks_;
   std::array<Shard, kShards> shards_;
 };
 

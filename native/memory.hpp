@@ -12,13 +12,15 @@ namespace larix {
 
 inline constexpr size_t kHugePage = size_t{2} << 20;
 
+enum class Pages { small, huge };
+
 class Block {
  public:
   Block() = default;
 
   // Pages are given by the system on first touch. Throws std::bad_alloc.
-  explicit Block(size_t bytes) : bytes_(bytes) {
-    const size_t slack = bytes >= kHugePage ? kHugePage : 0;  // so that a huge page can begin inside
+  explicit Block(size_t bytes, Pages pages = Pages::huge) : bytes_(bytes) {
+    const size_t slack = pages == Pages::huge && bytes >= kHugePage ? kHugePage : 0;  // so that a huge page can begin inside
     mapped_ = bytes + slack;
     void* mapping = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapping == MAP_FAILED) throw std::bad_alloc();

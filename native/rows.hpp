@@ -18,11 +18,13 @@ namespace larix {
 
 struct Header {
   int64_t id;           // of a free row: the next free one
-  uint32_t stamp;       // the row's place among the accumulators of the apply that last touched it
   uint16_t table;       // 0: free
   uint16_t generation;  // how often the row number was freed, modulo 65536
+  uint32_t changed;     // the store's sequence number when the row was last changed
+  uint32_t seen;        // the store's clock when the row was last trained on
+  float score;          // what an eviction policy keeps
 };
-static_assert(sizeof(Header) == 16);
+static_assert(sizeof(Header) == 24);
 
 class Rows {
  public:
@@ -30,6 +32,8 @@ class Rows {
 
   // ``floats``: weights and state of a row.
   explicit Rows(size_t floats) : stride_((sizeof(Header) + floats * sizeof(float) + 7) / 8 * 8) {
+    slack_ = stride_ % 32 == 0 ? 32 : 0;  // such a row begins at the start of a cache line or at its middle
+    asked_ = (stride_ < 512 ? stride_ : 512) - slack_;  // the hardware follows longer rows by itself
     while ((stride_ << (bits_ + 1)) <= kSlab) ++bits_;
     slabs_ = Block(((size_t{1} << 32) >> bits_) * sizeof(char*));
   }
@@ -43,9 +47,8 @@ class Rows {
 
   LARIX_INLINE void prefetch(uint32_t row) const {
     const char* first = at(row);
-    const size_t bytes = stride_ < 512 ? stride_ : 512;  // the hardware follows longer rows by itself
-    for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(first + offset, 1);
-    __builtin_prefetch(first + bytes - 1, 1);
+    for (size_t offset = 0; offset < asked_; offset += 64) __builtin_prefetch(first + offset, 1);
+    __builtin_prefetch(first + asked_ + slack_ - 1, 1);
   }
 
   // A row for ``shard``, whose single writer calls this. The header's generation is as it was left.
@@ -59,13 +62,15 @@ class Rows {
     if (supply.next == supply.end) {
       supply.next = extent();
       supply.end = supply.next + kExtent;
+      if (supply.next == kNoRow) ++supply.next;
     }
     return supply.next++;
   }
 
   void give_back(uint32_t shard, uint32_t row) {
     Header& freed = header(row);
-    freed = Header{supplies_[shard].free, 0, 0, static_cast<uint16_t>(freed.generation + 1)};
+    freed = Header{.id = supplies_[shard].free, .table = 0, .generation = static_cast<uint16_t>(freed.generation + 1),
+                   .changed = freed.changed, .seen = 0, .score = 0.0f};
     supplies_[shard].free = row;
   }
 
@@ -83,7 +88,7 @@ class Rows {
 
   uint32_t extent() {
     const std::lock_guard lock(growing_);
-    if (high_ + kExtent > kNoRow) throw std::length_error("more than four billion rows of one kind");
+    if (high_ + kExtent > size_t{1} << 32) throw std::length_error("more than four billion rows of one kind");
     const size_t slab = high_ >> bits_;
     if (slab == owned_.size()) {
       owned_.emplace_back(stride_ << bits_);
@@ -95,6 +100,8 @@ class Rows {
   }
 
   size_t stride_;
+  size_t slack_;
+  size_t asked_;  // bytes of a row that are asked for, less the slack
   uint32_t bits_ = 6;  // a slab holds 2 ** bits_ rows, at least one extent
   Block slabs_;        // the address of every slab that could ever be: readers need no lock
   std::vector<Block> owned_;

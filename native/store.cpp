@@ -1,6 +1,7 @@
 #include "store.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -20,16 +21,16 @@ int64_t total_ids(std::span<const Slot> slots) {
 
 Store::Store(const std::vector<GroupSpec>& groups, const std::vector<TableSpec>& tables, unsigned threads)
     : group_numbers_(1), births_(1), sizes_(tables.size() + 1), scratch_(threads), threads_(threads) {
-  for (const GroupSpec& spec : groups) groups_.push_back(std::make_unique<Group>(spec.dim, spec.optimizer));
+  for (const GroupSpec& spec : groups) groups_.push_back(std::make_unique<Group>(spec.dim, spec.optimizer, clock_));
   for (const TableSpec& spec : tables) {
     group_numbers_.push_back(static_cast<uint32_t>(spec.group));
     births_.push_back(spec.birth);
   }
   for (Scratch& scratch : scratch_) {
     scratch.misses.resize(groups.size());
-    scratch.dealt.resize(groups.size());
     scratch.born.resize(tables.size() + 1);
   }
+  dealt_.resize(groups.size());
 }
 
 // Calls work(me, threads) on one thread or all.
@@ -45,45 +46,56 @@ void Store::borrow(Team team) {
 
 void Store::gather(std::span<const Slot> slots, bool insert) {
   const std::lock_guard lock(mutex_);
-  for (Scratch& scratch : scratch_) {
-    for (std::vector<Miss>& misses : scratch.misses) misses.clear();
-  }
+  clear_misses();
   run(slots, [&](unsigned me, unsigned threads) {
-    Scratch& scratch = scratch_[me];
-    scratch.late.clear();
+    scratch_[me].late.clear();
     for (const Slot& slot : slots) {
-      // A slot is gathered while its handles are at hand, unless it has to wait for births.
-      const auto [first, last] = part(slot.samples, me, threads);
-      if (find_slot(slot, first, last, scratch) == 0 || !insert) {
-        larix::gather(group_of(slot.table), slot, first, last);
-      } else {
-        scratch.late.push_back(&slot);
+      if (!gather_part(slot, me, threads, insert ? Births::may_follow : Births::none) && insert) {
+        scratch_[me].late.push_back(&slot);
       }
     }
   });
   counts_.lookups += total_ids(slots);
-  const int64_t missed = total_misses();
-  if (missed == 0) return;
   if (!insert) {
-    counts_.missing += missed;
+    counts_.missing += total_misses();
     return;
   }
-  run(slots, [&](unsigned me, unsigned threads) { insert_share(me, threads); });
+  // One round, or one more for ids whose tag was that of another's row.
+  while (total_misses() != 0) {
+    run(slots, [&](unsigned me, unsigned threads) { insert_share(me, threads); });
+    clear_misses();
+    run(slots, [&](unsigned me, unsigned threads) {
+      std::erase_if(scratch_[me].late, [&](const Slot* slot) { return gather_part(*slot, me, threads, Births::done); });
+    });
+  }
   count_births();
-  run(slots, [&](unsigned me, unsigned threads) {
-    for (const Slot* slot : scratch_[me].late) {
-      const auto [first, last] = part(slot->samples, me, threads);
-      larix::gather(group_of(slot->table), *slot, first, last);
-    }
-  });
 }
 
-size_t Store::find_slot(const Slot& slot, size_t first, size_t last, Scratch& scratch) const {
+bool Store::gather_part(const Slot& slot, unsigned me, unsigned threads, Births births) {
+  const auto [first, last] = part(slot.samples, me, threads);
   const size_t begin = slot.begin(first), end = slot.begin(last), group = group_numbers_[slot.table];
-  std::vector<Miss>& misses = scratch.misses[group];
+  std::vector<Miss>& misses = scratch_[me].misses[group];
   const size_t before = misses.size();
-  find(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
-  return misses.size() - before;
+  if (births != Births::done) {
+    find(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
+  }
+  // A slot is gathered while its handles are at hand, unless it has to wait for births.
+  if (births == Births::may_follow && misses.size() != before) return false;
+  larix::gather(*groups_[group], slot, first, last, misses);
+  return misses.size() == before;
+}
+
+std::vector<Handle> Store::handles_of(uint32_t table, std::span<const int64_t> ids, std::vector<Miss>& misses) const {
+  std::vector<Handle> handles(ids.size());
+  find(group_of(table), table, ids.data(), ids.size(), handles.data(), misses);
+  verify(group_of(table), table, ids.data(), ids.size(), handles.data(), misses);
+  return handles;
+}
+
+void Store::clear_misses() {
+  for (Scratch& scratch : scratch_) {
+    for (std::vector<Miss>& misses : scratch.misses) misses.clear();
+  }
 }
 
 int64_t Store::total_misses() const {
@@ -117,37 +129,39 @@ void Store::apply(std::span<const Slot> slots, double lr_scale) {
 }
 
 void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
+  ++clock_.steps;
   std::vector<std::vector<Slot>> by_group(groups_.size());
   for (const Slot& slot : slots) by_group[group_numbers_[slot.table]].push_back(slot);
+  std::vector<size_t> totals, bins;
+  for (size_t group = 0; group < groups_.size(); ++group) {
+    totals.push_back(static_cast<size_t>(total_ids(by_group[group])));
+    bins.push_back(bins_for(*groups_[group], totals[group]));
+    dealt_[group].resize(scratch_.size());
+  }
   run(slots, [&](unsigned me, unsigned threads) {
-    Scratch& scratch = scratch_[me];
     for (size_t group = 0; group < groups_.size(); ++group) {
-      if (threads == 1) {
-        scratch.lost += larix::apply(*groups_[group], by_group[group], lr_scale, scratch.sums);
-      } else {
-        deal(by_group[group], me, threads, scratch.dealt[group]);
-      }
+      const auto [first, last] = part(totals[group], me, threads);
+      deal(by_group[group], first, last, bins[group], dealt_[group][me]);
     }
   });
+  std::vector<std::atomic<size_t>> next(groups_.size());  // bins are taken as threads come free
   run(slots, [&](unsigned me, unsigned threads) {
-    if (threads == 1) return;
-    std::vector<const Dealt*> hands(threads);
     for (size_t group = 0; group < groups_.size(); ++group) {
-      for (unsigned other = 0; other < threads; ++other) hands[other] = &scratch_[other].dealt[group];
-      scratch_[me].lost += larix::apply(*groups_[group], hands, by_group[group].size(), lr_scale, me, scratch_[me].sums);
+      const std::span<const Bins> hands(dealt_[group].data(), threads);
+      scratch_[me].lost += hands[me].lost;
+      for (size_t bin; (bin = next[group].fetch_add(1, std::memory_order_relaxed)) < bins[group];) {
+        scratch_[me].lost += larix::apply(*groups_[group], hands, bin, lr_scale, scratch_[me].sums);
+      }
     }
   });
   for (Scratch& scratch : scratch_) counts_.lost += std::exchange(scratch.lost, 0);
 }
 
 void Store::update(Slot slot, double lr_scale) {
-  std::vector<Handle> handles(slot.count);
-  slot.handles = handles.data();
   const std::lock_guard lock(mutex_);
-  const Group& group = group_of(slot.table);
   std::vector<Miss> misses;
-  find(group, slot.table, slot.ids, slot.count, slot.handles, misses);
-  complete(group, slot.handles, slot.count);
+  std::vector<Handle> handles = handles_of(slot.table, {slot.ids, slot.count}, misses);
+  slot.handles = handles.data();
   apply_found({&slot, 1}, lr_scale);
 }
 
@@ -160,8 +174,10 @@ std::vector<int64_t> Store::keys(uint32_t table) const {
   const std::lock_guard lock(mutex_);
   std::vector<int64_t> ids;
   ids.reserve(static_cast<size_t>(sizes_[table]));
-  group_of(table).index.each([&](const Entry& entry) {
-    if (entry.table == table) ids.push_back(entry.id);
+  const Group& group = group_of(table);
+  group.index.each([&](uint32_t row) {
+    const Header& header = group.rows.header(row);
+    if (header.table == table) ids.push_back(header.id);
   });
   return ids;
 }
@@ -170,9 +186,8 @@ void Store::read(uint32_t table, std::span<const int64_t> ids, float* weights, f
   const std::lock_guard lock(mutex_);
   const Group& group = group_of(table);
   const size_t dim = group.dim, states = group.state();
-  std::vector<Handle> handles(ids.size());
   std::vector<Miss> misses;
-  find(group, table, ids.data(), ids.size(), handles.data(), misses);
+  const std::vector<Handle> handles = handles_of(table, ids, misses);
   const std::vector<float> nothing(dim + states);
   for (size_t at = 0; at < ids.size(); ++at) {
     const bool there = handles[at] != kNoHandle;
@@ -186,14 +201,15 @@ void Store::put(uint32_t table, std::span<const int64_t> ids, const float* weigh
   const std::lock_guard lock(mutex_);
   Group& group = group_of(table);
   const size_t dim = group.dim, states = group.state();
-  std::vector<Handle> handles(ids.size());
   std::vector<Miss> misses;
-  find(group, table, ids.data(), ids.size(), handles.data(), misses);
+  std::vector<Handle> handles = handles_of(table, ids, misses);  // written to by insert
   std::vector<int64_t> born(sizes_.size());
   larix::insert(group, births_, misses, 0, 1, born);
   sizes_[table] += born[table];
   for (size_t at = 0; at < ids.size(); ++at) {
-    float* values = group.rows.weights(row_of(handles[at]));
+    const uint32_t row = row_of(handles[at]);
+    group.touch(group.rows.header(row));
+    float* values = group.rows.weights(row);
     std::memcpy(values, weights + at * dim, dim * sizeof(float));
     if (states) std::memcpy(values + dim, state + at * states, states * sizeof(float));
   }
@@ -205,11 +221,9 @@ int64_t Store::remove(uint32_t table, std::span<const int64_t> ids) {
   int64_t removed = 0;
   for (const int64_t id : ids) {
     const uint64_t hash = place_hash(id, table);
-    Shard& shard = group.index.shard(hash);
-    Entry* entry = shard.find(hash, id, table);
-    if (!entry) continue;
-    group.rows.give_back(Index::shard_of(hash), entry->row);
-    shard.erase(entry);
+    const uint32_t row = group.find(hash, table, id);
+    if (row == kNoRow) continue;
+    group.drop(hash, row);
     ++removed;
   }
   sizes_[table] -= removed;

@@ -72,10 +72,16 @@ class Store {
   const Group& group_of(uint32_t table) const { return *groups_[group_at(table)]; }
   size_t group_at(uint32_t table) const { return group_numbers_[table]; }
 
-  // Finds the rows of samples [first, last) of a slot; returns how many ids have none.
-  size_t find_slot(const Slot& slot, size_t first, size_t last, Scratch& scratch) const;
+  enum class Births { none, may_follow, done };
+
+  // Finds the rows of this thread's samples of a slot, unless births are done, and writes their vectors, unless births may
+  // follow and must. Returns whether all ids have a row.
+  bool gather_part(const Slot& slot, unsigned me, unsigned threads, Births births);
+  // The rows of the ids, with generation; misses are left to the caller.
+  std::vector<Handle> handles_of(uint32_t table, std::span<const int64_t> ids, std::vector<Miss>& misses) const;
   void insert_share(unsigned me, unsigned threads);
   int64_t total_misses() const;
+  void clear_misses();
   void count_births();
   void apply_found(std::span<const Slot> slots, double lr_scale);
   void run(std::span<const Slot> slots, const std::function<void(unsigned, unsigned)>& work);
@@ -85,16 +91,17 @@ class Store {
     std::vector<std::vector<Miss>> misses;  // by group
     std::vector<const Slot*> late;          // slots whose rows are not all born yet
     std::vector<int64_t> born;              // by table
-    std::vector<Dealt> dealt;               // by group
     Sums sums;
     int64_t lost = 0;
   };
 
+  Clock clock_;
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<uint32_t> group_numbers_;  // by table, as are the next two
   std::vector<Birth> births_;
   std::vector<int64_t> sizes_;
   std::vector<Scratch> scratch_;
+  std::vector<std::vector<Bins>> dealt_;  // by group and thread
   Threads threads_;
   Counts counts_;
   mutable std::mutex mutex_;

@@ -70,6 +70,40 @@ def test_extreme_ids_are_rows_like_any_other_and_tables_share_none(store):
     )
 
 
+def mix(x):
+    """The finaliser of splitmix64, as native/hash.hpp has it, and below its inverse."""
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+    return x ^ x >> 31
+
+
+def unmix(x):
+    x = (x ^ x >> 31 ^ x >> 62) * pow(0x94D049BB133111EB, -1, 2**64) % 2**64
+    x = (x ^ x >> 27 ^ x >> 54) * pow(0xBF58476D1CE4E5B9, -1, 2**64) % 2**64
+    return x ^ x >> 30 ^ x >> 60
+
+
+def test_ids_that_look_alike_to_the_index_are_told_apart(store):
+    # Table 1 of a store hashes an id to mix(id ^ salt): high bits choose the shard, the low 32 are all that the index keeps.
+    salt = mix(1 + 0x9E3779B97F4A7C15)
+    alike = np.array([unmix(n << 32 | 12345) ^ salt for n in range(600)], np.uint64).view(np.int64)
+    assert {mix(int(i) % 2**64 ^ salt) % 2**32 for i in alike} == {12345}
+    tables = store([PLAIN])
+    known, other = alike[:300], alike[300:]
+    tables.put(
+        "a", known, np.stack([np.arange(300)] * 2, axis=1).astype(np.float32), np.zeros((300, 0), np.float32)
+    )
+    mixed = np.concatenate([other, known])
+    assert np.array_equal(tables.lookup("a", mixed)[:, 0], [0] * 300 + list(range(300)))
+    assert tables.stats().missing == 300
+    assert tables.remove("a", known[::2]) == 150
+    tables.lookup("a", other, insert=True)
+    tables.update("a", alike, np.ones((600, 2), np.float32))
+    assert tables.stats().lost == 150
+    expected = np.concatenate([[0, n - 1] for n in range(1, 300, 2)] + [[9] * 300])
+    assert np.array_equal(tables.lookup("a", alike)[:, 0], expected)
+
+
 def test_an_unknown_id_reads_zeros_and_counts_as_missing(store):
     tables = store([PLAIN])
     assert np.array_equal(tables.lookup("a", np.array([1, 2, 1])), np.zeros((3, 2)))
