@@ -88,15 +88,15 @@ LARIX_INLINE size_t sum(const Group& group, std::span<const Bins> hands, size_t 
     for (size_t at = 0; at < occurrences.size(); ++at) {
       if (at + kAhead < occurrences.size()) {
         const float* later = occurrences[at + kAhead].grad;
-        __builtin_prefetch(later);
-        __builtin_prefetch(later + dim - 1);
+        __builtin_prefetch(later, 0, 2);
+        if (reinterpret_cast<uintptr_t>(later) % 64 + dim * sizeof(float) > 64) __builtin_prefetch(later + dim - 1, 0, 2);
       }
       const Occurrence& one = occurrences[at];
       uint32_t& place = places[probe(places, handles, bits, one.handle)];
       const float* __restrict grad = one.grad;
       const float scale = one.scale;
       if (place == 0) {
-        group.rows.prefetch(row_of(one.handle));  // it will be stepped when the bin is summed up
+        group.rows.prefetch_far(row_of(one.handle));  // it will be stepped when the bin is summed up
         handles[count] = one.handle;
         counts[count] = 1;
         float* __restrict into = grads + count * dim;

@@ -47,7 +47,7 @@ struct Reader {
 
 // Asks for the row that will be read kAhead handles after ``at``.
 LARIX_INLINE void prefetch(const Group& group, const Handle* handles, size_t at, size_t end) {
-  if (at + kAhead < end && handles[at + kAhead] != kNoHandle) group.rows.prefetch(row_of(handles[at + kAhead]));
+  if (at + kAhead < end && handles[at + kAhead] != kNoHandle) group.rows.prefetch_far(row_of(handles[at + kAhead]));
 }
 
 // ``Dim`` 0: known at run time only.
@@ -57,7 +57,7 @@ LARIX_INLINE void copy_each(const Reader& read, size_t first, size_t last) {
   const size_t dim = Dim ? Dim : group.dim;
   for (size_t at = first; at < last; ++at) {
     prefetch(group, slot.handles, at, last);
-    __builtin_prefetch(slot.data + (at + kAhead) * slot.stride, 1);
+    __builtin_prefetch(slot.data + (at + kAhead) * slot.stride, 0, 2);
     std::memcpy(slot.data + at * slot.stride, read(at), dim * sizeof(float));
   }
 }
@@ -203,7 +203,7 @@ void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count
 LARIX_SIMD void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses) {
   const size_t begin = slot.begin(first), end = slot.begin(last);
   for (size_t at = begin; at < std::min(begin + kAhead, end); ++at) {
-    if (slot.handles[at] != kNoHandle) group.rows.prefetch(row_of(slot.handles[at]));
+    if (slot.handles[at] != kNoHandle) group.rows.prefetch_far(row_of(slot.handles[at]));
   }
   const Reader read{group, slot, misses};
   switch (group.dim) {

@@ -51,6 +51,14 @@ class Rows {
     __builtin_prefetch(first + asked_ + slack_ - 1, 1);
   }
 
+  // Into the second cache only: few lines can be under way to the first at a time, and waiting for a place among them
+  // costs more than fetching from the second later.
+  LARIX_INLINE void prefetch_far(uint32_t row) const {
+    const char* first = at(row);
+    for (size_t offset = 0; offset < asked_; offset += 64) __builtin_prefetch(first + offset, 0, 2);
+    __builtin_prefetch(first + asked_ + slack_ - 1, 0, 2);
+  }
+
   // A row for ``shard``, whose single writer calls this. The header's generation is as it was left.
   uint32_t take(uint32_t shard) {
     Supply& supply = supplies_[shard];
