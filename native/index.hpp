@@ -146,7 +146,7 @@ class Shard {
   }
 
  private:
-  static constexpr uint32_t kPace = 2;  // buckets moved at an insert: growth is over after half an insert a bucket
+  static constexpr uint32_t kPace = 4;  // buckets moved at an insert: growth is over after a quarter of an insert a bucket
   static constexpr uint32_t kNear = 3;
 
   Bucket& bucket(uint32_t at) const { return chunks_[at >> Chunks::kBits][at & ((1u << Chunks::kBits) - 1)]; }
