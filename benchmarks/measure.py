@@ -35,6 +35,12 @@ def emit(
     print(json.dumps(line | more), flush=True)
 
 
+def absent(bench: str, subject: str, why: str) -> None:
+    """Print that a subject was to be measured but could not, on both outputs."""
+    print(json.dumps({"bench": bench, "subject": subject, "absent": why}), flush=True)
+    print(f"{subject} is absent: {why}", file=sys.stderr)
+
+
 def peer_python(name: str, *requirements: Sequence[str]) -> str:
     """The interpreter of a virtual environment ``name``, made on first use by one ``pip install`` for each list given."""
     folder = PEERS / name

@@ -1,0 +1,76 @@
+"""The machine's own limits: compiled loops over rows of our stride whose places are known; SUBJECT DIM THREADS ROWS."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from measure import PEERS
+from numpy.typing import NDArray
+from table_work import DISTRIBUTIONS, IDS, Cases, numbered, positions, serve
+
+HEADER = 24  # bytes of a row of ours before its weights
+SOURCE, LIBRARY = Path(__file__).resolve().with_name("limits.cpp"), PEERS.parent / "limits.so"
+
+
+def stride_of(dim: int) -> int:
+    """Bytes from one row of ours to the next: header, weights and one state value, rounded up to 8."""
+    return (HEADER + 4 * dim + 4 + 7) // 8 * 8
+
+
+def library() -> ctypes.CDLL:
+    """``limits.cpp``, compiled with the flags of our core if it has changed."""
+    if not LIBRARY.exists() or LIBRARY.stat().st_mtime < SOURCE.stat().st_mtime:
+        compiler = os.environ.get("CXX") or shutil.which("c++") or "g++"
+        flags = ["-std=c++20", "-O3", "-DNDEBUG", "-ffp-contract=off", "-fPIC", "-shared", "-pthread"]
+        LIBRARY.parent.mkdir(exist_ok=True)
+        subprocess.run([compiler, *flags, "-o", str(LIBRARY), str(SOURCE)], check=True)
+    code, pointer, size = ctypes.CDLL(str(LIBRARY)), ctypes.c_void_p, ctypes.c_size_t
+    code.make_rows.restype, code.make_rows.argtypes = pointer, [size]
+    code.work.restype = None
+    code.work.argtypes = [pointer, size, size, size, pointer, pointer, size, size, pointer, ctypes.c_uint]
+    return code
+
+
+def limit(dim: int, threads: int, rows: int) -> tuple[str, Cases]:
+    """Lookup: rows copied to one buffer. Step: weights and state of each row changed where they lie."""
+    code, stride = library(), stride_of(dim)
+    data = code.make_rows(rows * stride)
+    if not data:
+        raise MemoryError(f"no memory for {rows * stride} bytes of rows")
+    out = np.empty((IDS, dim), np.float32)
+    cases: Cases = {}
+    for distribution in DISTRIBUTIONS:
+        at, ends = dealt(
+            numbered(positions(distribution, rows), rows).reshape(-1, IDS).astype(np.uint32), threads
+        )
+        for case, into in (("lookup", out), ("step", None)):
+
+            def run(
+                first: int,
+                count: int,
+                at: NDArray[np.uint32] = at,
+                ends: NDArray[np.int64] = ends,
+                into: NDArray[np.float32] | None = into,
+            ) -> None:
+                target = None if into is None else into.ctypes.data
+                places = (at[first:].ctypes.data, ends[first:].ctypes.data)
+                code.work(data, stride, HEADER, dim, *places, IDS, count, target, threads)
+
+            cases[f"{case} {distribution}"] = run
+    return "limit", cases
+
+
+def dealt(at: NDArray[np.uint32], threads: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Each step's rows ordered by the thread that owns them, and where each thread's end: ``[steps, threads + 1]``."""
+    owner = at % np.uint32(threads)
+    order = np.argsort(owner, axis=1, kind="stable")
+    shares = [np.count_nonzero(owner == thread, axis=1) for thread in range(threads)]
+    ends = np.cumsum([np.zeros(len(at), np.int64), *shares], axis=0).T
+    return np.take_along_axis(at, order, 1), np.ascontiguousarray(ends)
+
+
+if __name__ == "__main__":
+    serve({"limit": limit})
