@@ -1,5 +1,9 @@
-"""A table growing from empty, and the memory its rows take: every run is a process of its own. Knows ours alone."""
+"""A table growing from empty, and the memory its rows take: every run is a process of its own.
 
+No peer is asked: static arrays do not grow.
+"""
+
+import mmap
 import os
 import sys
 import time
@@ -10,47 +14,54 @@ import numpy as np
 from measure import Worker, emit, work
 from numpy.typing import NDArray
 from table_larix import NAMES, batch, layout, specs
+from table_limits import library, stride_of
 from table_work import BATCH, IDS, SLOTS, keys
 
 from larix.embedding import Tables
 
-MARK = 1_000_000  # memory is looked at each time that many rows have come
 CALLS = {
-    "step": IDS,
-    "table": BATCH,
+    "grow": IDS,
+    "grow one": BATCH,
 }  # new ids a call: a whole step by gather, or those of one table by lookup
+GROWN = {"rows_per_s": "rows/s", "p50_ms": "ms", "max_ms": "ms", "max_over_median": "ratio"}
+TAKEN = {  # bytes a row beyond weights and state: as the system sees it at the end and at worst, and as ours counts
+    "overhead_bytes_per_row": "bytes",
+    "worst_overhead_bytes_per_row": "bytes",
+    "counted_overhead_bytes_per_row": "bytes",
+}
+MARK = 1_000_000  # memory is looked at each time that many rows have come
+SPARE = 64  # bytes a row that overhead may need
 
 
 def measure(quick: bool, peers: bool) -> None:
-    """Emit ``grow`` and ``memory``; no peer is asked, as those with static arrays do not grow."""
+    """Emit ``grow`` and ``memory``: one core and all, each dim."""
     del peers
-    rows, runs = (2_000_000, 2) if quick else (12_000_000, 5)
+    most, runs = (2_000_000, 2) if quick else (12_000_000, 5)
     for dim in (16,) if quick else (16, 32, 64, 128):
         for threads in dict.fromkeys((1, len(os.sched_getaffinity(0)))):
             for calls, ids in CALLS.items():
+                rows = most // ids * ids
                 told = [one_run(calls, dim, threads, rows) for _ in range(runs)]
-                if calls == "step" and threads == 1:
-                    say_memory(told, dim, rows // ids * ids)
-                case = f"grow{' one' if calls == 'table' else ''} dim={dim} threads={threads}"
-                for metric, unit in (
-                    ("rows_per_s", "rows/s"),
-                    ("p50_ms", "ms"),
-                    ("max_ms", "ms"),
-                    ("max_over_median", "ratio"),
-                ):
-                    values = [each[metric] for each in told]
-                    emit("table", "larix", case, metric, values, unit, rows=rows // ids * ids, ids=ids)
+                case = f"{calls} dim={dim} threads={threads}"
+                for metric, unit in GROWN.items():
+                    say("larix", case, metric, told, unit, rows, ids=ids)
+                if calls == "grow" and threads == 1:
+                    for metric, unit in TAKEN.items():
+                        say("larix", f"memory dim={dim}", metric, told, unit, rows)
+        told = [one_run("touch", dim, 1, most) for _ in range(runs)]
+        say("limit", f"grow dim={dim} threads=1", "rows_per_s", told, "rows/s", most)
 
 
-def say_memory(told: list[dict[str, float]], dim: int, rows: int) -> None:
-    """Bytes a row beyond weights and optimizer state: as the system counts them, its worst on the way, as ours counts."""
-    for metric in (
-        "overhead_bytes_per_row",
-        "worst_overhead_bytes_per_row",
-        "counted_overhead_bytes_per_row",
-    ):
-        values = [each[metric] for each in told]
-        emit("table", "larix", f"memory dim={dim}", metric, values, "bytes", rows=rows)
+def say(
+    subject: str,
+    case: str,
+    metric: str,
+    told: list[dict[str, float]],
+    unit: str,
+    rows: int,
+    **more: object,
+) -> None:
+    emit("table", subject, case, metric, [each[metric] for each in told], unit, rows=rows, **more)
 
 
 def one_run(calls: str, dim: int, threads: int, rows: int) -> dict[str, float]:
@@ -66,53 +77,79 @@ def rss() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+def visit_memory(size: int) -> None:
+    """Touch ``size`` bytes and give them back: a virtual machine gets memory from its host at first touch, slowly.
+
+    On one machine that was 0.5 GB/s, and 7 GB/s after; what lies free for some seconds goes back to the host.
+    """
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, size, mmap.PAGESIZE):
+            memory[at] = 1
+
+
 def new_ids(rows: int, size: int) -> Iterator[NDArray[np.int64]]:
-    """Ids never given before, ``size`` at a time, as long as that makes no more than ``rows``."""
-    for first in range(0, rows - size + 1, size):
+    """Ids never given before, ``size`` at a time, ``rows`` in all."""
+    for first in range(0, rows, size):
         yield keys(np.arange(first, first + size))
 
 
 def grow(calls: str, dim: int, threads: int, rows: int) -> dict[str, float]:
     """Fill an empty store call by call."""
-    plan, each = layout(dim), 4 * dim + 4
-    out = np.zeros((BATCH, SLOTS * dim) if calls == "step" else (BATCH, dim), np.float32)
-    for _ in new_ids(2 * CALLS[calls], CALLS[calls]):
+    ids_a_call, each = CALLS[calls], 4 * dim + 4
+    visit_memory(rows * (each + SPARE))
+    plan = layout(dim)
+    out = np.zeros((BATCH, SLOTS * dim if calls == "grow" else dim), np.float32)
+    for _ in new_ids(2 * ids_a_call, ids_a_call):
         pass  # the memory that making ids takes is there before it is counted
     before = rss()
     tables = Tables(specs(dim), threads=threads)
     spent: list[float] = []
     overheads: list[float] = []
     filled = 0
-    for ids in new_ids(rows, CALLS[calls]):
-        given = batch(ids.reshape(SLOTS, BATCH)) if calls == "step" else None
+    for ids in new_ids(rows, ids_a_call):
+        step = batch(ids.reshape(SLOTS, BATCH)) if calls == "grow" else None
         start = time.perf_counter()
-        if given:
-            tables.gather(plan, given, [out])
+        if step:
+            tables.gather(plan, step, [out])
         else:
             tables.lookup(NAMES[0], ids, insert=True, out=out)
         spent.append(time.perf_counter() - start)
         filled += len(ids)
         if filled // MARK > len(overheads):
             overheads.append((rss() - before) / filled - each)
-    median = float(np.median(spent))
-    stats = tables.stats()
-    assert stats.rows == stats.inserted == filled
+    overheads.append((rss() - before) / filled - each)
+    stats, median = tables.stats(), float(np.median(spent))
+    assert stats.rows == stats.inserted == filled == rows
     return {
         "rows_per_s": filled / sum(spent),
         "p50_ms": median * 1e3,
         "max_ms": max(spent) * 1e3,
         "max_over_median": max(spent) / median,
-        "overhead_bytes_per_row": (rss() - before) / filled - each,
+        "overhead_bytes_per_row": overheads[-1],
         "worst_overhead_bytes_per_row": max(overheads),
         "counted_overhead_bytes_per_row": stats.bytes / filled - each,
     }
+
+
+def touch(dim: int, rows: int) -> dict[str, float]:
+    """What the system alone takes to give memory to rows of our stride: the limit of growing."""
+    code, size = library(), rows * stride_of(dim)
+    visit_memory(size)
+    start = time.perf_counter()
+    if not code.make_rows(size):
+        raise MemoryError(f"no memory for {size} bytes of rows")
+    return {"rows_per_s": rows / (time.perf_counter() - start)}
 
 
 def main() -> None:
     calls, dim, threads, rows = sys.argv[1], *(int(word) for word in sys.argv[2:])
     if threads == 1:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    work({"subject": "larix"}, lambda: grow(calls, dim, threads, rows))
+    work(
+        {"subject": "larix"},
+        lambda: touch(dim, rows) if calls == "touch" else grow(calls, dim, threads, rows),
+    )
 
 
 if __name__ == "__main__":

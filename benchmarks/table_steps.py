@@ -4,6 +4,7 @@ Every subject is a process of its own; those that fit into memory together are m
 """
 
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,15 @@ def measure(quick: bool, peers: bool) -> None:
     pythons = interpreters(peers)
     rows, rounds = (1_000_000, 4) if quick else (10_000_000, 10)
     for dim in (16,) if quick else (16, 32, 64, 128):
-        for threads in dict.fromkeys((1, len(os.sched_getaffinity(0)))):
-            one_size(pythons, dim, threads, rows, rounds)
+        alone = one_size(pythons, dim, 1, rows, rounds)
+        threads = len(os.sched_getaffinity(0))
+        if threads > 1:
+            together = one_size(pythons, dim, threads, rows, rounds)
+            for case, speeds in together.items():
+                linear = threads * statistics.median(alone[case])
+                shares = [speed / linear for speed in speeds]
+                case = f"{case} dim={dim} threads={threads}"
+                emit("table", "larix", case, "share_of_linear", shares, "ratio", rows=rows)
 
 
 def interpreters(peers: bool) -> dict[str, str]:
@@ -35,30 +43,34 @@ def interpreters(peers: bool) -> dict[str, str]:
     for peer, requirements in REQUIREMENTS.items() if peers else ():
         try:
             pythons[peer] = peer_python(peer, *requirements)
-        except (OSError, subprocess.SubprocessError) as error:
-            absent("table", peer, str(error))
+        except (OSError, subprocess.SubprocessError):
+            absent("table", peer, f"{requirements} could not be installed: standard error says why")
     return pythons
 
 
-def one_size(pythons: dict[str, str], dim: int, threads: int, rows: int, rounds: int) -> None:
-    """Measure all subjects at one dim and number of threads. Ours sits in every sitting and is told over all."""
+def one_size(pythons: dict[str, str], dim: int, threads: int, rows: int, rounds: int) -> Told:
+    """Measure all subjects at one dim and number of threads; our speeds over all sittings, as ours is in every one."""
     tail = f"dim={dim} threads={threads}"
     free = available() * 8 // 10 - bytes_of("larix", dim, rows)
     ours: Told = {case: [] for case in CASES}
     mine = start(pythons, "larix", dim, threads, rows)
     for sitting in sittings([each for each in pythons if each != "larix"], dim, rows, free):
-        others = {}
+        others: dict[str, Worker] = {}
+        told: dict[str, Told] = {}
         for subject, its in sitting.items():
             try:
                 others[subject] = start(pythons, subject, dim, threads, its)
-            except SystemExit as error:
-                absent("table", subject, f"{tail}: {error}")
+            except (SystemExit, OSError):
+                absent("table", subject, f"{tail}: could not start")
         beside: Told = {case: [] for case in CASES}
-        told: dict[str, Told] = {subject: {case: [] for case in CASES} for subject in others}
         for _ in range(rounds):
             note(mine, beside)
-            for subject, worker in others.items():
-                note(worker, told[subject])
+            for subject, worker in list(others.items()):
+                try:
+                    note(worker, told.setdefault(subject, {case: [] for case in CASES}))
+                except (SystemExit, OSError):
+                    absent("table", subject, f"{tail}: ended before its work was done")
+                    del others[subject]
         for subject, worker in others.items():
             say(worker, told[subject], tail)
             worker.end()
@@ -68,6 +80,7 @@ def one_size(pythons: dict[str, str], dim: int, threads: int, rows: int, rounds:
             ours[case] += beside[case]
     say(mine, ours, tail)
     mine.end()
+    return ours
 
 
 def start(pythons: dict[str, str], subject: str, dim: int, threads: int, rows: int) -> Worker:

@@ -60,12 +60,16 @@ def gradients(dim: int) -> NDArray[np.float32]:
 
 
 def serve(subjects: Mapping[str, Subject]) -> None:
-    """A worker, given SUBJECT DIM THREADS ROWS: each round times ``STEPS`` steps of every case, after an untimed one."""
-    subject, dim, threads, rows = sys.argv[1], *(int(word) for word in sys.argv[2:])
+    """A worker, given SUBJECT DIM THREADS ROWS [CASE ...]: each round times ``STEPS`` steps of each case, or of all.
+
+    An untimed step goes before, to bring back what others have driven out of the caches.
+    """
+    subject, dim, threads, rows = sys.argv[1], *(int(word) for word in sys.argv[2:5])
     if threads == 1:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ |= {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
     name, cases = subjects[subject](dim, threads, rows)
+    wanted = sys.argv[5:] or list(cases)
     done = 0
 
     def one_round() -> dict[str, float]:
@@ -73,10 +77,10 @@ def serve(subjects: Mapping[str, Subject]) -> None:
         first = done * STEPS % POOL
         done += 1
         told = {}
-        for case, steps in cases.items():
-            steps((first or POOL) - 1, 1)
+        for case in wanted:
+            cases[case]((first or POOL) - 1, 1)
             start = time.perf_counter()
-            steps(first, STEPS)
+            cases[case](first, STEPS)
             told[case] = STEPS * IDS / (time.perf_counter() - start)
         return told
 
