@@ -16,11 +16,12 @@ struct Rows {
   char* data;
   size_t stride, head;  // bytes of a row, and of what lies in it before its weights
 
+  // Into the second cache, which can have more lines on their way than the first.
   void prefetch(uint32_t row) const {
     const char* first = data + row * stride;
     const size_t bytes = stride < 512 ? stride : 512;  // the hardware follows longer rows by itself
-    for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(first + offset, 1);
-    __builtin_prefetch(first + bytes - 1, 1);
+    for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(first + offset, 1, 2);
+    __builtin_prefetch(first + bytes - 1, 1, 2);
   }
   float* weights(uint32_t row) const { return reinterpret_cast<float*>(data + row * stride + head); }
 };
