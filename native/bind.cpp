@@ -74,6 +74,51 @@ larix::Slot bind_ids(uint32_t table, const Ids& ids, const float* data, size_t d
           .width = dim};
 }
 
+void bind_optimizers(nb::module_& m) {
+  using larix::Decay, larix::Optimizer, larix::Rule, larix::Schedule;
+  nb::enum_<Rule>(m, "Rule")
+      .value("sgd", Rule::sgd)
+      .value("momentum", Rule::momentum)
+      .value("adagrad", Rule::adagrad)
+      .value("row_adagrad", Rule::row_adagrad)
+      .value("adam", Rule::adam)
+      .value("adamw", Rule::adamw)
+      .value("ftrl", Rule::ftrl)
+      .value("lamb", Rule::lamb);
+  nb::enum_<Decay>(m, "Decay")
+      .value("none", Decay::none)
+      .value("cosine", Decay::cosine)
+      .value("inverse_sqrt", Decay::inverse_sqrt)
+      .value("step", Decay::step);
+  nb::class_<Schedule>(m, "Schedule")
+      .def(
+          "__init__",
+          [](Schedule* self, uint64_t warmup, Decay decay, uint64_t steps, double number) {
+            new (self) Schedule{warmup, decay, steps, number};
+          },
+          nb::arg("warmup"), nb::arg("decay"), nb::arg("steps"), nb::arg("number"));
+  nb::class_<Optimizer>(m, "Optimizer")
+      .def(
+          "__init__",
+          [](Optimizer* self, Rule rule, const Schedule& schedule) {
+            new (self) Optimizer{.rule = rule, .schedule = schedule};
+          },
+          nb::arg("rule"), nb::arg("schedule"))
+      .def_rw("lr", &Optimizer::lr)
+      .def_rw("eps", &Optimizer::eps)
+      .def_rw("beta1", &Optimizer::beta1)
+      .def_rw("beta2", &Optimizer::beta2)
+      .def_rw("momentum", &Optimizer::momentum)
+      .def_rw("nesterov", &Optimizer::nesterov)
+      .def_rw("beta", &Optimizer::beta)
+      .def_rw("l1", &Optimizer::l1)
+      .def_rw("l2", &Optimizer::l2)
+      .def_rw("initial", &Optimizer::initial)
+      .def_rw("weight_decay", &Optimizer::weight_decay)
+      .def_rw("clip_grad", &Optimizer::clip_grad)
+      .def_rw("max_norm", &Optimizer::max_norm);
+}
+
 void bind_embedding(nb::module_& m) {
   using larix::Store;
 
@@ -84,8 +129,8 @@ void bind_embedding(nb::module_& m) {
       },
       nb::arg("slots"), nb::arg("outputs"));
 
-  // groups: (dim, rule, lr, eps, beta1, beta2, initial); tables: (group, init, key, factor).
-  using GroupTuple = std::tuple<size_t, int, double, double, double, double, float>;
+  // groups: (dim, optimizer); tables: (group, init, key, factor).
+  using GroupTuple = std::tuple<size_t, larix::Optimizer>;
   using TableTuple = std::tuple<size_t, int, uint64_t, float>;
   nb::class_<Store>(m, "Store")
       .def(
@@ -93,9 +138,7 @@ void bind_embedding(nb::module_& m) {
           [](Store* self, const std::vector<GroupTuple>& groups, const std::vector<TableTuple>& tables,
              unsigned threads) {
             std::vector<larix::GroupSpec> group_specs;
-            for (const auto& [dim, rule, lr, eps, beta1, beta2, initial] : groups) {
-              group_specs.push_back({dim, {static_cast<larix::Rule>(rule), lr, eps, beta1, beta2, initial}});
-            }
+            for (const auto& [dim, optimizer] : groups) group_specs.push_back({dim, optimizer});
             std::vector<larix::TableSpec> table_specs;
             for (const auto& [group, init, key, factor] : tables) {
               table_specs.push_back({group, {static_cast<larix::Init>(init), key, factor}});
@@ -137,6 +180,8 @@ void bind_embedding(nb::module_& m) {
              self.update(slot, lr_scale);
            })
       .def("rows", &Store::rows, nb::call_guard<nb::gil_scoped_release>())
+      .def("steps", &Store::steps, nb::call_guard<nb::gil_scoped_release>())
+      .def("set_steps", &Store::set_steps, nb::call_guard<nb::gil_scoped_release>())
       // In no order.
       .def("keys",
            [](const Store& self, uint32_t table) {
@@ -183,6 +228,7 @@ void bind_embedding(nb::module_& m) {
 NB_MODULE(_native, m) {
   m.doc() = "larix native core";
   nb::set_leak_warnings(false);  // a store that is alive when the interpreter ends is no mistake of the user's
+  bind_optimizers(m);
   bind_embedding(m);
   bind_features(m);
 }

@@ -118,7 +118,7 @@ LARIX_INLINE bool settle(Group& group, const Birth& birth, const Miss& miss) {
   Header& header = group.rows.header(row);
   float* weights = group.rows.weights(row);
   bear(birth, miss.id, weights, group.dim);
-  std::fill_n(weights + group.dim, group.state(), group.optimizer.initial);
+  group.optimizer.first_state(weights, weights + group.dim, group.dim);
   group.index.shard(miss.hash).insert(Index::tag_of(miss.hash), row);
   group.touch(header);
   header.id = miss.id;

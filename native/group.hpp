@@ -109,6 +109,6 @@ struct Sums {
 
 // Sums the gradients that the hands dealt to a bin by row, in order, and steps each row once. Returns how many ids had
 // no row any more. A bin has one writer.
-int64_t apply(Group& group, std::span<const Bins> hands, size_t bin, double lr_scale, Sums& sums);
+int64_t apply(Group& group, std::span<const Bins> hands, size_t bin, float rate, Sums& sums);
 
 }  // namespace larix

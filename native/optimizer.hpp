@@ -1,89 +1,71 @@
-// The fused optimizers: one step of one row, the C++ twin of embedding/reference.py, bit for bit.
+// The optimizers of rows: their numbers and what they keep in a row, as embedding/optimizer.py declares them. The
+// arithmetic is in rules.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 
-#include "simd.hpp"
+#include "schedule.hpp"
 
 namespace larix {
 
-enum class Rule { sgd = 0, adagrad = 1, row_adagrad = 2, adam = 3 };
+enum class Rule { sgd = 0, momentum = 1, adagrad = 2, row_adagrad = 3, adam = 4, adamw = 5, ftrl = 6, lamb = 7 };
 
+// Numbers that a rule does not know are not looked at.
 struct Optimizer {
-  Rule rule;
-  double lr;
-  double eps;
-  double beta1;
-  double beta2;
-  float initial;  // of every state value
+  Rule rule = Rule::sgd;
+  double lr = 0.05;
+  float eps = 1e-8f;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  float momentum = 0.9f;
+  bool nesterov = false;
+  double beta = 1.0;
+  double l1 = 0.0;
+  double l2 = 0.0;
+  float initial = 0.0f;  // of sums of squares
+  float weight_decay = 0.0f;
+  float clip_grad = 0.0f;  // 0: not clipped
+  float max_norm = 0.0f;   // 0: not held
+  Schedule schedule{};
 
+  // Floats of state in a row.
   size_t state(size_t dim) const {
     switch (rule) {
       case Rule::sgd: return 0;
-      case Rule::adagrad: return dim;
       case Rule::row_adagrad: return 1;
-      case Rule::adam: return 2 * dim + 1;
+      case Rule::momentum:
+      case Rule::adagrad: return dim;
+      case Rule::ftrl: return 2 * dim;
+      case Rule::adam:
+      case Rule::adamw:
+      case Rule::lamb: return 2 * dim + 1;
     }
     return 0;
   }
+
+  // The lr of the store's step number ``step``.
+  float rate(uint64_t step, double lr_scale) const {
+    return static_cast<float>(lr * schedule.factor(step) * lr_scale);
+  }
+
+  // Of FTRL: how far z must be from zero, and what is added to the root of n.
+  float threshold() const { return static_cast<float>(lr * l1); }
+  float offset() const { return static_cast<float>(beta + lr * l2); }
+
+  // State of a row that is born with ``weights``.
+  void first_state(const float* weights, float* values, size_t dim) const {
+    const bool sums = rule == Rule::adagrad || rule == Rule::row_adagrad;
+    std::fill_n(values, state(dim), sums ? initial : 0.0f);
+    if (rule != Rule::ftrl) return;
+    std::fill_n(values + dim, dim, initial);
+    for (size_t i = 0; i < dim; ++i) {
+      const float size = std::fabs(weights[i]) * (std::sqrt(initial) + offset()) + threshold();
+      values[i] = weights[i] == 0.0f ? 0.0f : std::copysign(size, -weights[i]);
+    }
+  }
 };
-
-// By repeated squaring: the same bits everywhere, which std::pow does not promise.
-inline double power(double base, uint64_t exponent) {
-  double result = 1.0;
-  for (; exponent; exponent >>= 1, base *= base) {
-    if (exponent & 1) result *= base;
-  }
-  return result;
-}
-
-// Lanes of a 16-wide register first, then halves onto halves: an order that needs no -ffast-math to be fast.
-LARIX_INLINE float sum_of_squares(const float* grad, size_t dim) {
-  float lanes[16] = {};
-  size_t at = 0;
-  for (; at + 16 <= dim; at += 16) {
-    for (size_t lane = 0; lane < 16; ++lane) lanes[lane] += grad[at + lane] * grad[at + lane];
-  }
-  for (size_t lane = 0; at + lane < dim; ++lane) lanes[lane] += grad[at + lane] * grad[at + lane];
-  for (size_t half = 8; half; half /= 2) {
-    for (size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  }
-  return lanes[0];
-}
-
-template <Rule rule>
-LARIX_INLINE void step(const Optimizer& optimizer, float lr, float* __restrict weights, float* __restrict state,
-                       const float* __restrict grad, size_t dim) {
-  const auto eps = static_cast<float>(optimizer.eps);
-  if constexpr (rule == Rule::sgd) {
-    for (size_t i = 0; i < dim; ++i) weights[i] -= lr * grad[i];
-  } else if constexpr (rule == Rule::adagrad) {
-    for (size_t i = 0; i < dim; ++i) {
-      state[i] += grad[i] * grad[i];
-      weights[i] -= lr * grad[i] / (std::sqrt(state[i]) + eps);
-    }
-  } else if constexpr (rule == Rule::row_adagrad) {
-    state[0] += sum_of_squares(grad, dim) / static_cast<float>(dim);
-    const float rate = lr / (std::sqrt(state[0]) + eps);
-    for (size_t i = 0; i < dim; ++i) weights[i] -= rate * grad[i];
-  } else {
-    float* first = state;
-    float* second = state + dim;
-    float& count = state[2 * dim];
-    count += 1.0f;
-    const auto steps = static_cast<uint64_t>(count);
-    const auto beta1 = static_cast<float>(optimizer.beta1);
-    const auto beta2 = static_cast<float>(optimizer.beta2);
-    const auto rate = static_cast<float>(static_cast<double>(lr) / (1.0 - power(optimizer.beta1, steps)));
-    const auto root = static_cast<float>(std::sqrt(1.0 - power(optimizer.beta2, steps)));
-    for (size_t i = 0; i < dim; ++i) {
-      first[i] = beta1 * first[i] + (1.0f - beta1) * grad[i];
-      second[i] = beta2 * second[i] + (1.0f - beta2) * grad[i] * grad[i];
-      weights[i] -= rate * first[i] / (std::sqrt(second[i]) / root + eps);
-    }
-  }
-}
 
 }  // namespace larix

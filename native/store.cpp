@@ -129,14 +129,15 @@ void Store::apply(std::span<const Slot> slots, double lr_scale) {
 }
 
 void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
-  ++clock_.steps;
   std::vector<std::vector<Slot>> by_group(groups_.size());
   for (const Slot& slot : slots) by_group[group_numbers_[slot.table]].push_back(slot);
   std::vector<size_t> totals, bins;
+  std::vector<float> rates;
   for (size_t group = 0; group < groups_.size(); ++group) {
     totals.push_back(static_cast<size_t>(total_ids(by_group[group])));
     bins.push_back(bins_for(*groups_[group], totals[group]));
     dealt_[group].resize(scratch_.size());
+    rates.push_back(groups_[group]->optimizer.rate(clock_.steps, lr_scale));
   }
   run(slots, [&](unsigned me, unsigned threads) {
     for (size_t group = 0; group < groups_.size(); ++group) {
@@ -150,11 +151,12 @@ void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
       const std::span<const Bins> hands(dealt_[group].data(), threads);
       scratch_[me].lost += hands[me].lost;
       for (size_t bin; (bin = next[group].fetch_add(1, std::memory_order_relaxed)) < bins[group];) {
-        scratch_[me].lost += larix::apply(*groups_[group], hands, bin, lr_scale, scratch_[me].sums);
+        scratch_[me].lost += larix::apply(*groups_[group], hands, bin, rates[group], scratch_[me].sums);
       }
     }
   });
   for (Scratch& scratch : scratch_) counts_.lost += std::exchange(scratch.lost, 0);
+  ++clock_.steps;
 }
 
 void Store::update(Slot slot, double lr_scale) {
@@ -163,6 +165,16 @@ void Store::update(Slot slot, double lr_scale) {
   std::vector<Handle> handles = handles_of(slot.table, {slot.ids, slot.count}, misses);
   slot.handles = handles.data();
   apply_found({&slot, 1}, lr_scale);
+}
+
+uint64_t Store::steps() const {
+  const std::lock_guard lock(mutex_);
+  return clock_.steps;
+}
+
+void Store::set_steps(uint64_t steps) {
+  const std::lock_guard lock(mutex_);
+  clock_.steps = steps;
 }
 
 int64_t Store::rows(uint32_t table) const {

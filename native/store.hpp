@@ -51,6 +51,10 @@ class Store {
   // The same for one table's ids that have no handles yet; ids without a row count as lost.
   void update(Slot slot, double lr_scale);
 
+  // How many calls of apply and update there were: what schedules go by. A store that goes on from a save is told.
+  uint64_t steps() const;
+  void set_steps(uint64_t steps);
+
   int64_t rows(uint32_t table) const;
   std::vector<int64_t> keys(uint32_t table) const;
 

@@ -175,8 +175,8 @@ int main(int argc, char** argv) {
     tables.push_back({0, {larix::Init::constant, 0, kFirst}});
     tables.push_back({1, {larix::Init::normal, i, 0.01f}});
   }
-  const larix::Optimizer sgd{larix::Rule::sgd, 1.0, 0.0, 0.0, 0.0, 0.0f};
-  const larix::Optimizer adam{larix::Rule::adam, 0.001, 1e-8, 0.9, 0.999, 0.0f};
+  const larix::Optimizer sgd{.rule = larix::Rule::sgd, .lr = 1.0};
+  const larix::Optimizer adam{.rule = larix::Rule::adam, .lr = 0.001};
   Store store({{kDim, sgd}, {kDim, adam}}, tables, 3);
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   std::vector<std::thread> threads;

@@ -17,10 +17,45 @@ class Plan:
         self, slots: Sequence[tuple[int, int, int, int]], outputs: Sequence[tuple[int, int]]
     ) -> None: ...
 
+class Rule(enum.Enum):
+    sgd = 0
+    momentum = 1
+    adagrad = 2
+    row_adagrad = 3
+    adam = 4
+    adamw = 5
+    ftrl = 6
+    lamb = 7
+
+class Decay(enum.Enum):
+    none = 0
+    cosine = 1
+    inverse_sqrt = 2
+    step = 3
+
+class Schedule:
+    def __init__(self, warmup: int, decay: Decay, steps: int, number: float) -> None: ...
+
+class Optimizer:
+    lr: float
+    eps: float
+    beta1: float
+    beta2: float
+    momentum: float
+    nesterov: bool
+    beta: float
+    l1: float
+    l2: float
+    initial: float
+    weight_decay: float
+    clip_grad: float
+    max_norm: float
+    def __init__(self, rule: Rule, schedule: Schedule) -> None: ...
+
 class Store:
     def __init__(
         self,
-        groups: Sequence[tuple[int, int, float, float, float, float, float]],
+        groups: Sequence[tuple[int, Optimizer]],
         tables: Sequence[tuple[int, int, int, float]],
         threads: int,
     ) -> None: ...
@@ -47,6 +82,8 @@ class Store:
     def lookup(self, table: int, ids: _Ids, out: _Floats, insert: bool, /) -> None: ...
     def update(self, table: int, ids: _Ids, grads: _Floats, lr_scale: float, /) -> None: ...
     def rows(self, table: int, /) -> int: ...
+    def steps(self) -> int: ...
+    def set_steps(self, steps: int, /) -> None: ...
     def keys(self, table: int, /) -> _Ids: ...
     def read(self, table: int, ids: _Ids, weights: _Floats, state: _Floats, /) -> None: ...
     def put(self, table: int, ids: _Ids, weights: _Floats, state: _Floats, /) -> None: ...

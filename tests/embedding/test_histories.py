@@ -1,6 +1,6 @@
 """Random histories on the oracle and on the native store with 1 and more threads: all give the same bits."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
 from hypothesis import given, settings
@@ -8,31 +8,52 @@ from hypothesis import strategies as st
 
 from larix.batch import Batch, History, Jagged
 from larix.embedding import (
+    FTRL,
+    LAMB,
     SGD,
     Adagrad,
     Adam,
+    AdamW,
     Constant,
+    CosineDecay,
     Layout,
+    Momentum,
     Normal,
     Output,
     RowAdagrad,
     Slot,
+    StepDecay,
     TableSpec,
     Uniform,
+    Warmup,
     reference,
     table,
 )
 
 EXTREMES = np.array([0, -1, 1, np.iinfo(np.int64).min, np.iinfo(np.int64).max], np.int64)
-OPTIMIZERS = [
-    SGD(lr=0.1),
-    Adagrad(lr=0.1, initial=0.5),
-    RowAdagrad(lr=0.1),
-    Adam(lr=0.01),
-    Adam(beta1=0.0, beta2=0.5),
-]
+OPTIMIZERS = {
+    SGD: {},
+    Momentum: {"momentum": [0.0, 0.9], "nesterov": [False, True]},
+    Adagrad: {"initial": [0.0, 0.5]},
+    RowAdagrad: {"eps": [1e-8, 0.1]},
+    Adam: {"beta1": [0.0, 0.9], "beta2": [0.5, 0.999]},
+    AdamW: {"beta1": [0.0, 0.9], "weight_decay": [0.0, 0.5]},
+    FTRL: {"beta": [0.5, 1.0], "l1": [0.0, 0.3], "l2": [0.0, 0.2], "initial": [0.0, 0.1]},
+    LAMB: {"beta2": [0.5, 0.999], "weight_decay": [0.0, 0.5]},
+}
+SCHEDULES = [None, CosineDecay(steps=9), Warmup(steps=4, then=StepDecay(every=2, ratio=0.7))]
 INITS = [Uniform(), Normal(std=0.5), Constant(value=-0.25)]
 POOLS = ["sum", "mean", "sequence"]
+
+
+@st.composite
+def optimizers(draw):
+    """Any optimizer with its own settings and those all share, small enough clips to be felt."""
+    kind = draw(st.sampled_from(list(OPTIMIZERS)))
+    choices = OPTIMIZERS[kind] | {"clip_grad": [None, 1.0], "max_norm": [None, 0.5], "schedule": SCHEDULES}
+    if "weight_decay" in {field.name for field in fields(kind)}:
+        choices = {"weight_decay": [0.0, 0.1]} | choices
+    return kind(lr=0.1, **{name: draw(st.sampled_from(values)) for name, values in choices.items()})
 
 
 @st.composite
@@ -41,8 +62,8 @@ def worlds(draw):
     specs = [
         TableSpec(
             name=f"t{number}",
-            dim=draw(st.sampled_from([1, 3, 8, 16, 33])),
-            optimizer=draw(st.sampled_from(OPTIMIZERS)),
+            dim=draw(st.sampled_from([1, 3, 8, 16, 17, 33, 100])),
+            optimizer=draw(optimizers()),
             init=draw(st.sampled_from(INITS)),
         )
         for number in range(draw(st.integers(1, 4)))
@@ -130,9 +151,8 @@ def test_a_random_history_gives_the_same_bits_on_every_store(world, seed, steps)
 
 
 def large_world():
-    specs = [
-        TableSpec(name=f"t{i}", dim=dim, optimizer=OPTIMIZERS[i]) for i, dim in enumerate([1, 16, 16, 33])
-    ]
+    rules = [SGD(lr=0.1), Adagrad(lr=0.1, initial=0.5), RowAdagrad(lr=0.1, clip_grad=1.0), Adam(lr=0.01)]
+    specs = [TableSpec(name=f"t{i}", dim=dim, optimizer=rules[i]) for i, dim in enumerate([1, 16, 16, 33])]
     slots = (
         Slot(name="a", table="t0", output=0, column=0, pool="mean"),
         Slot(name="b", table="t1", output=0, column=1),

@@ -1,25 +1,36 @@
 """The parameter store: tables of rows by 64-bit id, their optimizers, and how they are kept on disk."""
 
 from larix.embedding.export import export_parquet
+from larix.embedding.init import Constant, Normal, Uniform
 from larix.embedding.layout import Layout, Output, Slot
 from larix.embedding.lookup import Lookup, Stats
-from larix.embedding.spec import SGD, Adagrad, Adam, Constant, Normal, RowAdagrad, TableSpec, Uniform
+from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, RowAdagrad
+from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, StepDecay, Warmup
+from larix.embedding.spec import TableSpec
 from larix.embedding.table import Tables
 
 __all__ = [
+    "FTRL",
+    "LAMB",
     "SGD",
     "Adagrad",
     "Adam",
+    "AdamW",
     "Constant",
+    "CosineDecay",
+    "InverseSqrtDecay",
     "Layout",
     "Lookup",
+    "Momentum",
     "Normal",
     "Output",
     "RowAdagrad",
     "Slot",
     "Stats",
+    "StepDecay",
     "TableSpec",
     "Tables",
     "Uniform",
+    "Warmup",
     "export_parquet",
 ]

@@ -46,6 +46,13 @@ def scale(lr_scale: float) -> float:
     return lr_scale
 
 
+def steps(given: int) -> int:
+    """Return ``given`` if a store can have made so many steps."""
+    if not 0 <= given < 2**63:
+        raise ConfigError(f"steps is {given}; it must be a whole number between 0 and 2**63 - 1")
+    return given
+
+
 def ids(values: Ids | Sequence[int]) -> Ids:
     """Return ``values`` as contiguous int64 ``[n]``; a sequence of Python integers is taken too."""
     array = np.asarray(values)

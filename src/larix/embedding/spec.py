@@ -1,165 +1,53 @@
-"""What a table is made of: dim, optimizer, how its rows are born. Knows nothing of where rows live."""
+"""What a table is made of: dim, precision, optimizer, how its rows are born. Knows nothing of where rows live."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_args
 
+from larix.embedding.init import Init, Uniform
+from larix.embedding.optimizer import Optimizer, RowAdagrad, state_width
+from larix.embedding.precision import Precision
+from larix.embedding.schedule import Schedule
 from larix.errors import ConfigError
-
-# Rows are float32: settings keep away from the ends of its range, so that none rounds to zero or infinity.
-_SMALLEST, _LARGEST = 1e-30, 1e30
-
-
-def _positive(owner: object, **values: float) -> None:
-    for name, value in values.items():
-        if not _SMALLEST <= value <= _LARGEST:
-            raise ConfigError(
-                f"{type(owner).__name__}.{name} is {value}; it must be between {_SMALLEST} and {_LARGEST}"
-            )
-
-
-def _bounded(owner: object, low: float, **values: float) -> None:
-    for name, value in values.items():
-        if not low <= value <= _LARGEST:
-            raise ConfigError(
-                f"{type(owner).__name__}.{name} is {value}; it must be between {low} and {_LARGEST}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SGD:
-    """``w -= lr * g``. No state."""
-
-    lr: float = 0.05
-
-    def __post_init__(self) -> None:
-        _positive(self, lr=self.lr)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Adagrad:
-    """``s += g * g; w -= lr * g / (sqrt(s) + eps)`` (Duchi et al., 2011).
-
-    State: ``dim`` floats, first ``initial``.
-    """
-
-    lr: float = 0.05
-    eps: float = 1e-8
-    initial: float = 0.0
-
-    def __post_init__(self) -> None:
-        _positive(self, lr=self.lr, eps=self.eps)
-        _bounded(self, 0.0, initial=self.initial)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RowAdagrad:
-    """``s += mean(g * g); w -= lr * g / (sqrt(s) + eps)``: one state float a row, first ``initial``."""
-
-    lr: float = 0.05
-    eps: float = 1e-8
-    initial: float = 0.0
-
-    def __post_init__(self) -> None:
-        _positive(self, lr=self.lr, eps=self.eps)
-        _bounded(self, 0.0, initial=self.initial)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Adam:
-    """Adam (Kingma and Ba, 2015) on touched rows only, each row with its own step count for bias correction.
-
-    State: ``2 * dim + 1`` floats: both moments and the step count, first zero.
-    """
-
-    lr: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        _positive(self, lr=self.lr, eps=self.eps)
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"Adam.{name} is {getattr(self, name)}; it must be in [0, 1)")
-
-
-Optimizer = SGD | Adagrad | RowAdagrad | Adam
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Constant:
-    """Every weight is born as ``value``."""
-
-    value: float = 0.0
-
-    def __post_init__(self) -> None:
-        _bounded(self, -_LARGEST, value=self.value)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Uniform:
-    """Weights are born uniform in ``[-scale, scale)``, a pure function of (seed, table, id)."""
-
-    scale: float = 0.05
-
-    def __post_init__(self) -> None:
-        _positive(self, scale=self.scale)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Normal:
-    """Weights are born about normal: a sum of four uniforms, bounded at 3.5 ``std``, pure as ``Uniform``."""
-
-    std: float = 0.01
-
-    def __post_init__(self) -> None:
-        _positive(self, std=self.std)
-
-
-Init = Constant | Uniform | Normal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSpec:
-    """One table: ``dim`` float32 weights a row, an optimizer, an initialiser. No two tables share a row."""
+    """One table: ``dim`` weights a row, an optimizer, an initialiser. No two tables share a row.
+
+    ``precision``: what weights are kept as between steps; they are read, and given, as float32. Optimizer state is
+    float32 always.
+    """
 
     name: str
     dim: int
     optimizer: Optimizer = RowAdagrad()
     init: Init = Uniform()
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ConfigError("a table needs a name")
         if not 1 <= self.dim <= 4096:
             raise ConfigError(f"table '{self.name}' has dim {self.dim}; it must be between 1 and 4096")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(
+                f"table '{self.name}' has precision {self.precision!r}; it must be one of {list(get_args(Precision))}"
+            )
 
     @property
     def state(self) -> int:
         """Number of float32 values of optimizer state in a row."""
-        match self.optimizer:
-            case SGD():
-                return 0
-            case Adagrad():
-                return self.dim
-            case RowAdagrad():
-                return 1
-            case Adam():
-                return 2 * self.dim + 1
-
-    @property
-    def initial_state(self) -> float:
-        """What every state value of a new row is."""
-        return self.optimizer.initial if isinstance(self.optimizer, Adagrad | RowAdagrad) else 0.0
+        return state_width(self.optimizer, self.dim)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``json`` can write and ``from_json`` turns back into an equal spec."""
         return {
             "name": self.name,
             "dim": self.dim,
-            "optimizer": {"kind": type(self.optimizer).__name__} | asdict(self.optimizer),
-            "init": {"kind": type(self.init).__name__} | asdict(self.init),
+            "precision": self.precision,
+            "optimizer": _write(self.optimizer),
+            "init": _write(self.init),
         }
 
     @classmethod
@@ -168,9 +56,18 @@ class TableSpec:
         return cls(
             name=given["name"],
             dim=given["dim"],
-            optimizer=_read(given["optimizer"], (SGD, Adagrad, RowAdagrad, Adam)),
-            init=_read(given["init"], (Constant, Uniform, Normal)),
+            precision=given.get("precision", "fp32"),  # absent before there was a choice
+            optimizer=_read(given["optimizer"], get_args(Optimizer)),
+            init=_read(given["init"], get_args(Init)),
         )
+
+
+def _write(settings: Any) -> dict[str, Any]:
+    """A dataclass of settings as JSON values under its class's name, those it holds alike."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return {"kind": type(settings).__name__} | {
+        name: _write(value) if is_dataclass(value) else value for name, value in values.items()
+    }
 
 
 def _read(given: Mapping[str, Any], kinds: tuple[type[Any], ...]) -> Any:
@@ -181,5 +78,10 @@ def _read(given: Mapping[str, Any], kinds: tuple[type[Any], ...]) -> Any:
             known = {field.name for field in fields(kind)}
             if not settings.keys() <= known:
                 raise ConfigError(f"{name} has no {sorted(settings.keys() - known)}; it has {sorted(known)}")
-            return kind(**settings)
+            return kind(
+                **{
+                    key: _read(value, get_args(Schedule)) if isinstance(value, Mapping) else value
+                    for key, value in settings.items()
+                }
+            )
     raise ConfigError(f"'{name}' is not one of {[kind.__name__ for kind in kinds]}")

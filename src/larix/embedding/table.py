@@ -4,6 +4,7 @@ Checks every argument, so that the core need not. Knows nothing of torch.
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Self
 
@@ -12,11 +13,24 @@ import numpy as np
 from larix import _native
 from larix.batch import Batch, Floats, Ids
 from larix.embedding import birth, check, storage
+from larix.embedding.init import Constant, Uniform
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
-from larix.embedding.spec import SGD, Adagrad, Adam, Constant, Optimizer, RowAdagrad, TableSpec, Uniform
+from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
+from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
+from larix.embedding.spec import TableSpec
 
 _POOLS = {"sum": 0, "mean": 1, "sequence": 2}
+_RULES: dict[type[Optimizer], _native.Rule] = {
+    SGD: _native.Rule.sgd,
+    Momentum: _native.Rule.momentum,
+    Adagrad: _native.Rule.adagrad,
+    RowAdagrad: _native.Rule.row_adagrad,
+    Adam: _native.Rule.adam,
+    AdamW: _native.Rule.adamw,
+    FTRL: _native.Rule.ftrl,
+    LAMB: _native.Rule.lamb,
+}
 
 
 class Tables:
@@ -35,7 +49,7 @@ class Tables:
         self._dims = {name: spec.dim for name, spec in self.specs.items()}
         kinds = list(dict.fromkeys((spec.dim, spec.optimizer) for spec in self.specs.values()))
         self._core = _native.Store(
-            [(dim, *_numbers_of(optimizer)) for dim, optimizer in kinds],
+            [(dim, _core_optimizer(optimizer)) for dim, optimizer in kinds],
             [
                 (kinds.index((spec.dim, spec.optimizer)), *_birth_of(spec, seed))
                 for spec in self.specs.values()
@@ -47,6 +61,15 @@ class Tables:
     def __len__(self) -> int:
         """Rows of all tables."""
         return sum(self.rows(table) for table in self.specs)
+
+    @property
+    def steps(self) -> int:
+        """How many times ``update`` or ``apply`` were called, which schedules go by; settable, to go on from a save."""
+        return self._core.steps()
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._core.set_steps(check.steps(steps))
 
     def rows(self, table: str) -> int:
         """Rows of one table."""
@@ -67,7 +90,7 @@ class Tables:
     def update(self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0) -> None:
         """Step the rows of ``ids`` by ``grads`` float32 ``[n, dim]``, repeated ids summed first.
 
-        ``lr_scale`` multiplies the optimizer's lr. A gradient to an id without a row counts as lost.
+        ``lr_scale`` multiplies the optimizer's lr, as its schedule does. A gradient to an id without a row counts as lost.
         """
         number, ids = self._number(table), check.ids(ids)
         check.floats(grads, (len(ids), self._dims[table]), "grads")
@@ -183,17 +206,30 @@ class Tables:
         return kept[1]
 
 
-def _numbers_of(optimizer: Optimizer) -> tuple[int, float, float, float, float, float]:
-    """Rule, lr, eps, beta1, beta2, initial state: as native/optimizer.hpp numbers them."""
-    match optimizer:
-        case SGD():
-            return 0, optimizer.lr, 0.0, 0.0, 0.0, 0.0
-        case Adagrad():
-            return 1, optimizer.lr, optimizer.eps, 0.0, 0.0, optimizer.initial
-        case RowAdagrad():
-            return 2, optimizer.lr, optimizer.eps, 0.0, 0.0, optimizer.initial
-        case Adam():
-            return 3, optimizer.lr, optimizer.eps, optimizer.beta1, optimizer.beta2, 0.0
+def _core_optimizer(optimizer: Optimizer) -> _native.Optimizer:
+    """The core's form of an optimizer, whose numbers have the same names."""
+    core = _native.Optimizer(_RULES[type(optimizer)], _core_schedule(optimizer.schedule))
+    for field in fields(optimizer):
+        if field.name != "schedule" and (value := getattr(optimizer, field.name)) is not None:
+            setattr(core, field.name, value)
+    return core
+
+
+def _core_schedule(schedule: Schedule | None) -> _native.Schedule:
+    """The core's form of a schedule: how long it warms up, what decays then, in how many steps, to what number."""
+    if isinstance(schedule, Warmup):
+        warmup, decay = schedule.steps, schedule.then
+    else:
+        warmup, decay = 0, schedule
+    match decay:
+        case None:
+            return _native.Schedule(warmup, _native.Decay.none, 1, 0.0)
+        case CosineDecay(steps=steps, floor=floor):
+            return _native.Schedule(warmup, _native.Decay.cosine, steps, floor)
+        case InverseSqrtDecay(steps=steps):
+            return _native.Schedule(warmup, _native.Decay.inverse_sqrt, steps, 0.0)
+        case StepDecay(every=every, ratio=ratio):
+            return _native.Schedule(warmup, _native.Decay.step, every, ratio)
 
 
 def _birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import nn
 
 from larix.embedding import RowAdagrad, Uniform
-from larix.embedding.spec import Init
+from larix.embedding.init import Init
 from larix.features import Sample
 from larix.recipes.feed import Feed
 from larix.train import Settings

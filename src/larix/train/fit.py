@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import larix
 from larix.data import Files
 from larix.embedding import RowAdagrad, Tables, TableSpec, Uniform
-from larix.embedding.spec import Init
+from larix.embedding.init import Init
 from larix.errors import ConfigError, DataError, NumericsError, StorageError
 from larix.features import Sample
 from larix.model.embed import Embed

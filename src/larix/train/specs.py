@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from larix.embedding import TableSpec
-from larix.embedding.spec import Init, Optimizer
+from larix.embedding.init import Init
+from larix.embedding.optimizer import Optimizer
 from larix.errors import ConfigError
 from larix.features import Sample
 

@@ -4,21 +4,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Floats, Ids
-from larix.embedding import birth
-from larix.embedding.reference.step import step
+from larix.embedding import birth, precision
+from larix.embedding.optimizer import rate
+from larix.embedding.reference.step import first_state, step
 from larix.embedding.spec import TableSpec
 
 Places = NDArray[np.int64]  # where rows are in a table's array; -1 is none. No place is ever used twice.
 
 
 class Rows:
-    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first."""
+    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first, each a value of the table's precision."""
 
     def __init__(self, spec: TableSpec, seed: int) -> None:
         self.spec = spec
         self.key = birth.table_key(seed, spec.name)
         self.places: dict[int, int] = {}
         self.rows = np.zeros((0, spec.dim + spec.state), np.float32)
+        self.ids = np.zeros(0, np.int64)
         self.alive = np.zeros(0, bool)
 
     def find(self, ids: Ids) -> Places:
@@ -29,9 +31,11 @@ class Rows:
         """Give every id that has none a row of its own."""
         new = np.array([i for i in dict.fromkeys(ids.tolist()) if i not in self.places], np.int64)
         self.places.update(zip(new.tolist(), range(len(self.rows), len(self.rows) + len(new)), strict=True))
-        weights = birth.born(self.spec.init, self.key, new, self.spec.dim)
-        state = np.full((len(new), self.spec.state), self.spec.initial_state, np.float32)
+        born = birth.born(self.spec.init, self.key, new, self.spec.dim)
+        weights = precision.nearest(self.spec.precision, born)
+        state = first_state(self.spec.optimizer, weights, self.spec.state)
         self.rows = np.concatenate([self.rows, np.concatenate([weights, state], axis=1)])
+        self.ids = np.concatenate([self.ids, new])
         self.alive = np.concatenate([self.alive, np.ones(len(new), bool)])
 
     def read(self, places: Places) -> Floats:
@@ -44,14 +48,20 @@ class Rows:
         """Weights ``[n, dim]``; zeros where there is no row."""
         return self.read(places)[:, : self.spec.dim]
 
-    def apply(self, places: Places, grads: Floats, lr_scale: float) -> int:
-        """Sum the gradients of repeated rows in order, step each row once; return how many met no row."""
+    def apply(self, places: Places, grads: Floats, lr_scale: float, steps: int) -> int:
+        """Sum the gradients of repeated rows in order, step each row once; return how many met no row.
+
+        ``steps``: how many the store has made before this one.
+        """
         there = (places >= 0) & (places < len(self.rows))
         there[there] = self.alive[places[there]]
         touched, owner = np.unique(places[there], return_inverse=True)
         summed = np.zeros((len(touched), self.spec.dim), np.float32)
         np.add.at(summed, owner, grads[there])
-        rows = self.rows[touched]
-        step(self.spec.optimizer, rows[:, : self.spec.dim], rows[:, self.spec.dim :], summed, lr_scale)
+        spec, rows = self.spec, self.rows[touched]
+        weights, state = rows[:, : spec.dim], rows[:, spec.dim :]
+        step(spec.optimizer, weights, state, summed, rate(spec.optimizer, steps, lr_scale))
+        draws = precision.draws(self.key, self.ids[touched], steps, spec.dim)
+        weights[:] = precision.stochastic(spec.precision, weights, draws)
         self.rows[touched] = rows
         return int(np.count_nonzero(~there))

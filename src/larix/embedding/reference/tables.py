@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from larix.batch import Batch, Floats, Ids
-from larix.embedding import check, storage
+from larix.embedding import check, precision, storage
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.reference.pool import pool_rows, spread
@@ -24,10 +24,19 @@ class Tables:
         self.seed = seed
         check.threads(threads)
         self._tables = {name: Rows(spec, seed) for name, spec in self.specs.items()}
+        self._steps = 0
         self._lookups = self._inserted = self._missing = self._lost = 0
 
     def __len__(self) -> int:
         return sum(self.rows(table) for table in self.specs)
+
+    @property
+    def steps(self) -> int:
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps = check.steps(steps)
 
     def rows(self, table: str) -> int:
         return len(self._table(table).places)
@@ -44,7 +53,8 @@ class Tables:
         ids = check.ids(ids)
         found = self._table(table)
         check.floats(grads, (len(ids), found.spec.dim), "grads")
-        self._lost += found.apply(found.find(ids), grads, check.scale(lr_scale))
+        self._lost += found.apply(found.find(ids), grads, check.scale(lr_scale), self._steps)
+        self._steps += 1
 
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
         layout.check({name: spec.dim for name, spec in self.specs.items()})
@@ -76,7 +86,8 @@ class Tables:
             gathered.setdefault(slot.table, []).append((places[kept], each))
         for name, parts in gathered.items():
             places, each = (np.concatenate(part) for part in zip(*parts, strict=True))
-            self._lost += self._tables[name].apply(places, each, lr_scale)
+            self._lost += self._tables[name].apply(places, each, lr_scale, self._steps)
+        self._steps += 1
 
     def keys(self, table: str) -> Ids:
         return np.sort(np.fromiter(self._table(table).places, np.int64))
@@ -96,6 +107,7 @@ class Tables:
         check.floats(weights, (len(ids), found.spec.dim), "weights")
         check.floats(state, (len(ids), found.spec.state), "state")
         found.insert(ids)
+        weights = precision.nearest(found.spec.precision, weights)
         found.rows[found.find(ids)] = np.concatenate([weights, state], axis=1)
 
     def remove(self, table: str, ids: Ids) -> int:
