@@ -115,8 +115,11 @@ LARIX_INLINE size_t sum(const Group& group, std::span<const Bins> hands, size_t 
 
 // Returns how many occurrences had no row any more.
 template <Rule rule, size_t Dim>
-LARIX_INLINE int64_t step_all(Group& group, float rate, Sums& sums, size_t count) {
+LARIX_INLINE int64_t step_all(Group& group, std::span<const Birth> births, float rate, Sums& sums, size_t count) {
   const size_t dim = Dim ? Dim : group.dim;
+  const bool wide = group.precision == Precision::fp32;
+  const uint64_t draw = Draws::of_step(group.clock.steps);
+  sums.wide.resize(dim);
   int64_t lost = 0;
   for (size_t at = 0; at < count; ++at) {
     if (at + kAhead < count) group.rows.prefetch(row_of(sums.handles[at + kAhead]));
@@ -129,24 +132,27 @@ LARIX_INLINE int64_t step_all(Group& group, float rate, Sums& sums, size_t count
     }
     group.touch(header);
     header.seen = group.clock.now;
-    float* weights = Rows::weights(row);
-    step<rule>(group.optimizer, rate, weights, weights + dim, sums.grads.data() + at * dim, dim);
+    float* weights = wide ? reinterpret_cast<float*>(Group::weights_of(row)) : sums.wide.data();
+    if (!wide) group.load_weights(row, weights);
+    step<rule>(group.optimizer, rate, weights, group.state_of(row), sums.grads.data() + at * dim, dim);
+    if (!wide) group.store_weights(row, weights, Draws(births[header.table].key, header.id, draw));
   }
   return lost;
 }
 
 template <size_t Dim>
-LARIX_INLINE int64_t apply_dim(Group& group, std::span<const Bins> hands, size_t bin, float rate, Sums& sums) {
+LARIX_INLINE int64_t apply_dim(Group& group, std::span<const Birth> births, std::span<const Bins> hands, size_t bin,
+                               float rate, Sums& sums) {
   const size_t count = sum<Dim>(group, hands, bin, sums);
   switch (group.optimizer.rule) {
-    case Rule::sgd: return step_all<Rule::sgd, Dim>(group, rate, sums, count);
-    case Rule::momentum: return step_all<Rule::momentum, Dim>(group, rate, sums, count);
-    case Rule::adagrad: return step_all<Rule::adagrad, Dim>(group, rate, sums, count);
-    case Rule::row_adagrad: return step_all<Rule::row_adagrad, Dim>(group, rate, sums, count);
-    case Rule::adam: return step_all<Rule::adam, Dim>(group, rate, sums, count);
-    case Rule::adamw: return step_all<Rule::adamw, Dim>(group, rate, sums, count);
-    case Rule::ftrl: return step_all<Rule::ftrl, Dim>(group, rate, sums, count);
-    case Rule::lamb: return step_all<Rule::lamb, Dim>(group, rate, sums, count);
+    case Rule::sgd: return step_all<Rule::sgd, Dim>(group, births, rate, sums, count);
+    case Rule::momentum: return step_all<Rule::momentum, Dim>(group, births, rate, sums, count);
+    case Rule::adagrad: return step_all<Rule::adagrad, Dim>(group, births, rate, sums, count);
+    case Rule::row_adagrad: return step_all<Rule::row_adagrad, Dim>(group, births, rate, sums, count);
+    case Rule::adam: return step_all<Rule::adam, Dim>(group, births, rate, sums, count);
+    case Rule::adamw: return step_all<Rule::adamw, Dim>(group, births, rate, sums, count);
+    case Rule::ftrl: return step_all<Rule::ftrl, Dim>(group, births, rate, sums, count);
+    case Rule::lamb: return step_all<Rule::lamb, Dim>(group, births, rate, sums, count);
   }
   return 0;
 }
@@ -178,13 +184,14 @@ void deal(std::span<const Slot> slots, size_t first, size_t last, size_t bins, B
   dealt.ends.erase(dealt.ends.begin());
 }
 
-LARIX_SIMD int64_t apply(Group& group, std::span<const Bins> hands, size_t bin, float rate, Sums& sums) {
+LARIX_SIMD int64_t apply(Group& group, std::span<const Birth> births, std::span<const Bins> hands, size_t bin, float rate,
+                         Sums& sums) {
   switch (group.dim) {
-    case 8: return apply_dim<8>(group, hands, bin, rate, sums);
-    case 16: return apply_dim<16>(group, hands, bin, rate, sums);
-    case 32: return apply_dim<32>(group, hands, bin, rate, sums);
-    case 64: return apply_dim<64>(group, hands, bin, rate, sums);
-    default: return apply_dim<0>(group, hands, bin, rate, sums);
+    case 8: return apply_dim<8>(group, births, hands, bin, rate, sums);
+    case 16: return apply_dim<16>(group, births, hands, bin, rate, sums);
+    case 32: return apply_dim<32>(group, births, hands, bin, rate, sums);
+    case 64: return apply_dim<64>(group, births, hands, bin, rate, sums);
+    default: return apply_dim<0>(group, births, hands, bin, rate, sums);
   }
 }
 

@@ -75,7 +75,11 @@ larix::Slot bind_ids(uint32_t table, const Ids& ids, const float* data, size_t d
 }
 
 void bind_optimizers(nb::module_& m) {
-  using larix::Decay, larix::Optimizer, larix::Rule, larix::Schedule;
+  using larix::Decay, larix::Optimizer, larix::Precision, larix::Rule, larix::Schedule;
+  nb::enum_<Precision>(m, "Precision")
+      .value("fp32", Precision::fp32)
+      .value("bf16", Precision::bf16)
+      .value("fp16", Precision::fp16);
   nb::enum_<Rule>(m, "Rule")
       .value("sgd", Rule::sgd)
       .value("momentum", Rule::momentum)
@@ -129,8 +133,8 @@ void bind_embedding(nb::module_& m) {
       },
       nb::arg("slots"), nb::arg("outputs"));
 
-  // groups: (dim, optimizer); tables: (group, init, key, factor).
-  using GroupTuple = std::tuple<size_t, larix::Optimizer>;
+  // groups: (dim, precision, optimizer); tables: (group, init, key, factor).
+  using GroupTuple = std::tuple<size_t, larix::Precision, larix::Optimizer>;
   using TableTuple = std::tuple<size_t, int, uint64_t, float>;
   nb::class_<Store>(m, "Store")
       .def(
@@ -138,7 +142,7 @@ void bind_embedding(nb::module_& m) {
           [](Store* self, const std::vector<GroupTuple>& groups, const std::vector<TableTuple>& tables,
              unsigned threads) {
             std::vector<larix::GroupSpec> group_specs;
-            for (const auto& [dim, optimizer] : groups) group_specs.push_back({dim, optimizer});
+            for (const auto& [dim, precision, optimizer] : groups) group_specs.push_back({dim, precision, optimizer});
             std::vector<larix::TableSpec> table_specs;
             for (const auto& [group, init, key, factor] : tables) {
               table_specs.push_back({group, {static_cast<larix::Init>(init), key, factor}});

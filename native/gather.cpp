@@ -20,7 +20,7 @@ struct Reader {
   std::vector<Miss>& misses;
 
   // The weights behind a handle, which is completed.
-  LARIX_INLINE const float* operator()(size_t at) const {
+  LARIX_INLINE const char* operator()(size_t at) const {
     Handle& handle = slot.handles[at];
     if (handle == kNoHandle) return group.nothing.data();
     char* row = group.rows.at(row_of(handle));
@@ -30,7 +30,7 @@ struct Reader {
       if (!row) return group.nothing.data();
     }
     handle = handle_of(row_of(handle), reinterpret_cast<const Header*>(row)->generation);
-    return Rows::weights(row);
+    return Group::weights_of(row);
   }
 
   // A tag was that of another id: all rows with this tag are looked at.
@@ -51,17 +51,18 @@ LARIX_INLINE void prefetch(const Group& group, const Handle* handles, size_t at,
 }
 
 // ``Dim`` 0: known at run time only.
-template <size_t Dim>
+template <Precision precision, size_t Dim>
 LARIX_INLINE void copy_each(const Reader& read, size_t first, size_t last) {
   const auto& [group, slot, misses] = read;
   const size_t dim = Dim ? Dim : group.dim;
   for (size_t at = first; at < last; ++at) {
     prefetch(group, slot.handles, at, last);
     __builtin_prefetch(slot.data + (at + kAhead) * slot.stride, 0, 2);
-    std::memcpy(slot.data + at * slot.stride, read(at), dim * sizeof(float));
+    load<precision>(read(at), slot.data + at * slot.stride, dim);
   }
 }
 
+template <Precision precision>
 LARIX_INLINE void copy_sequences(const Reader& read, size_t first, size_t last) {
   const auto& [group, slot, misses] = read;
   const size_t end = slot.begin(last);
@@ -70,13 +71,13 @@ LARIX_INLINE void copy_sequences(const Reader& read, size_t first, size_t last) 
     size_t position = 0;
     for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at, ++position) {
       prefetch(group, slot.handles, at, end);
-      std::memcpy(out + position * slot.width, read(at), group.dim * sizeof(float));
+      load<precision>(read(at), out + position * slot.width, group.dim);
     }
     for (; position < slot.length; ++position) std::memset(out + position * slot.width, 0, group.dim * sizeof(float));
   }
 }
 
-template <size_t Dim>
+template <Precision precision, size_t Dim>
 LARIX_INLINE void pool(const Reader& read, size_t first, size_t last) {
   const auto& [group, slot, misses] = read;
   const size_t dim = Dim ? Dim : group.dim;
@@ -86,9 +87,9 @@ LARIX_INLINE void pool(const Reader& read, size_t first, size_t last) {
     std::memset(out, 0, dim * sizeof(float));
     for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at) {
       prefetch(group, slot.handles, at, end);
-      const float* row = read(at);
+      const char* weights = read(at);
       const float weight = slot.weights ? slot.weights[at] : 1.0f;
-      for (size_t i = 0; i < dim; ++i) out[i] += weight * row[i];
+      for (size_t i = 0; i < dim; ++i) out[i] += weight * weight_at<precision>(weights, i);
     }
     if (slot.pool == Pool::mean) {
       const float total = slot.total(sample);
@@ -97,28 +98,42 @@ LARIX_INLINE void pool(const Reader& read, size_t first, size_t last) {
   }
 }
 
-template <size_t Dim>
+template <Precision precision, size_t Dim>
 LARIX_INLINE void gather_dim(const Reader& read, size_t first, size_t last) {
   if (read.slot.pool == Pool::sequence) {
-    copy_sequences(read, first, last);
+    copy_sequences<precision>(read, first, last);
   } else if (read.slot.offsets || read.slot.weights) {
-    pool<Dim>(read, first, last);
+    pool<precision, Dim>(read, first, last);
   } else {
-    copy_each<Dim>(read, first, last);
+    copy_each<precision, Dim>(read, first, last);
   }
 }
 
-// Gives one missing id its row; returns whether it was new (an id may be missed many times in one call).
-LARIX_INLINE bool settle(Group& group, const Birth& birth, const Miss& miss) {
+template <Precision precision>
+LARIX_INLINE void gather_precision(const Reader& read, size_t first, size_t last) {
+  switch (read.group.dim) {
+    case 8: return gather_dim<precision, 8>(read, first, last);
+    case 16: return gather_dim<precision, 16>(read, first, last);
+    case 32: return gather_dim<precision, 32>(read, first, last);
+    case 64: return gather_dim<precision, 64>(read, first, last);
+    default: return gather_dim<precision, 0>(read, first, last);
+  }
+}
+
+// Gives one missing id its row; returns whether it was new (an id may be missed many times in one call). ``wide``: room
+// for the weights of a row.
+LARIX_INLINE bool settle(Group& group, const Birth& birth, const Miss& miss, float* wide) {
   if (const uint32_t there = group.find(miss.hash, miss.table, miss.id); there != kNoRow) {
     *miss.handle = there;
     return false;
   }
   const uint32_t row = group.rows.take(Index::shard_of(miss.hash));
-  Header& header = group.rows.header(row);
-  float* weights = group.rows.weights(row);
-  bear(birth, miss.id, weights, group.dim);
-  group.optimizer.first_state(weights, weights + group.dim, group.dim);
+  char* const place = group.rows.at(row);
+  Header& header = *reinterpret_cast<Header*>(place);
+  bear(birth, miss.id, wide, group.dim);
+  group.store_weights(place, wide);
+  group.load_weights(place, wide);  // as they are kept: what state follows from
+  group.optimizer.first_state(wide, group.state_of(place), group.dim);
   group.index.shard(miss.hash).insert(Index::tag_of(miss.hash), row);
   group.touch(header);
   header.id = miss.id;
@@ -176,6 +191,7 @@ void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, 
 
 LARIX_SIMD void insert(Group& group, std::span<const Birth> births, std::span<const Miss> misses, unsigned me,
                        unsigned threads, std::vector<int64_t>& born) {
+  std::vector<float> wide(group.dim);
   std::array<const Miss*, kBatch> mine;  // shards of others must not even be prefetched: they may be growing
   for (auto miss = misses.begin(); miss != misses.end();) {
     size_t filled = 0;
@@ -185,7 +201,7 @@ LARIX_SIMD void insert(Group& group, std::span<const Birth> births, std::span<co
       mine[filled++] = &*miss;
     }
     for (size_t at = 0; at < filled; ++at) {
-      born[mine[at]->table] += settle(group, births[mine[at]->table], *mine[at]);
+      born[mine[at]->table] += settle(group, births[mine[at]->table], *mine[at], wide.data());
     }
   }
 }
@@ -206,12 +222,10 @@ LARIX_SIMD void gather(const Group& group, const Slot& slot, size_t first, size_
     if (slot.handles[at] != kNoHandle) group.rows.prefetch_far(row_of(slot.handles[at]));
   }
   const Reader read{group, slot, misses};
-  switch (group.dim) {
-    case 8: return gather_dim<8>(read, first, last);
-    case 16: return gather_dim<16>(read, first, last);
-    case 32: return gather_dim<32>(read, first, last);
-    case 64: return gather_dim<64>(read, first, last);
-    default: return gather_dim<0>(read, first, last);
+  switch (group.precision) {
+    case Precision::fp32: return gather_precision<Precision::fp32>(read, first, last);
+    case Precision::bf16: return gather_precision<Precision::bf16>(read, first, last);
+    case Precision::fp16: return gather_precision<Precision::fp16>(read, first, last);
   }
 }
 

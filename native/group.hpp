@@ -1,4 +1,4 @@
-// Tables of equal dim and optimizer live together: one index, one set of slabs, one pass for all their slots.
+// Tables of equal dim, precision and optimizer live together: one index, one set of slabs, one pass for all their slots.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +9,7 @@
 #include "birth.hpp"
 #include "index.hpp"
 #include "optimizer.hpp"
+#include "precision.hpp"
 #include "rows.hpp"
 #include "slot.hpp"
 
@@ -22,10 +23,22 @@ struct Clock {
 };
 
 struct Group {
-  Group(size_t dim, const Optimizer& optimizer, const Clock& clock)
-      : dim(dim), optimizer(optimizer), clock(clock), rows(dim + optimizer.state(dim)), nothing(dim) {}
+  Group(size_t dim, Precision precision, const Optimizer& optimizer, const Clock& clock)
+      : dim(dim), precision(precision), optimizer(optimizer), clock(clock),
+        rows(weight_bytes(precision, dim) + optimizer.state(dim) * sizeof(float)), nothing(weight_bytes(precision, dim)) {}
 
   size_t state() const { return optimizer.state(dim); }
+
+  // What follows a row's header: weights in the group's precision, then state in float32.
+  static char* weights_of(char* row) { return row + sizeof(Header); }
+  LARIX_INLINE float* state_of(char* row) const {
+    return reinterpret_cast<float*>(row + sizeof(Header) + weight_bytes(precision, dim));
+  }
+  LARIX_INLINE void load_weights(char* row, float* to) const { load(precision, weights_of(row), to, dim); }
+  LARIX_INLINE void store_weights(char* row, const float* from) const { store(precision, from, weights_of(row), dim); }
+  LARIX_INLINE void store_weights(char* row, const float* from, const Draws& draws) const {
+    store(precision, from, draws, weights_of(row), dim);
+  }
 
   // The row of (table, id), or kNoRow.
   uint32_t find(uint64_t hash, uint32_t table, int64_t id) const {
@@ -46,11 +59,12 @@ struct Group {
   }
 
   size_t dim;
+  Precision precision;
   Optimizer optimizer;
   const Clock& clock;
   Index index;
   Rows rows;
-  std::vector<float> nothing;  // what an id without a row reads
+  std::vector<char> nothing;  // what an id without a row reads, as the weights of a row
 };
 
 // An id that was not found, to be inserted by the one thread that owns its shard.
@@ -105,10 +119,12 @@ struct Sums {
   std::vector<Handle> handles;
   std::vector<uint32_t> counts;
   std::vector<float> grads;
+  std::vector<float> wide;  // one row's weights as float32
 };
 
 // Sums the gradients that the hands dealt to a bin by row, in order, and steps each row once. Returns how many ids had
-// no row any more. A bin has one writer.
-int64_t apply(Group& group, std::span<const Bins> hands, size_t bin, float rate, Sums& sums);
+// no row any more. A bin has one writer. ``births`` are by table: stochastic rounding goes by their keys.
+int64_t apply(Group& group, std::span<const Birth> births, std::span<const Bins> hands, size_t bin, float rate,
+              Sums& sums);
 
 }  // namespace larix

@@ -113,4 +113,52 @@ LARIX_INLINE void round_stochastic(const float* __restrict from, const Draws& dr
   for (size_t i = 0; at + i < dim; ++i) to[at + i] = Half<precision>::stochastic(from[at + i], bits[i]);
 }
 
+// The same for weights of any precision as they lie in a row.
+
+template <Precision precision>
+LARIX_INLINE float weight_at(const char* weights, size_t i) {
+  if constexpr (precision == Precision::fp32) {
+    return reinterpret_cast<const float*>(weights)[i];
+  } else {
+    return Half<precision>::widen(reinterpret_cast<const uint16_t*>(weights)[i]);
+  }
+}
+
+template <Precision precision>
+LARIX_INLINE void load(const char* weights, float* __restrict to, size_t dim) {
+  if constexpr (precision == Precision::fp32) {
+    std::memcpy(to, weights, dim * sizeof(float));
+  } else {
+    widen<precision>(reinterpret_cast<const uint16_t*>(weights), to, dim);
+  }
+}
+
+LARIX_INLINE void load(Precision precision, const char* weights, float* to, size_t dim) {
+  switch (precision) {
+    case Precision::fp32: return load<Precision::fp32>(weights, to, dim);
+    case Precision::bf16: return load<Precision::bf16>(weights, to, dim);
+    case Precision::fp16: return load<Precision::fp16>(weights, to, dim);
+  }
+}
+
+// Rounds to the nearest, as births and puts do.
+LARIX_INLINE void store(Precision precision, const float* from, char* weights, size_t dim) {
+  auto* const halves = reinterpret_cast<uint16_t*>(weights);
+  switch (precision) {
+    case Precision::fp32: std::memcpy(weights, from, dim * sizeof(float)); return;
+    case Precision::bf16: return round_nearest<Precision::bf16>(from, halves, dim);
+    case Precision::fp16: return round_nearest<Precision::fp16>(from, halves, dim);
+  }
+}
+
+// Rounds stochastically, as steps do.
+LARIX_INLINE void store(Precision precision, const float* from, const Draws& draws, char* weights, size_t dim) {
+  auto* const halves = reinterpret_cast<uint16_t*>(weights);
+  switch (precision) {
+    case Precision::fp32: std::memcpy(weights, from, dim * sizeof(float)); return;
+    case Precision::bf16: return round_stochastic<Precision::bf16>(from, draws, halves, dim);
+    case Precision::fp16: return round_stochastic<Precision::fp16>(from, draws, halves, dim);
+  }
+}
+
 }  // namespace larix

@@ -30,8 +30,8 @@ class Rows {
  public:
   static constexpr uint32_t kExtent = 64;  // rows that a shard takes at a time
 
-  // ``floats``: weights and state of a row.
-  explicit Rows(size_t floats) : stride_((sizeof(Header) + floats * sizeof(float) + 7) / 8 * 8) {
+  // ``bytes``: of weights and state of a row.
+  explicit Rows(size_t bytes) : stride_((sizeof(Header) + bytes + 7) / 8 * 8) {
     slack_ = stride_ % 32 == 0 ? 32 : 0;  // such a row begins at the start of a cache line or at its middle
     asked_ = (stride_ < 512 ? stride_ : 512) - slack_;  // the hardware follows longer rows by itself
     while ((stride_ << (bits_ + 1)) <= kSlab) ++bits_;
@@ -42,8 +42,6 @@ class Rows {
     return reinterpret_cast<char**>(slabs_.data())[row >> bits_] + (row & ((uint32_t{1} << bits_) - 1)) * stride_;
   }
   Header& header(uint32_t row) const { return *reinterpret_cast<Header*>(at(row)); }
-  static float* weights(char* row) { return reinterpret_cast<float*>(row + sizeof(Header)); }
-  float* weights(uint32_t row) const { return weights(at(row)); }
 
   LARIX_INLINE void prefetch(uint32_t row) const {
     const char* first = at(row);

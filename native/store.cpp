@@ -21,7 +21,7 @@ int64_t total_ids(std::span<const Slot> slots) {
 
 Store::Store(const std::vector<GroupSpec>& groups, const std::vector<TableSpec>& tables, unsigned threads)
     : group_numbers_(1), births_(1), sizes_(tables.size() + 1), scratch_(threads), threads_(threads) {
-  for (const GroupSpec& spec : groups) groups_.push_back(std::make_unique<Group>(spec.dim, spec.optimizer, clock_));
+  for (const GroupSpec& spec : groups) groups_.push_back(std::make_unique<Group>(spec.dim, spec.precision, spec.optimizer, clock_));
   for (const TableSpec& spec : tables) {
     group_numbers_.push_back(static_cast<uint32_t>(spec.group));
     births_.push_back(spec.birth);
@@ -151,7 +151,7 @@ void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
       const std::span<const Bins> hands(dealt_[group].data(), threads);
       scratch_[me].lost += hands[me].lost;
       for (size_t bin; (bin = next[group].fetch_add(1, std::memory_order_relaxed)) < bins[group];) {
-        scratch_[me].lost += larix::apply(*groups_[group], hands, bin, rates[group], scratch_[me].sums);
+        scratch_[me].lost += larix::apply(*groups_[group], births_, hands, bin, rates[group], scratch_[me].sums);
       }
     }
   });
@@ -200,12 +200,15 @@ void Store::read(uint32_t table, std::span<const int64_t> ids, float* weights, f
   const size_t dim = group.dim, states = group.state();
   std::vector<Miss> misses;
   const std::vector<Handle> handles = handles_of(table, ids, misses);
-  const std::vector<float> nothing(dim + states);
   for (size_t at = 0; at < ids.size(); ++at) {
-    const bool there = handles[at] != kNoHandle;
-    const float* values = there ? group.rows.weights(row_of(handles[at])) : nothing.data();
-    if (weights) std::memcpy(weights + at * dim, values, dim * sizeof(float));
-    if (state) std::memcpy(state + at * states, values + dim, states * sizeof(float));
+    if (handles[at] == kNoHandle) {
+      if (weights) std::fill_n(weights + at * dim, dim, 0.0f);
+      if (state) std::fill_n(state + at * states, states, 0.0f);
+    } else {
+      char* row = group.rows.at(row_of(handles[at]));
+      if (weights) group.load_weights(row, weights + at * dim);
+      if (state) std::copy_n(group.state_of(row), states, state + at * states);
+    }
   }
 }
 
@@ -219,11 +222,10 @@ void Store::put(uint32_t table, std::span<const int64_t> ids, const float* weigh
   larix::insert(group, births_, misses, 0, 1, born);
   sizes_[table] += born[table];
   for (size_t at = 0; at < ids.size(); ++at) {
-    const uint32_t row = row_of(handles[at]);
-    group.touch(group.rows.header(row));
-    float* values = group.rows.weights(row);
-    std::memcpy(values, weights + at * dim, dim * sizeof(float));
-    if (states) std::memcpy(values + dim, state + at * states, states * sizeof(float));
+    char* row = group.rows.at(row_of(handles[at]));
+    group.touch(*reinterpret_cast<Header*>(row));
+    group.store_weights(row, weights + at * dim);
+    if (states) std::copy_n(state + at * states, states, group.state_of(row));
   }
 }
 

@@ -17,6 +17,7 @@ namespace larix {
 
 struct GroupSpec {
   size_t dim;
+  Precision precision;
   Optimizer optimizer;
 };
 

@@ -177,7 +177,7 @@ int main(int argc, char** argv) {
   }
   const larix::Optimizer sgd{.rule = larix::Rule::sgd, .lr = 1.0};
   const larix::Optimizer adam{.rule = larix::Rule::adam, .lr = 0.001};
-  Store store({{kDim, sgd}, {kDim, adam}}, tables, 3);
+  Store store({{kDim, larix::Precision::fp32, sgd}, {kDim, larix::Precision::bf16, adam}}, tables, 3);
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   std::vector<std::thread> threads;
   for (uint32_t i = 0; i < kClients; ++i) threads.emplace_back([&, i] { Client(store, i, seed * 1000).run(until); });

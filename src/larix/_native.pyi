@@ -17,6 +17,11 @@ class Plan:
         self, slots: Sequence[tuple[int, int, int, int]], outputs: Sequence[tuple[int, int]]
     ) -> None: ...
 
+class Precision(enum.Enum):
+    fp32 = 0
+    bf16 = 1
+    fp16 = 2
+
 class Rule(enum.Enum):
     sgd = 0
     momentum = 1
@@ -55,7 +60,7 @@ class Optimizer:
 class Store:
     def __init__(
         self,
-        groups: Sequence[tuple[int, Optimizer]],
+        groups: Sequence[tuple[int, Precision, Optimizer]],
         tables: Sequence[tuple[int, int, int, float]],
         threads: int,
     ) -> None: ...

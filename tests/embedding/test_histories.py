@@ -43,6 +43,7 @@ OPTIMIZERS = {
 }
 SCHEDULES = [None, CosineDecay(steps=9), Warmup(steps=4, then=StepDecay(every=2, ratio=0.7))]
 INITS = [Uniform(), Normal(std=0.5), Constant(value=-0.25)]
+PRECISIONS = ["fp32", "bf16", "fp16"]
 POOLS = ["sum", "mean", "sequence"]
 
 
@@ -65,6 +66,7 @@ def worlds(draw):
             dim=draw(st.sampled_from([1, 3, 8, 16, 17, 33, 100])),
             optimizer=draw(optimizers()),
             init=draw(st.sampled_from(INITS)),
+            precision=draw(st.sampled_from(PRECISIONS)),
         )
         for number in range(draw(st.integers(1, 4)))
     ]
@@ -152,7 +154,11 @@ def test_a_random_history_gives_the_same_bits_on_every_store(world, seed, steps)
 
 def large_world():
     rules = [SGD(lr=0.1), Adagrad(lr=0.1, initial=0.5), RowAdagrad(lr=0.1, clip_grad=1.0), Adam(lr=0.01)]
-    specs = [TableSpec(name=f"t{i}", dim=dim, optimizer=rules[i]) for i, dim in enumerate([1, 16, 16, 33])]
+    kinds = zip([1, 16, 16, 33], rules, ["fp32", "fp32", "bf16", "fp16"], strict=True)
+    specs = [
+        TableSpec(name=f"t{number}", dim=dim, optimizer=optimizer, precision=precision)
+        for number, (dim, optimizer, precision) in enumerate(kinds)
+    ]
     slots = (
         Slot(name="a", table="t0", output=0, column=0, pool="mean"),
         Slot(name="b", table="t1", output=0, column=1),

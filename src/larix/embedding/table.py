@@ -17,6 +17,7 @@ from larix.embedding.init import Constant, Uniform
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
+from larix.embedding.precision import Precision
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
 from larix.embedding.spec import TableSpec
 
@@ -38,8 +39,8 @@ class Tables:
 
     ``specs``: one a table. ``seed``: with table and id it decides a row's first weights. ``threads``: how
     many work on a large call, 0 = one a core; results are bit-equal for any number. Calls from several
-    threads are safe: they are done one after the other, the GIL released. Tables of equal dim and optimizer
-    share an index.
+    threads are safe: they are done one after the other, the GIL released. Tables of equal dim,
+    precision and optimizer share an index.
     """
 
     def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None:
@@ -47,13 +48,13 @@ class Tables:
         self.seed = seed
         self._numbers = {name: number for number, name in enumerate(self.specs, 1)}
         self._dims = {name: spec.dim for name, spec in self.specs.items()}
-        kinds = list(dict.fromkeys((spec.dim, spec.optimizer) for spec in self.specs.values()))
+        kinds = list(dict.fromkeys(map(_kind_of, self.specs.values())))
         self._core = _native.Store(
-            [(dim, _core_optimizer(optimizer)) for dim, optimizer in kinds],
             [
-                (kinds.index((spec.dim, spec.optimizer)), *_birth_of(spec, seed))
-                for spec in self.specs.values()
+                (dim, _native.Precision[precision], _core_optimizer(optimizer))
+                for dim, precision, optimizer in kinds
             ],
+            [(kinds.index(_kind_of(spec)), *_birth_of(spec, seed)) for spec in self.specs.values()],
             check.threads(threads),
         )
         self._plans: dict[int, tuple[Layout, _native.Plan]] = {}
@@ -204,6 +205,11 @@ class Tables:
             kept = layout, _native.Plan(slots, [(output.width, output.length) for output in layout.outputs])
             self._plans = {id(layout): kept} if len(self._plans) >= 16 else self._plans | {id(layout): kept}
         return kept[1]
+
+
+def _kind_of(spec: TableSpec) -> tuple[int, Precision, Optimizer]:
+    """What tables that share an index agree in."""
+    return spec.dim, spec.precision, spec.optimizer
 
 
 def _core_optimizer(optimizer: Optimizer) -> _native.Optimizer:
