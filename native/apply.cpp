@@ -101,11 +101,13 @@ LARIX_INLINE size_t sum(const Group& group, std::span<const Bins> hands, size_t 
         handles[count] = one.handle;
         counts[count] = 1;
         float* __restrict into = grads + count * dim;
+        LARIX_COLUMNS
         for (size_t i = 0; i < dim; ++i) into[i] = 0.0f + scale * grad[i];
         place = static_cast<uint32_t>(++count);
       } else {
         ++counts[place - 1];
         float* __restrict into = grads + (place - 1) * dim;
+        LARIX_COLUMNS
         for (size_t i = 0; i < dim; ++i) into[i] += scale * grad[i];
       }
     }
@@ -117,7 +119,9 @@ LARIX_INLINE size_t sum(const Group& group, std::span<const Bins> hands, size_t 
 template <Rule rule, size_t Dim>
 LARIX_INLINE int64_t step_all(Group& group, std::span<const Birth> births, float rate, Sums& sums, size_t count) {
   const size_t dim = Dim ? Dim : group.dim;
+  const Optimizer optimizer = group.optimizer;  // copied: what is written to rows cannot be thought to change it
   const bool wide = group.precision == Precision::fp32;
+  const size_t offset = weight_bytes(group.precision, dim);
   const uint64_t draw = Draws::of_step(group.clock.steps);
   sums.wide.resize(dim);
   int64_t lost = 0;
@@ -132,9 +136,10 @@ LARIX_INLINE int64_t step_all(Group& group, std::span<const Birth> births, float
     }
     group.touch(header);
     header.seen = group.clock.now;
-    float* weights = wide ? reinterpret_cast<float*>(Group::weights_of(row)) : sums.wide.data();
+    char* const kept = Group::weights_of(row);
+    float* const weights = wide ? reinterpret_cast<float*>(kept) : sums.wide.data();
     if (!wide) group.load_weights(row, weights);
-    step<rule>(group.optimizer, rate, weights, group.state_of(row), sums.grads.data() + at * dim, dim);
+    step<rule>(optimizer, rate, weights, reinterpret_cast<float*>(kept + offset), sums.grads.data() + at * dim, dim);
     if (!wide) group.store_weights(row, weights, Draws(births[header.table].key, header.id, draw));
   }
   return lost;

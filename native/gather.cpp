@@ -89,10 +89,12 @@ LARIX_INLINE void pool(const Reader& read, size_t first, size_t last) {
       prefetch(group, slot.handles, at, end);
       const char* weights = read(at);
       const float weight = slot.weights ? slot.weights[at] : 1.0f;
+      LARIX_COLUMNS
       for (size_t i = 0; i < dim; ++i) out[i] += weight * weight_at<precision>(weights, i);
     }
     if (slot.pool == Pool::mean) {
       const float total = slot.total(sample);
+      LARIX_COLUMNS
       for (size_t i = 0; i < dim; ++i) out[i] = total == 0.0f ? 0.0f : out[i] / total;
     }
   }
@@ -130,10 +132,13 @@ LARIX_INLINE bool settle(Group& group, const Birth& birth, const Miss& miss, flo
   const uint32_t row = group.rows.take(Index::shard_of(miss.hash));
   char* const place = group.rows.at(row);
   Header& header = *reinterpret_cast<Header*>(place);
-  bear(birth, miss.id, wide, group.dim);
-  group.store_weights(place, wide);
-  group.load_weights(place, wide);  // as they are kept: what state follows from
-  group.optimizer.first_state(wide, group.state_of(place), group.dim);
+  float* weights = group.precision == Precision::fp32 ? reinterpret_cast<float*>(Group::weights_of(place)) : wide;
+  bear(birth, miss.id, weights, group.dim);
+  if (weights == wide) {
+    group.store_weights(place, wide);
+    group.load_weights(place, wide);  // as they are kept: what state follows from
+  }
+  group.optimizer.first_state(weights, group.state_of(place), group.dim);
   group.index.shard(miss.hash).insert(Index::tag_of(miss.hash), row);
   group.touch(header);
   header.id = miss.id;

@@ -34,9 +34,9 @@ struct Group {
   LARIX_INLINE float* state_of(char* row) const {
     return reinterpret_cast<float*>(row + sizeof(Header) + weight_bytes(precision, dim));
   }
-  LARIX_INLINE void load_weights(char* row, float* to) const { load(precision, weights_of(row), to, dim); }
-  LARIX_INLINE void store_weights(char* row, const float* from) const { store(precision, from, weights_of(row), dim); }
-  LARIX_INLINE void store_weights(char* row, const float* from, const Draws& draws) const {
+  void load_weights(char* row, float* to) const { load(precision, weights_of(row), to, dim); }
+  void store_weights(char* row, const float* from) const { store(precision, from, weights_of(row), dim); }
+  void store_weights(char* row, const float* from, const Draws& draws) const {
     store(precision, from, draws, weights_of(row), dim);
   }
 

@@ -51,10 +51,8 @@ struct Half {
   static LARIX_INLINE uint16_t stochastic(float weight, uint32_t bits) {
     const uint32_t size = size_of(weight);
     const uint32_t normal = ((size + (bits >> (32 - kShift))) >> kShift) - kBias;
-    const float units = std::bit_cast<float>(size < kSmall ? size : 0) * 0x1p24f;
-    const auto whole = static_cast<int32_t>(units);
-    const float drawn = static_cast<float>(static_cast<int32_t>(bits >> 8)) * 0x1p-24f;
-    return join(weight, normal, static_cast<uint32_t>(whole) + (drawn < units - static_cast<float>(whole)));
+    const auto fixed = static_cast<int32_t>(std::bit_cast<float>(size < kSmall ? size : 0) * 0x1p45f);
+    return join(weight, normal, (static_cast<uint32_t>(fixed) + (bits >> 11)) >> 21);
   }
 
  private:
@@ -81,6 +79,7 @@ class Draws {
   LARIX_INLINE void block(uint64_t block, uint32_t* bits) const {
     static_assert(std::endian::native == std::endian::little);
     uint64_t words[8];
+    LARIX_COLUMNS
     for (uint64_t at = 0; at < 8; ++at) words[at] = mix(start_ + (8 * block + at + 1) * kGolden);
     std::memcpy(bits, words, sizeof(words));
   }
@@ -91,11 +90,13 @@ class Draws {
 
 template <Precision precision>
 LARIX_INLINE void widen(const uint16_t* __restrict from, float* __restrict to, size_t dim) {
+  LARIX_COLUMNS
   for (size_t i = 0; i < dim; ++i) to[i] = Half<precision>::widen(from[i]);
 }
 
 template <Precision precision>
 LARIX_INLINE void round_nearest(const float* __restrict from, uint16_t* __restrict to, size_t dim) {
+  LARIX_COLUMNS
   for (size_t i = 0; i < dim; ++i) to[i] = Half<precision>::nearest(from[i]);
 }
 
@@ -106,6 +107,7 @@ LARIX_INLINE void round_stochastic(const float* __restrict from, const Draws& dr
   size_t at = 0;
   for (; at + 16 <= dim; at += 16) {
     draws.block(at / 16, bits);
+    LARIX_COLUMNS
     for (size_t i = 0; i < 16; ++i) to[at + i] = Half<precision>::stochastic(from[at + i], bits[i]);
   }
   if (at == dim) return;
@@ -133,32 +135,14 @@ LARIX_INLINE void load(const char* weights, float* __restrict to, size_t dim) {
   }
 }
 
-LARIX_INLINE void load(Precision precision, const char* weights, float* to, size_t dim) {
-  switch (precision) {
-    case Precision::fp32: return load<Precision::fp32>(weights, to, dim);
-    case Precision::bf16: return load<Precision::bf16>(weights, to, dim);
-    case Precision::fp16: return load<Precision::fp16>(weights, to, dim);
-  }
-}
+// Not inline: every rule at every dim would have its own.
+
+void load(Precision precision, const char* weights, float* to, size_t dim);
 
 // Rounds to the nearest, as births and puts do.
-LARIX_INLINE void store(Precision precision, const float* from, char* weights, size_t dim) {
-  auto* const halves = reinterpret_cast<uint16_t*>(weights);
-  switch (precision) {
-    case Precision::fp32: std::memcpy(weights, from, dim * sizeof(float)); return;
-    case Precision::bf16: return round_nearest<Precision::bf16>(from, halves, dim);
-    case Precision::fp16: return round_nearest<Precision::fp16>(from, halves, dim);
-  }
-}
+void store(Precision precision, const float* from, char* weights, size_t dim);
 
 // Rounds stochastically, as steps do.
-LARIX_INLINE void store(Precision precision, const float* from, const Draws& draws, char* weights, size_t dim) {
-  auto* const halves = reinterpret_cast<uint16_t*>(weights);
-  switch (precision) {
-    case Precision::fp32: std::memcpy(weights, from, dim * sizeof(float)); return;
-    case Precision::bf16: return round_stochastic<Precision::bf16>(from, draws, halves, dim);
-    case Precision::fp16: return round_stochastic<Precision::fp16>(from, draws, halves, dim);
-  }
-}
+void store(Precision precision, const float* from, const Draws& draws, char* weights, size_t dim);
 
 }  // namespace larix

@@ -9,3 +9,7 @@
 
 // A function that takes on the instruction set of its caller: everything a LARIX_SIMD function calls in its loop.
 #define LARIX_INLINE inline __attribute__((always_inline))
+
+// Before a loop over columns: its passes do not depend on each other, and GCC is not to unroll one of known length before
+// it comes to vectorise it, which it then does badly or not at all.
+#define LARIX_COLUMNS _Pragma("GCC ivdep") _Pragma("GCC unroll 1")

@@ -6,6 +6,7 @@
 #include <random>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "store.hpp"
 
@@ -18,6 +19,8 @@ using larix::Store;
 
 constexpr size_t kClients = 4;
 constexpr size_t kDim = 8;
+constexpr size_t kOdd = 7;
+constexpr float kNorm = 0.25f;
 constexpr float kFirst = 3.0f;  // what every weight is born as
 
 void expect(bool good, const char* what) {
@@ -27,11 +30,12 @@ void expect(bool good, const char* what) {
 }
 
 // One client has two tables to itself: a plain one whose weights are foretold (born 3, SGD with lr 1, whole numbers),
-// and one with Adam in another group. Tables of all clients share index, rows and threads.
+// and an odd one of another rule, precision and dim, whose weights stay within their norm. Plain tables of all clients
+// share index and rows, all tables share threads.
 class Client {
  public:
   Client(Store& store, uint32_t number, uint64_t seed)
-      : store_(store), plain_(2 * number + 1), adam_(2 * number + 2), random_(seed + number) {}
+      : store_(store), plain_(2 * number + 1), odd_(2 * number + 2), random_(seed + number) {}
 
   void run(std::chrono::steady_clock::time_point until) {
     while (std::chrono::steady_clock::now() < until) {
@@ -49,7 +53,7 @@ class Client {
  private:
   struct Step {
     std::vector<int64_t> ids, offsets;
-    std::vector<float> weights, plain, adam;
+    std::vector<float> weights, plain, odd;
     std::vector<Handle> handles;
     std::vector<Slot> slots;
     std::vector<uint64_t> births;  // of each id's row, to know whether it is still the same one
@@ -78,16 +82,16 @@ class Client {
     const size_t count = step.ids.size();
     for (size_t i = 0; i < count; ++i) step.weights.push_back(static_cast<float>(random_() % 3));
     step.plain.assign(samples * kDim, -1.0f);
-    step.adam.assign(samples * 3 * kDim, -1.0f);
+    step.odd.assign(samples * 3 * kDim, -1.0f);
     step.handles.resize(2 * count);
     const Slot plain{.table = plain_, .pool = Pool::sum, .ids = step.ids.data(), .count = count,
                      .offsets = step.offsets.data(), .weights = step.weights.data(), .samples = samples,
                      .data = step.plain.data(), .stride = kDim, .width = kDim, .handles = step.handles.data()};
-    const Slot adam{.table = adam_, .pool = Pool::sequence, .ids = step.ids.data(), .count = count,
-                    .offsets = step.offsets.data(), .samples = samples, .data = step.adam.data(), .stride = 3 * kDim,
-                    .length = 3, .width = kDim, .handles = step.handles.data() + count};
-    step.slots = {plain, adam};
-    expect(plain.sound() && adam.sound(), "sound offsets are refused");
+    const Slot odd{.table = odd_, .pool = Pool::sequence, .ids = step.ids.data(), .count = count,
+                   .offsets = step.offsets.data(), .samples = samples, .data = step.odd.data(), .stride = 3 * kDim,
+                   .length = 3, .width = kDim, .handles = step.handles.data() + count};
+    step.slots = {plain, odd};
+    expect(plain.sound() && odd.sound(), "sound offsets are refused");
     store_.gather(step.slots, true);
     for (const int64_t id : step.ids) {
       step.births.push_back(rows_.try_emplace(id, Row{kFirst, ++births_}).first->second.birth);
@@ -105,7 +109,7 @@ class Client {
 
   void apply(Step& step) {
     for (float& grad : step.plain) grad = 1.0f;
-    for (float& grad : step.adam) grad = 0.5f;
+    for (float& grad : step.odd) grad = 0.5f;
     store_.apply(step.slots, 1.0);
     for (size_t at = 0; at < step.ids.size(); ++at) {
       const auto found = rows_.find(step.ids[at]);
@@ -134,7 +138,7 @@ class Client {
       there += static_cast<int64_t>(rows_.erase(ids.back()));
     }
     expect(store_.remove(plain_, ids) == there, "remove took another number of rows than there were");
-    store_.remove(adam_, ids);
+    store_.remove(odd_, ids);
   }
 
   void put() {
@@ -156,10 +160,18 @@ class Client {
       const float* row = weights.data() + i * kDim;
       for (size_t c = 0; c < kDim; ++c) expect(row[c] == expected, "a weight is not what its gradients make it");
     }
+    const std::vector<int64_t> others = store_.keys(odd_);
+    weights.resize(others.size() * kOdd);
+    store_.read(odd_, others, weights.data(), nullptr);
+    for (size_t i = 0; i < others.size(); ++i) {
+      float squares = 0.0f;
+      for (size_t c = 0; c < kOdd; ++c) squares += weights[i * kOdd + c] * weights[i * kOdd + c];
+      expect(squares <= kNorm * kNorm * 1.02f, "a row is longer than its norm and rounding allow");  // false for NaN
+    }
   }
 
   Store& store_;
-  uint32_t plain_, adam_;
+  uint32_t plain_, odd_;
   std::mt19937_64 random_;
   std::unordered_map<int64_t, Row> rows_;
   uint64_t births_ = 0;
@@ -173,11 +185,18 @@ int main(int argc, char** argv) {
   std::vector<larix::TableSpec> tables;
   for (size_t i = 0; i < kClients; ++i) {
     tables.push_back({0, {larix::Init::constant, 0, kFirst}});
-    tables.push_back({1, {larix::Init::normal, i, 0.01f}});
+    tables.push_back({1 + i, {larix::Init::uniform, i, 0.05f}});
   }
   const larix::Optimizer sgd{.rule = larix::Rule::sgd, .lr = 1.0};
-  const larix::Optimizer adam{.rule = larix::Rule::adam, .lr = 0.001};
-  Store store({{kDim, larix::Precision::fp32, sgd}, {kDim, larix::Precision::bf16, adam}}, tables, 3);
+  std::vector<larix::GroupSpec> groups = {{kDim, larix::Precision::fp32, sgd}};
+  using larix::Precision, larix::Rule;
+  for (const auto& [rule, precision] : {std::pair{Rule::adam, Precision::bf16}, std::pair{Rule::ftrl, Precision::fp16},
+                                        std::pair{Rule::lamb, Precision::bf16}, std::pair{Rule::momentum, Precision::fp32}}) {
+    const larix::Schedule schedule{.warmup = 100, .decay = larix::Decay::cosine, .steps = 10'000, .number = 0.1};
+    groups.push_back({kOdd, precision, {.rule = rule, .lr = 0.01, .clip_grad = 1.0f, .max_norm = kNorm,
+                                        .schedule = schedule}});
+  }
+  Store store(groups, tables, 3);
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   std::vector<std::thread> threads;
   for (uint32_t i = 0; i < kClients; ++i) threads.emplace_back([&, i] { Client(store, i, seed * 1000).run(until); });

@@ -54,7 +54,7 @@ def stochastic(precision: Precision, weights: Floats, bits: _Bits) -> Floats:
     """Round up or down to a value of ``precision`` by random ``bits`` of the same shape; float32 in and out.
 
     Steps round so: to the nearest they would lose every change below half a unit in the last place, and bf16 has but 8
-    bits. The mean is the value itself, exactly in bf16 and in fp16 from 2**-14 on, below that to 2**-24 of a unit.
+    bits. The mean is the value itself, exactly in bf16 and in fp16 from 2**-14 on, below that to 2**-21 of a unit.
     """
     size, sign = _split(weights)
     match precision:
@@ -66,10 +66,9 @@ def stochastic(precision: Precision, weights: Floats, bits: _Bits) -> Floats:
         case "fp16":
             rounded = (size + (bits >> np.uint32(19))) & np.uint32(0xFFFFE000)
             small = size < np.uint32(0x38800000)  # 2**-14: below, steps are 2**-24 wide whatever the exponent
-            units = np.where(small, size, np.uint32(0)).view(np.float32) * np.float32(2.0**24)
-            whole = np.floor(units)
-            up = (bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24) < units - whole
-            stepped = ((whole + up.astype(np.float32)) * np.float32(2.0**-24)).view(np.uint32)
+            fixed = np.where(small, size, np.uint32(0)).view(np.float32) * np.float32(2.0**45)
+            units = (fixed.astype(np.uint32) + (bits >> np.uint32(11))) >> np.uint32(21)
+            stepped = (units.astype(np.float32) * np.float32(2.0**-24)).view(np.uint32)
             return _join(size, sign, np.where(small, stepped, rounded), 0x477FE000)
 
 

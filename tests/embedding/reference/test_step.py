@@ -198,6 +198,16 @@ def test_adam_corrects_each_row_by_its_own_count(store):
     )
 
 
+@pytest.mark.parametrize("kind", [Adam, AdamW, LAMB])
+@pytest.mark.parametrize("count", [-5.0, np.nan, np.inf, 1e30])
+def test_a_step_count_that_cannot_be_hangs_nothing_and_is_taken_for_one_that_can(store, kind, count):
+    tables = store([TableSpec(name="a", dim=2, optimizer=kind())])
+    state = np.array([[0, 0, 0, 0, count]], np.float32)
+    tables.put("a", np.array([1]), np.ones((1, 2), np.float32), state)
+    tables.update("a", np.array([1]), np.ones((1, 2), np.float32))
+    assert np.isfinite(tables.lookup("a", np.array([1]))).all()
+
+
 @pytest.mark.parametrize("dim", [1, 3, 17, 100])
 @pytest.mark.parametrize("kind", ALL)
 def test_a_clipped_gradient_steps_as_one_of_that_norm_and_a_small_one_is_left_alone(store, kind, dim):

@@ -105,8 +105,9 @@ def _adam(optimizer: Adam | AdamW | LAMB, lr: np.float64, state: Floats, grads: 
     count += _ONE
     first[:] = beta1 * first + (_ONE - beta1) * grads
     second[:] = beta2 * second + (_ONE - beta2) * grads * grads
-    correction = (lr / (1 - _power(optimizer.beta1, count))).astype(np.float32)
-    root = np.sqrt(1 - _power(optimizer.beta2, count)).astype(np.float32)
+    steps = np.where(count >= 1, np.minimum(count, np.float32(2**24)), _ONE)  # puts may hold anything
+    correction = (lr / (1 - _power(optimizer.beta1, steps))).astype(np.float32)
+    root = np.sqrt(1 - _power(optimizer.beta2, steps)).astype(np.float32)
     moved: Floats = correction[:, None] * first
     moved /= np.sqrt(second) / root[:, None] + np.float32(optimizer.eps)
     return moved
