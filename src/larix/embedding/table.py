@@ -14,6 +14,7 @@ from larix.batch import Batch, Floats, Ids
 from larix.embedding import birth, check, storage
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
+from larix.embedding.snapshot import UInts
 from larix.embedding.spec import SGD, Adagrad, Adam, Constant, Optimizer, RowAdagrad, TableSpec, Uniform
 
 _POOLS = {"sum": 0, "mean": 1, "sequence": 2}
@@ -123,8 +124,20 @@ class Tables:
         ids = self.keys(table)
         return ids, *self.read(table, ids)
 
-    def put(self, table: str, ids: Ids, weights: Floats, state: Floats) -> None:
-        """Make the rows of ``ids`` what is given, new ones too; of a repeated id the last counts."""
+    def put(
+        self,
+        table: str,
+        ids: Ids,
+        weights: Floats,
+        state: Floats,
+        *,
+        seen: UInts | None = None,
+        score: Floats | None = None,
+    ) -> None:
+        """Make the rows of ``ids`` what is given, new ones too; of a repeated id the last counts.
+
+        ``seen`` uint32 ``[n]``: when they were last seen (default: now); ``score`` float32 ``[n]``.
+        """
         number, ids = self._number(table), check.ids(ids)
         check.floats(weights, (len(ids), self._dims[table]), "weights")
         check.floats(state, (len(ids), self.specs[table].state), "state")

@@ -6,20 +6,29 @@ from numpy.typing import NDArray
 from larix.batch import Floats, Ids
 from larix.embedding import birth
 from larix.embedding.reference.step import step
+from larix.embedding.reference.track import Track
+from larix.embedding.snapshot import Piece, UInts
 from larix.embedding.spec import TableSpec
 
 Places = NDArray[np.int64]  # where rows are in a table's array; -1 is none. No place is ever used twice.
 
 
 class Rows:
-    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first."""
+    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first.
 
-    def __init__(self, spec: TableSpec, seed: int) -> None:
+    For each, ``changed``: the sequence number, and ``seen``: the clock when it changed last; its ``score``.
+    """
+
+    def __init__(self, spec: TableSpec, seed: int, track: Track) -> None:
         self.spec = spec
+        self.track = track
         self.key = birth.table_key(seed, spec.name)
         self.places: dict[int, int] = {}
         self.rows = np.zeros((0, spec.dim + spec.state), np.float32)
         self.alive = np.zeros(0, bool)
+        self.changed: UInts = np.zeros(0, np.uint32)
+        self.seen: UInts = np.zeros(0, np.uint32)
+        self.score: Floats = np.zeros(0, np.float32)
 
     def find(self, ids: Ids) -> Places:
         """Where the ids are; -1 for an id without a row."""
@@ -33,6 +42,41 @@ class Rows:
         state = np.full((len(new), self.spec.state), self.spec.initial_state, np.float32)
         self.rows = np.concatenate([self.rows, np.concatenate([weights, state], axis=1)])
         self.alive = np.concatenate([self.alive, np.ones(len(new), bool)])
+        self.changed, self.seen = (
+            np.append(a, np.zeros(len(new), np.uint32)) for a in (self.changed, self.seen)
+        )
+        self.score = np.append(self.score, np.zeros(len(new), np.float32))
+        self.touch(self.find(new))
+
+    def touch(self, places: Places) -> None:
+        """Note that rows change now."""
+        self.track.open |= bool(len(places))
+        self.changed[places], self.seen[places] = self.track.sequence, self.track.clock
+
+    def drop(self, ids: Ids) -> int:
+        """Take rows away and return how many there were."""
+        gone = [i for i in dict.fromkeys(ids.tolist()) if i in self.places]
+        self.alive[[self.places.pop(i) for i in gone]] = False
+        self.track.remove(self.spec.name, gone)
+        return len(gone)
+
+    def since(self, sequence: int) -> Ids:
+        """Ids of the rows that changed later than in ``sequence``, rising."""
+        return np.array(sorted(i for i, at in self.places.items() if self.changed[at] > sequence), np.int64)
+
+    def gone(self, sequence: int) -> Ids:
+        """Ids that were removed later than in ``sequence`` and have no row, rising."""
+        gone = self.track.gone.get(self.spec.name, {})
+        return np.array(
+            sorted(i for i, when in gone.items() if when > sequence and i not in self.places), np.int64
+        )
+
+    def piece(self, ids: Ids) -> Piece:
+        """A copy of the rows of ids that are there."""
+        at, dim = self.find(ids), self.spec.dim
+        rows = self.rows[at]
+        weights, state = rows[:, :dim].copy(), rows[:, dim:].copy()
+        return Piece(self.spec.name, ids, weights, state, self.seen[at], self.score[at])
 
     def read(self, places: Places) -> Floats:
         """Whole rows ``[n, dim + state]``; zeros where there is no row."""
@@ -53,5 +97,6 @@ class Rows:
         np.add.at(summed, owner, grads[there])
         rows = self.rows[touched]
         step(self.spec.optimizer, rows[:, : self.spec.dim], rows[:, self.spec.dim :], summed, lr_scale)
+        self.touch(touched)
         self.rows[touched] = rows
         return int(np.count_nonzero(~there))
