@@ -126,7 +126,7 @@ LARIX_INLINE int64_t step_all(Group& group, float lr, const Sums& sums, size_t c
       lost += sums.counts[at];
       continue;
     }
-    group.touch(header);
+    group.touch(row_of(handle), header);
     header.seen = group.clock.now;
     float* weights = Rows::weights(row);
     step<rule>(group.optimizer, lr, weights, weights + dim, sums.grads.data() + at * dim, dim);

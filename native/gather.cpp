@@ -120,7 +120,7 @@ LARIX_INLINE bool settle(Group& group, const Birth& birth, const Miss& miss) {
   bear(birth, miss.id, weights, group.dim);
   std::fill_n(weights + group.dim, group.state(), group.optimizer.initial);
   group.index.shard(miss.hash).insert(Index::tag_of(miss.hash), row);
-  group.touch(header);
+  group.touch(row, header);
   header.id = miss.id;
   header.table = static_cast<uint16_t>(miss.table);
   header.seen = group.clock.now;

@@ -1,6 +1,7 @@
 // Tables of equal dim and optimizer live together: one index, one set of slabs, one pass for all their slots.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -11,18 +12,23 @@
 #include "optimizer.hpp"
 #include "rows.hpp"
 #include "slot.hpp"
+#include "snapshot.hpp"
+#include "track.hpp"
 
 namespace larix {
 
 // Where a store stands: the same for all its groups.
 struct Clock {
-  uint32_t sequence = 1;  // of changes: raised by a cut
-  uint32_t now = 0;       // of the user, or the number of training lookups
-  uint64_t steps = 0;     // calls that applied gradients
+  uint32_t sequence = 1;           // of changes: raised by a cut
+  uint32_t now = 0;                // of the user, or the number of training lookups
+  uint64_t steps = 0;              // calls that applied gradients
+  std::atomic<bool> open = false;  // whether anything happened in this sequence number
+  bool tracked = false;            // whether it is noted what changes
+  uint32_t watched = 0;            // a snapshot that is being taken wants rows that changed up to here, and no later
 };
 
 struct Group {
-  Group(size_t dim, const Optimizer& optimizer, const Clock& clock)
+  Group(size_t dim, const Optimizer& optimizer, Clock& clock)
       : dim(dim), optimizer(optimizer), clock(clock), rows(dim + optimizer.state(dim)), nothing(dim) {}
 
   size_t state() const { return optimizer.state(dim); }
@@ -36,21 +42,33 @@ struct Group {
     return (header.id == id) & (header.table == table);
   }
 
-  // To be called by the row's one writer before it changes anything in a row.
-  LARIX_INLINE void touch(Header& header) { header.changed = clock.sequence; }
+  // To be called by the row's one writer before it changes anything in a row, its key included.
+  LARIX_INLINE void touch(uint32_t row, Header& header) {
+    if (header.changed != clock.sequence) first_touch(row, header);
+  }
 
-  // Takes away a row that is there.
+  // Takes away a row that is there. To be called by the shard's one writer.
   void drop(uint64_t hash, uint32_t row) {
+    leave(hash, row);
     index.shard(hash).erase(Index::tag_of(hash), row);
     rows.give_back(Index::shard_of(hash), row);
   }
 
+  // The first change of a row in a sequence number; a row that goes away.
+  void first_touch(uint32_t row, Header& header);
+  void leave(uint64_t hash, uint32_t row);
+
   size_t dim;
   Optimizer optimizer;
-  const Clock& clock;
+  Clock& clock;
   Index index;
   Rows rows;
   std::vector<float> nothing;  // what an id without a row reads
+  Gone gone;
+  std::vector<Watch*> watches;  // of snapshots that are being taken
+
+ private:
+  void put_aside(uint32_t row, const Header& header);
 };
 
 // An id that was not found, to be inserted by the one thread that owns its shard.

@@ -53,6 +53,13 @@ def clock(now: int) -> int:
     return int(now)
 
 
+def whole(number: int) -> int:
+    """Return a sequence number that the core can take."""
+    if not 0 <= number < 2**32:
+        raise ConfigError(f"{number} is no sequence number; cut() and changes() return them")
+    return number
+
+
 def ended(number: int, sequence: int) -> None:
     """Check that the sequence ``number`` has ended while the current one is ``sequence``."""
     if not 0 <= number < sequence:
@@ -75,11 +82,11 @@ def since(number: int, sequence: int, kept: int | None) -> None:
         )
 
 
-def resumed(number: int, latest: int) -> None:
-    """Check that a store whose rows changed up to ``latest`` can go on from the end of ``number``."""
-    if number < latest:
+def resumed(fits: bool, number: int) -> None:
+    """Raise unless it ``fits`` that a store goes on from the end of ``number``."""
+    if not fits:
         raise ConfigError(
-            f"the store is at sequence {latest} already and cannot go back to {number}; make a new one"
+            f"rows have changed since the end of sequence {number}: a store does not go back; make a new one"
         )
 
 

@@ -64,7 +64,7 @@ class Track:
 
     def resume(self, instant: Instant, tracked: bool) -> None:
         """Stand at the end of ``instant.sequence`` from now on."""
-        check.resumed(instant.sequence, self.sequence - (not self.open))
+        check.resumed(instant.sequence >= self.sequence - (not self.open), instant.sequence)
         self.origin, self.steps, self.clock = instant, instant.steps, instant.clock
         self.sequence, self.open, self.gone = instant.sequence + 1, False, {}
         self.kept = instant.sequence if tracked else None
