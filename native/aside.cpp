@@ -12,8 +12,7 @@ namespace larix {
 
 namespace {
 
-constexpr size_t kEntry = 8;              // bytes before a row
-constexpr size_t kBuffer = size_t{1} << 20;  // written to the file at a time
+constexpr size_t kEntry = 8;  // bytes before a row
 
 int nameless_file(const std::string& folder) {
 #ifdef O_TMPFILE
@@ -35,7 +34,9 @@ void write_entry(char* to, uint32_t group, const char* row, size_t length) {
 
 }  // namespace
 
-Aside::Aside(size_t bytes, std::string folder) : half_(bytes / 2 / 8 * 8), folder_(std::move(folder)) {
+// Four fifths for the two halves, a tenth each to write to the file and to read from it.
+Aside::Aside(size_t bytes, std::string folder)
+    : half_(bytes / 5 * 2 / 8 * 8), part_(bytes / 10), folder_(std::move(folder)) {
   for (Half& half : halves_) {
     half.block = Block(half_, Pages::small);
     half.full = half_;
@@ -84,9 +85,11 @@ void Aside::spill(uint32_t group, const char* row, size_t length) {
     return;
   }
   const size_t at = buffer_.size();
-  buffer_.resize(at + kEntry + length);
-  write_entry(buffer_.data() + at, group, row, length);
-  if (buffer_.size() >= kBuffer) flush();
+  if (at == 0) buffer_.reserve(std::max(part_, kEntry + length));
+  if (at + kEntry + length > buffer_.capacity() && !flush()) return;
+  longest_ = std::max(longest_, kEntry + length);
+  buffer_.resize(buffer_.size() + kEntry + length);
+  write_entry(buffer_.data() + buffer_.size() - kEntry - length, group, row, length);
 }
 
 bool Aside::flush() {
@@ -106,7 +109,7 @@ bool Aside::flush() {
 
 std::span<const char> Aside::read_back() {
   if (file_ < 0 || error_ || (!buffer_.empty() && !flush())) return {};
-  const size_t wanted = std::min(kBuffer, spilled_ - read_);
+  const size_t wanted = std::min(std::max(part_, longest_), spilled_ - read_);
   back_.resize(wanted);
   for (size_t done = 0; done < wanted;) {
     const ssize_t got = pread(file_, back_.data() + done, wanted - done, static_cast<off_t>(read_ + done));

@@ -19,8 +19,9 @@ size_t row_bytes(const Group& group) { return 16 + (group.dim + group.state()) *
 Snapshot::Snapshot(Store& store, size_t memory, size_t piece, std::string folder)
     : store_(store),
       piece_(std::min(piece, memory / 8)),
-      most_staged_(memory / 2 - piece_),
-      aside_(std::make_unique<Aside>(memory / 2, std::move(folder))) {
+      most_staged_(memory / 4),
+      portion_(std::min(kSlice, piece_ / 2)),
+      aside_(std::make_unique<Aside>(memory / 2, std::move(folder))) {  // and an eighth is in the hands of who asked
   const std::lock_guard lock(store_.mutex_);
   sequence_ = store_.end();
   steps_ = store_.clock_.steps;
@@ -48,7 +49,6 @@ void Snapshot::close() {
     std::erase(watches, &watches_[group]);
     for (const Watch* other : watches) store_.clock_.watched = std::max(store_.clock_.watched, other->upto);
   }
-  spilled_ = aside_->spilled();
   aside_.reset();
   pending_ = {};
   slice_ = {};
@@ -66,7 +66,7 @@ Snapshot::Piece Snapshot::next(int& error) {
       total += bytes;
       if (bytes > most) most = bytes, fullest = table;
     }
-    peak_ = std::max(peak_, total + aside_->peak() + slice_.size());
+    peak_ = std::max(peak_, total + put_aside_ + slice_.size());
     const bool more = most < piece_ && total < most_staged_ && advance(error);
     if (error) return {};
     if (more) continue;
@@ -82,7 +82,7 @@ bool Snapshot::advance(int& error) {
   if (pending_.empty() && !look(error)) return false;
   if (error) return false;
   size_t taken = 0;
-  while (taken < pending_.size() && taken < kSlice) {
+  while (taken < pending_.size() && taken < portion_) {
     uint32_t group, length;
     std::memcpy(&group, pending_.data() + taken, 4);
     std::memcpy(&length, pending_.data() + taken + 4, 4);
@@ -101,6 +101,8 @@ bool Snapshot::look(int& error) {
     const std::lock_guard lock(store_.mutex_);
     error = aside_->error();
     if (error) return false;
+    put_aside_ = aside_->peak();
+    spilled_ = aside_->spilled();
     while (group_ < watches_.size() && watches_[group_].next >= ends_[group_]) ++group_;
     walked = group_ == watches_.size();
     if (walked || aside_->fill() > 0.5) {
@@ -117,6 +119,7 @@ bool Snapshot::look(int& error) {
   if (!walked || !pending_.empty()) return true;
   // The cursor is through, so nothing is put aside any more: what is left went to the file.
   pending_ = aside_->read_back();
+  spilled_ = aside_->spilled();
   error = aside_->error();
   return !pending_.empty();
 }
@@ -124,7 +127,7 @@ bool Snapshot::look(int& error) {
 // Copies rows from ``next`` on, which is moved, but none from ``end`` on.
 void Snapshot::copy_slice(const Rows& rows, uint64_t& next, uint64_t end) {
   const auto first = static_cast<uint32_t>(next);
-  const size_t most = std::max<size_t>(std::min(kSlice, piece_) / rows.stride(), 1);
+  const size_t most = std::max<size_t>(portion_ / rows.stride(), 1);
   const size_t count = std::min({rows.run(first), static_cast<size_t>(end - next), most});
   slice_.resize(count * rows.stride());
   std::memcpy(slice_.data(), rows.at(first), slice_.size());
@@ -137,7 +140,7 @@ void Snapshot::stage(const Group& group, const char* row) {
   Columns& columns = staged_[header.table];
   if (columns.ids.capacity() == 0) {
     const auto left = static_cast<size_t>(std::max<int64_t>(rows_[header.table], 0));
-    columns.reserve(std::min(left, (piece_ + 2 * kSlice) / row_bytes(group)), group.dim, group.state());
+    columns.reserve(std::min(left, (piece_ + 2 * portion_) / row_bytes(group)), group.dim, group.state());
   }
   columns.add(group, row);
 }

@@ -25,7 +25,7 @@ class Store;
 // no name. Entries: group and length (4 bytes each), the row.
 class Aside {
  public:
-  // ``folder``: where the file is made when it is needed.
+  // ``bytes``: that may be used; ``folder``: where the file is made when it is needed.
   Aside(size_t bytes, std::string folder);
   ~Aside();
   Aside(const Aside&) = delete;
@@ -34,18 +34,18 @@ class Aside {
   // From any thread of a call that holds the store's lock.
   void put(uint32_t group, const char* row, size_t length);
 
-  // The next three with the store's lock held. How much of the half that is written to is full, from 0 to 1.
+  // The next four with the store's lock held. How much of the half that is written to is full, from 0 to 1.
   double fill() const;
   // Returns all that is in memory, to be read without the lock before the next call of this.
   std::span<const char> take();
   // Why rows could not be put aside: an errno, or 0.
   int error() const { return error_; }
+  size_t peak() const;  // bytes that were ever held in memory
 
   // Once nothing is put any more: reads what went to the file, a part a call; empty at the end.
   std::span<const char> read_back();
 
   size_t spilled() const { return spilled_; }  // bytes ever written to the file
-  size_t peak() const;                         // bytes that were ever held in memory
 
  private:
   void spill(uint32_t group, const char* row, size_t length);
@@ -58,7 +58,8 @@ class Aside {
     size_t high = 0;              // the highest end, to the last time it was taken
   };
 
-  size_t half_;  // bytes
+  size_t half_;  // bytes, as is the next
+  size_t part_;  // of the file that is written or read at a time
   Half halves_[2];
   unsigned active_ = 0;
   std::string folder_;
@@ -69,6 +70,7 @@ class Aside {
   int error_ = 0;
   size_t spilled_ = 0;
   size_t read_ = 0;
+  size_t longest_ = 0;  // entry that was spilled
 };
 
 // What a snapshot wants of one group: rows that changed up to ``upto`` and whose number is at least ``next``.
@@ -104,7 +106,7 @@ class Snapshot {
   void close();
 
   size_t peak_bytes() const { return peak_; }  // of copies in memory
-  size_t spilled_bytes() const { return aside_ ? aside_->spilled() : spilled_; }
+  size_t spilled_bytes() const { return spilled_; }  // that went to the file
 
  private:
   bool advance(int& error);
@@ -115,6 +117,7 @@ class Snapshot {
   Store& store_;
   size_t piece_;
   size_t most_staged_;
+  size_t portion_;  // bytes copied or staged between two looks at how full all is
   std::unique_ptr<Aside> aside_;  // none: closed
   uint32_t sequence_;
   uint64_t steps_;
@@ -126,6 +129,7 @@ class Snapshot {
   std::span<const char> pending_;  // put aside, not staged yet
   std::vector<Columns> staged_;    // by table, as is the next
   std::vector<int64_t> rows_;      // still to be given
+  size_t put_aside_ = 0;
   size_t peak_ = 0;
   size_t spilled_ = 0;
 };

@@ -83,12 +83,14 @@ class Snapshot:
         instant: Instant,
         pieces: Iterator[Piece],
         close: Callable[[], None] | None = None,
+        held: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self.specs = dict(specs)
         self.seed = seed
         self.instant = instant
         self._pieces = pieces
         self._close = close
+        self._held = held
 
     def __iter__(self) -> Iterator[Piece]:
         return self._pieces
@@ -100,6 +102,10 @@ class Snapshot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def held(self) -> tuple[int, int]:
+        """The most bytes that copies of rows took in memory so far, and bytes that went to a file instead."""
+        return self._held()
 
     def close(self) -> None:
         """Give back what the snapshot holds; it yields nothing more."""

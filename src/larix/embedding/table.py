@@ -220,12 +220,12 @@ class Tables:
         name in ``folder`` (default: where temporary files go), at most as large as the tables. Use it as a
         context manager. StorageError while iterating if the disk there is full.
         """
-        if memory < 1 << 20:
-            raise ConfigError(f"memory is {memory} bytes; a snapshot needs {1 << 20} or more")
+        if memory < 1 << 12:
+            raise ConfigError(f"memory is {memory} bytes; a snapshot needs {1 << 12} or more")
         folder = str(tempfile.gettempdir() if folder is None else folder)
         core = self._core.snapshot(memory, snapshot.PIECE_BYTES, folder)
         pieces = self._pieces(core, folder)
-        return Snapshot(self.specs, self.seed, self._instant(core.instant()), pieces, core.close)
+        return Snapshot(self.specs, self.seed, self._instant(core.instant()), pieces, core.close, core.bytes)
 
     def resume(self, instant: Instant, *, tracked: bool = False) -> None:
         """Stand at ``instant`` from now on: what was put so far is the state it names; for those who load.
