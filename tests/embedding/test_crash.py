@@ -28,7 +28,7 @@ class Foretold:
     def at(self, sequence):
         while self.tables.sequence - 1 > sequence:
             self.tables = self.before.pop()
-        self.before.append(deepcopy(self.tables))
+        self.before = [*self.before[-4:], deepcopy(self.tables)]
         while self.tables.sequence - 1 < sequence:
             crashing.call(self.tables, SEED)
         return contents(self.tables)
