@@ -134,7 +134,7 @@ LARIX_INLINE int64_t step_all(Group& group, std::span<const Birth> births, float
       lost += sums.counts[at];
       continue;
     }
-    group.touch(header);
+    group.touch(row_of(handle), header);
     header.seen = group.clock.now;
     char* const kept = Group::weights_of(row);
     float* const weights = wide ? reinterpret_cast<float*>(kept) : sums.wide.data();

@@ -136,7 +136,9 @@ void bind_embedding(nb::module_& m) {
   // groups: (dim, precision, optimizer); tables: (group, init, key, factor).
   using GroupTuple = std::tuple<size_t, larix::Precision, larix::Optimizer>;
   using TableTuple = std::tuple<size_t, int, uint64_t, float>;
-  nb::class_<Store>(m, "Store")
+  nb::class_<Store> store(m, "Store");
+  bind_snapshot(m, store);
+  store
       .def(
           "__init__",
           [](Store* self, const std::vector<GroupTuple>& groups, const std::vector<TableTuple>& tables,
@@ -206,11 +208,14 @@ void bind_embedding(nb::module_& m) {
            })
       .def("put",
            [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights,
-              const Array<const float, 2>& state) {
+              const Array<const float, 2>& state, nb::handle seen, nb::handle score) {
              const std::span<const int64_t> keys(ids.data(), ids.shape(0));
+             const auto* seen_data = optional_data<uint32_t>(seen);
+             const auto* score_data = optional_data<float>(score);
              const nb::gil_scoped_release release;
-             self.put(table, keys, weights.data(), state.data());
-           })
+             self.put(table, keys, weights.data(), state.data(), seen_data, score_data);
+           },
+           nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none())
       .def("remove",
            [](Store& self, uint32_t table, const Ids& ids) {
              const std::span<const int64_t> keys(ids.data(), ids.shape(0));

@@ -3,4 +3,9 @@
 
 #include <nanobind/nanobind.h>
 
+namespace larix {
+class Store;
+}
+
 void bind_features(nanobind::module_& m);
+void bind_snapshot(nanobind::module_& m, nanobind::class_<larix::Store>& store);

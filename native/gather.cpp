@@ -140,7 +140,7 @@ LARIX_INLINE bool settle(Group& group, const Birth& birth, const Miss& miss, flo
   }
   group.optimizer.first_state(weights, group.state_of(place), group.dim);
   group.index.shard(miss.hash).insert(Index::tag_of(miss.hash), row);
-  group.touch(header);
+  group.touch(row, header);
   header.id = miss.id;
   header.table = static_cast<uint16_t>(miss.table);
   header.seen = group.clock.now;

@@ -1,6 +1,7 @@
 // Tables of equal dim, precision and optimizer live together: one index, one set of slabs, one pass for all their slots.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,18 +13,23 @@
 #include "precision.hpp"
 #include "rows.hpp"
 #include "slot.hpp"
+#include "snapshot.hpp"
+#include "track.hpp"
 
 namespace larix {
 
 // Where a store stands: the same for all its groups.
 struct Clock {
-  uint32_t sequence = 1;  // of changes: raised by a cut
-  uint32_t now = 0;       // of the user, or the number of training lookups
-  uint64_t steps = 0;     // calls that applied gradients
+  uint32_t sequence = 1;           // of changes: raised by a cut
+  uint32_t now = 0;                // of the user, or the number of training lookups
+  uint64_t steps = 0;              // calls that applied gradients
+  std::atomic<bool> open = false;  // whether anything happened in this sequence number
+  bool tracked = false;            // whether it is noted what changes
+  uint32_t watched = 0;            // a snapshot that is being taken wants rows that changed up to here, and no later
 };
 
 struct Group {
-  Group(size_t dim, Precision precision, const Optimizer& optimizer, const Clock& clock)
+  Group(size_t dim, Precision precision, const Optimizer& optimizer, Clock& clock)
       : dim(dim), precision(precision), optimizer(optimizer), clock(clock),
         rows(weight_bytes(precision, dim) + optimizer.state(dim) * sizeof(float)), nothing(weight_bytes(precision, dim)) {}
 
@@ -31,10 +37,12 @@ struct Group {
 
   // What follows a row's header: weights in the group's precision, then state in float32.
   static char* weights_of(char* row) { return row + sizeof(Header); }
+  static const char* weights_of(const char* row) { return row + sizeof(Header); }
   LARIX_INLINE float* state_of(char* row) const {
     return reinterpret_cast<float*>(row + sizeof(Header) + weight_bytes(precision, dim));
   }
-  void load_weights(char* row, float* to) const { load(precision, weights_of(row), to, dim); }
+  const float* state_of(const char* row) const { return state_of(const_cast<char*>(row)); }
+  void load_weights(const char* row, float* to) const { load(precision, weights_of(row), to, dim); }
   void store_weights(char* row, const float* from) const { store(precision, from, weights_of(row), dim); }
   void store_weights(char* row, const float* from, const Draws& draws) const {
     store(precision, from, draws, weights_of(row), dim);
@@ -49,22 +57,34 @@ struct Group {
     return (header.id == id) & (header.table == table);
   }
 
-  // To be called by the row's one writer before it changes anything in a row.
-  LARIX_INLINE void touch(Header& header) { header.changed = clock.sequence; }
+  // To be called by the row's one writer before it changes anything in a row, its key included.
+  LARIX_INLINE void touch(uint32_t row, Header& header) {
+    if (header.changed != clock.sequence) first_touch(row, header);
+  }
 
-  // Takes away a row that is there.
+  // Takes away a row that is there. To be called by the shard's one writer.
   void drop(uint64_t hash, uint32_t row) {
+    leave(hash, row);
     index.shard(hash).erase(Index::tag_of(hash), row);
     rows.give_back(Index::shard_of(hash), row);
   }
 
+  // The first change of a row in a sequence number; a row that goes away.
+  void first_touch(uint32_t row, Header& header);
+  void leave(uint64_t hash, uint32_t row);
+
   size_t dim;
   Precision precision;
   Optimizer optimizer;
-  const Clock& clock;
+  Clock& clock;
   Index index;
   Rows rows;
   std::vector<char> nothing;  // what an id without a row reads, as the weights of a row
+  Gone gone;
+  std::vector<Watch*> watches;  // of snapshots that are being taken
+
+ private:
+  void put_aside(uint32_t row, const Header& header);
 };
 
 // An id that was not found, to be inserted by the one thread that owns its shard.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -29,6 +30,7 @@ static_assert(sizeof(Header) == 24);
 class Rows {
  public:
   static constexpr uint32_t kExtent = 64;  // rows that a shard takes at a time
+  static constexpr uint32_t kMarked = 16;  // rows that share a mark of when they changed
 
   // ``bytes``: of weights and state of a row.
   explicit Rows(size_t bytes) : stride_((sizeof(Header) + bytes + 7) / 8 * 8) {
@@ -82,10 +84,27 @@ class Rows {
   }
 
   size_t stride() const { return stride_; }
-  size_t bytes() const { return high_ * stride_; }
+  size_t high() const { return high_; }  // rows ever given out: no row has this number or a higher one
+  size_t bytes() const { return high_ * stride_ + high_ / kMarked * sizeof(uint32_t); }
+
+  // How many rows lie one behind the other from ``row`` on.
+  size_t run(uint32_t row) const { return slab_rows() - (row & (slab_rows() - 1)); }
+
+  // Notes that a row of the block of kMarked rows that ``row`` is in changed in ``sequence``, the newest. Of any thread.
+  void mark(uint32_t row, uint32_t sequence) {
+    std::atomic_ref(mark_of(row)).store(sequence, std::memory_order_relaxed);
+  }
+  uint32_t marked(uint32_t row) const { return mark_of(row); }
 
  private:
   static constexpr size_t kSlab = size_t{32} << 20;
+
+  uint32_t slab_rows() const { return uint32_t{1} << bits_; }
+  // A slab's marks come after its rows; as long as nothing is marked they take no memory.
+  uint32_t& mark_of(uint32_t row) const {
+    char* slab = reinterpret_cast<char**>(slabs_.data())[row >> bits_];
+    return reinterpret_cast<uint32_t*>(slab + (stride_ << bits_))[(row & (slab_rows() - 1)) / kMarked];
+  }
 
   struct alignas(64) Supply {
     uint32_t next = 0;
@@ -98,7 +117,7 @@ class Rows {
     if (high_ + kExtent > size_t{1} << 32) throw std::length_error("more than four billion rows of one kind");
     const size_t slab = high_ >> bits_;
     if (slab == owned_.size()) {
-      owned_.emplace_back(stride_ << bits_);
+      owned_.emplace_back((stride_ << bits_) + slab_rows() / kMarked * sizeof(uint32_t));
       reinterpret_cast<char**>(slabs_.data())[slab] = owned_.back().data();
     }
     const auto first = static_cast<uint32_t>(high_);

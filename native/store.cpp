@@ -46,6 +46,7 @@ void Store::borrow(Team team) {
 
 void Store::gather(std::span<const Slot> slots, bool insert) {
   const std::lock_guard lock(mutex_);
+  if (insert) tick();
   clear_misses();
   run(slots, [&](unsigned me, unsigned threads) {
     scratch_[me].late.clear();
@@ -129,6 +130,7 @@ void Store::apply(std::span<const Slot> slots, double lr_scale) {
 }
 
 void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
+  clock_.open = true;
   std::vector<std::vector<Slot>> by_group(groups_.size());
   for (const Slot& slot : slots) by_group[group_numbers_[slot.table]].push_back(slot);
   std::vector<size_t> totals, bins;
@@ -212,8 +214,10 @@ void Store::read(uint32_t table, std::span<const int64_t> ids, float* weights, f
   }
 }
 
-void Store::put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state) {
+void Store::put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state,
+                const uint32_t* seen, const float* score) {
   const std::lock_guard lock(mutex_);
+  if (!ids.empty()) clock_.open = true;
   Group& group = group_of(table);
   const size_t dim = group.dim, states = group.state();
   std::vector<Miss> misses;
@@ -222,8 +226,12 @@ void Store::put(uint32_t table, std::span<const int64_t> ids, const float* weigh
   larix::insert(group, births_, misses, 0, 1, born);
   sizes_[table] += born[table];
   for (size_t at = 0; at < ids.size(); ++at) {
-    char* row = group.rows.at(row_of(handles[at]));
-    group.touch(*reinterpret_cast<Header*>(row));
+    const uint32_t number = row_of(handles[at]);
+    char* row = group.rows.at(number);
+    Header& header = *reinterpret_cast<Header*>(row);
+    group.touch(number, header);
+    header.seen = seen ? seen[at] : clock_.now;
+    if (score) header.score = score[at];
     group.store_weights(row, weights + at * dim);
     if (states) std::copy_n(state + at * states, states, group.state_of(row));
   }
@@ -248,7 +256,7 @@ Counts Store::counts() const {
   const std::lock_guard lock(mutex_);
   Counts counts = counts_;
   for (const int64_t size : sizes_) counts.rows += size;
-  for (const auto& group : groups_) counts.bytes += static_cast<int64_t>(group->index.bytes() + group->rows.bytes());
+  for (const auto& group : groups_) counts.bytes += static_cast<int64_t>(group->index.bytes() + group->rows.bytes() + group->gone.bytes());
   return counts;
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -62,15 +63,42 @@ class Store {
   // Copies weights [n, dim] and state [n, s] of the ids' rows (either may be null); zeros where there is none.
   void read(uint32_t table, std::span<const int64_t> ids, float* weights, float* state) const;
 
-  // Makes the rows what is given, born if need be; of a repeated id the last counts.
-  void put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state);
+  // Makes the rows what is given, born if need be; of a repeated id the last counts. ``seen``: null for now; ``score``:
+  // null for what it was.
+  void put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state,
+           const uint32_t* seen = nullptr, const float* score = nullptr);
 
   // Takes rows away; returns how many there were.
   int64_t remove(uint32_t table, std::span<const int64_t> ids);
 
   Counts counts() const;
 
+  // Ends the sequence number, if anything happened in it, and returns the last that has ended. The first call begins
+  // tracking: changes are known since then.
+  uint32_t cut();
+
+  // Changes since the end of ``since``, at the instant that ends the sequence number; nothing if they are not known.
+  std::optional<Changes> changes(uint32_t since);
+
+  // Lets go what only changes since before ``upto``, which has ended, need; false if it has not.
+  bool forget(uint32_t upto);
+
+  // Stands at the end of ``sequence`` from now on; false if rows have changed later than that.
+  bool resume(uint32_t sequence, uint64_t steps, uint32_t now, bool tracked);
+
+  void set_clock(uint32_t now);
+
+  struct Times {
+    uint32_t sequence;
+    uint32_t kept;  // changes are known since this one, if they are tracked
+    bool tracked;
+    uint64_t steps;
+    uint32_t now;
+  };
+  Times times();
+
  private:
+  friend class Snapshot;
   struct Scratch;
 
   Group& group_of(uint32_t table) { return *groups_[group_at(table)]; }
@@ -90,6 +118,9 @@ class Store {
   void count_births();
   void apply_found(std::span<const Slot> slots, double lr_scale);
   void run(std::span<const Slot> slots, const std::function<void(unsigned, unsigned)>& work);
+  uint32_t end();
+  void tick();
+  void limit_gone();
 
   // What one thread keeps from call to call.
   struct Scratch {
@@ -101,6 +132,8 @@ class Store {
   };
 
   Clock clock_;
+  bool ticking_ = true;  // the clock counts lookups until it is set
+  uint32_t kept_ = 0;
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<uint32_t> group_numbers_;  // by table, as are the next two
   std::vector<Birth> births_;

@@ -17,7 +17,11 @@ FACES = ROOT / "tests" / "faces.json"
 LONGEST = 400
 DEEPEST = 2
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base"}
-SHARED = {"embedding/test_histories.py", "test_readme.py"}  # tests of what several modules do together
+SHARED = {
+    "embedding/test_crash.py",
+    "embedding/test_histories.py",
+    "test_readme.py",
+}  # tests of what several modules do together
 WITHOUT_TORCH = ("errors", "batch", "features", "data", "embedding")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 import small_feed
 
+from larix.embedding import Tables
 from larix.features import parse_id
 from larix.recipes import open_tables
 
@@ -50,6 +51,15 @@ def test_export_writes_the_table_by_rising_id(larix, run, tmp_path):
     np.testing.assert_array_equal(np.stack(written["state"].to_pylist()), state)
 
 
+def test_export_writes_safetensors_that_a_store_loads(larix, run, tmp_path):
+    told = larix("table", "export", run, "video", "--safetensors", "-o", tmp_path / "video")
+    assert told.code == 0
+    loaded, tables = Tables.load(tmp_path / "video"), open_tables(run)
+    assert f"{loaded.rows('video'):,} rows of table 'video' in {tmp_path / 'video'}" in told.out
+    for left, right in zip(loaded.items("video"), tables.items("video"), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
 @pytest.mark.parametrize("words", [("get", "17"), ("export", "-o", "out.parquet")])
 def test_a_table_that_is_not_there_is_told_with_those_that_are(mistake, run, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -78,6 +88,6 @@ def test_an_export_that_cannot_be_written_leaves_nothing_behind(mistake, run, tm
 
 def test_a_damaged_table_is_named(mistake, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
-    (path,) = (tmp_path / "run").glob("versions/*/tables/*-video.safetensors")
+    (path,) = (tmp_path / "run").glob("versions/*/tables/*-video.0000.safetensors")
     small_feed.damage(path)
     assert f"{path}' is damaged" in mistake("table", "info", tmp_path / "run")

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from larix.embedding import SGD, TableSpec, export_parquet, storage
+from larix.embedding import SGD, TableSpec, export_parquet, export_safetensors, storage
 from larix.errors import ConfigError, StorageError
 
 
@@ -29,3 +29,17 @@ def test_an_export_that_fails_says_where_and_leaves_nothing(store, tmp_path):
     with pytest.raises(ConfigError, match="there is no table 'b'"):
         export_parquet(tables, "b", tmp_path / "b.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_exported_to_safetensors_is_a_store_of_that_table_alone(store, tmp_path):
+    tables = store([TableSpec(name="a", dim=3), TableSpec(name="b", dim=2)])
+    tables.lookup("a", np.arange(9), insert=True)
+    tables.lookup("b", np.arange(4), insert=True)
+    assert export_safetensors(tables, "b", tmp_path / "b") == 4
+    loaded = store.load(tmp_path / "b")
+    assert list(loaded.specs) == ["b"]
+    for left, right in zip(loaded.items("b"), tables.items("b"), strict=True):
+        assert np.array_equal(left, right)
+    with pytest.raises(ConfigError, match="there is no table 'c'"):
+        export_safetensors(tables, "c", tmp_path / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]

@@ -1,8 +1,10 @@
+import hashlib
 import json
 import resource
 
 import numpy as np
 import pytest
+import versions
 from safetensors.numpy import load_file
 
 from larix.embedding import (
@@ -14,8 +16,10 @@ from larix.embedding import (
     RowAdagrad,
     TableSpec,
     reference,
+    snapshot,
     storage,
     table,
+    tensors,
 )
 from larix.errors import ConfigError, StorageError
 
@@ -54,15 +58,54 @@ def test_what_one_store_saves_another_loads_whole_and_goes_on_alike(saved, other
     assert contents(loaded) == contents(saved)
 
 
-def test_files_are_safetensors_that_others_read_and_the_same_for_any_store(saved, tmp_path):
+def test_files_are_safetensors_of_some_rows_that_others_read(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot, "PIECE_BYTES", 2000)
+    saved.save(tmp_path / "v1")
     files = sorted(path.name for path in (tmp_path / "v1").iterdir())
-    assert files[:2] == ["000-plain.safetensors", "001-a%2Fb c.safetensors"]
-    arrays = load_file(tmp_path / "v1" / files[1])
+    assert files[:2] == ["000-plain.0000.safetensors", "000-plain.0001.safetensors"]
+    parts = [load_file(tmp_path / "v1" / name) for name in files if name.startswith("001-a%2Fb c.")]
+    assert len(parts) > 2
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.argsort(arrays["ids"])
     for name, array in zip(("ids", "weights", "state"), saved.items("a/b c"), strict=True):
-        assert np.array_equal(arrays[name], array)
-    table.Tables.load(tmp_path / "v1", threads=3).save(tmp_path / "v2")
-    for name in files:
-        assert (tmp_path / "v1" / name).read_bytes() == (tmp_path / "v2" / name).read_bytes()
+        assert np.array_equal(arrays[name][order], array)
+    assert arrays["seen"].dtype == np.uint32
+    assert arrays["score"].dtype == np.float32
+    assert contents(table.Tables.load(tmp_path / "v1", threads=3)) == contents(saved)
+
+
+def test_what_was_seen_when_comes_back_and_so_do_the_counters(saved, tmp_path):
+    ids, rows = np.array([5, -5]), (np.ones((2, 3), np.float32), np.zeros((2, 0), np.float32))
+    saved.clock = 1234
+    saved.put(
+        "plain", ids, *rows, seen=np.array([7, 2**32 - 1], np.uint32), score=np.array([0.5, 2], np.float32)
+    )
+    saved.cut()
+    saved.save(tmp_path / "v1")
+    loaded = type(saved).load(tmp_path / "v1")
+    assert versions.contents(loaded) == versions.contents(saved)
+    now = [(s.sequence, s.steps, s.clock) for s in (saved, loaded)]
+    assert now[0] == now[1]
+    assert loaded.kept is None
+    assert loaded.origin.same_state(saved.snapshot().instant)
+    assert loaded.history != saved.history
+
+
+def test_a_version_of_the_first_format_still_loads(saved, tmp_path):
+    """One file a table, by rising id; without seen and score, without an instant."""
+    folder, tables = tmp_path / "old", []
+    folder.mkdir()
+    for number, (name, spec) in enumerate(saved.specs.items()):
+        ids, weights, state = saved.items(name)
+        columns = {"ids": tensors.Tensor("I64", ids), "weights": tensors.Tensor("F32", weights)}
+        columns["state"] = tensors.Tensor("F32", state)
+        entry = {"spec": spec.to_json(), "rows": len(ids), "file": f"{number}.safetensors"}
+        tables.append(entry | {"sha256": tensors.write(folder / entry["file"], columns)})
+    body = {"format": 1, "seed": 11, "tables": tables}
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"sha256": digest} | body))
+    loaded = type(saved).load(folder)
+    assert (loaded.specs, loaded.seed, contents(loaded)) == (saved.specs, 11, contents(saved))
 
 
 def test_a_save_replaces_the_version_that_was_there(saved, tmp_path):
@@ -94,7 +137,7 @@ def test_a_save_that_died_between_its_renames_is_read_from_where_it_left_the_old
 
 
 def damaged_files():
-    return ["000-plain.safetensors", "001-a%2Fb c.safetensors", "manifest.json"]
+    return ["000-plain.0000.safetensors", "001-a%2Fb c.0000.safetensors", "manifest.json"]
 
 
 @pytest.mark.parametrize("name", damaged_files())

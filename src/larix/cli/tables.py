@@ -68,14 +68,20 @@ def get(
 def export(
     run: Folder,
     table: Name,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The Parquet file to write.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="PATH", help="The file to write; of safetensors a folder.")
+    ],
+    parquet: Annotated[
+        bool,
+        typer.Option("--parquet/--safetensors", help="One Parquet file, or files that larix loads, too."),
+    ] = True,
 ) -> None:
-    """Write a table to Parquet: id, weights, optimizer state.
+    """Write a table to Parquet or safetensors: id, weights, optimizer state.
 
-    Example: [bold]larix table export runs/three video -o video.parquet[/]
+    Example: [bold]larix table export runs/three video --parquet -o video.parquet[/]
     """
-    from larix.embedding import export_parquet
+    from larix.embedding import export_parquet, export_safetensors
     from larix.recipes import open_tables
 
-    rows = export_parquet(open_tables(run), table, out)
+    rows = (export_parquet if parquet else export_safetensors)(open_tables(run), table, out)
     Console(soft_wrap=True, markup=False).print(f"{rows:,} rows of table '{table}' in {out}")

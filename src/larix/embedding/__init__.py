@@ -1,11 +1,15 @@
 """The parameter store: tables of rows by 64-bit id, their optimizers, and how they are kept on disk."""
 
-from larix.embedding.export import export_parquet
+from larix.embedding.changes import Changes, fold
+from larix.embedding.delta import DeltaLog
+from larix.embedding.export import export_parquet, export_safetensors
+from larix.embedding.follow import Follower
 from larix.embedding.init import Constant, Normal, Uniform
 from larix.embedding.layout import Layout, Output, Slot
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, RowAdagrad
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, StepDecay, Warmup
+from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.embedding.table import Tables
 
@@ -16,16 +20,22 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Changes",
     "Constant",
     "CosineDecay",
+    "DeltaLog",
+    "Follower",
+    "Instant",
     "InverseSqrtDecay",
     "Layout",
     "Lookup",
     "Momentum",
     "Normal",
     "Output",
+    "Piece",
     "RowAdagrad",
     "Slot",
+    "Snapshot",
     "Stats",
     "StepDecay",
     "TableSpec",
@@ -33,4 +43,6 @@ __all__ = [
     "Uniform",
     "Warmup",
     "export_parquet",
+    "export_safetensors",
+    "fold",
 ]

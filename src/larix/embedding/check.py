@@ -53,6 +53,50 @@ def steps(given: int) -> int:
     return given
 
 
+def clock(now: int) -> int:
+    """Return ``now`` if it fits the clock: a whole number of 32 bits, as seconds or calls are."""
+    if not 0 <= now < 2**32:
+        raise ConfigError(f"the clock was set to {now}; it must be between 0 and {2**32 - 1}, as in seconds")
+    return int(now)
+
+
+def whole(number: int) -> int:
+    """Return a sequence number that the core can take."""
+    if not 0 <= number < 2**32:
+        raise ConfigError(f"{number} is no sequence number; cut() and changes() return them")
+    return number
+
+
+def ended(number: int, sequence: int) -> None:
+    """Check that the sequence ``number`` has ended while the current one is ``sequence``."""
+    if not 0 <= number < sequence:
+        raise ConfigError(
+            f"sequence {number} has not ended: the last that has is {sequence - 1}; end one by cut()"
+        )
+
+
+def since(number: int, sequence: int, kept: int | None) -> None:
+    """Check that changes since the end of ``number`` are known; ``kept``: those since when are."""
+    if kept is None:
+        raise ConfigError(
+            "changes are kept from the first cut() on; call it, then ask for changes since then"
+        )
+    ended(number, sequence)
+    if number < kept:
+        raise ConfigError(
+            f"changes since sequence {number} were asked for but only those since {kept} are kept; "
+            f"begin with a snapshot"
+        )
+
+
+def resumed(fits: bool, number: int) -> None:
+    """Raise unless it ``fits`` that a store goes on from the end of ``number``."""
+    if not fits:
+        raise ConfigError(
+            f"rows have changed since the end of sequence {number}: a store does not go back; make a new one"
+        )
+
+
 def ids(values: Ids | Sequence[int]) -> Ids:
     """Return ``values`` as contiguous int64 ``[n]``; a sequence of Python integers is taken too."""
     array = np.asarray(values)
@@ -74,6 +118,14 @@ def floats(array: Floats, shape: tuple[int, ...], name: str, writable: bool = Fa
         raise ConfigError(f"{name} is not C-contiguous; use np.ascontiguousarray")
     if writable and not array.flags.writeable:
         raise ConfigError(f"{name} is read-only; give a buffer that can be written")
+
+
+def metadata(rows: int, seen: NDArray[np.uint32] | None, score: Floats | None) -> None:
+    """Check what may be given with rows: when they were seen, and their scores."""
+    if seen is not None and (seen.dtype != np.uint32 or seen.shape != (rows,)):
+        raise ConfigError(f"seen is {_said(seen)}; it must be uint32 [{rows}]")
+    if score is not None:
+        floats(score, (rows,), "score")
 
 
 def buffers(layout: Layout, size: int, arrays: Sequence[Floats], writable: bool) -> None:

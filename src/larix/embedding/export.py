@@ -1,4 +1,4 @@
-"""A table as a Parquet file, for people and other tools. Knows nothing of how a store keeps its rows."""
+"""One table for people and other tools, as Parquet or safetensors. Knows nothing of how a store keeps its rows."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,10 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from larix.embedding import check, storage
+from larix.embedding.snapshot import Snapshot
+from larix.embedding.store import Store
 from larix.errors import StorageError
 
 
-def export_parquet(store: storage.Store, table: str, path: str | Path) -> int:
+def export_parquet(store: Store, table: str, path: str | Path) -> int:
     """Write a table's rows by rising id to ``path`` and return how many; memory stays at some thousand rows.
 
     Columns: ``id`` int64, ``weights`` float32 list of ``dim``, ``state`` float32 list, not there for SGD.
@@ -40,3 +42,16 @@ def export_parquet(store: storage.Store, table: str, path: str | Path) -> int:
             f"'{path}' cannot be written: {error.strerror or error}; choose another place"
         ) from error
     return len(ids)
+
+
+def export_safetensors(store: Store, table: str, folder: str | Path) -> int:
+    """Write a table as it is now to ``folder`` as a version that ``Tables.load`` reads; return how many rows.
+
+    Safetensors files of some megabytes with ``ids``, ``weights``, ``state``, ``seen`` and ``score``, and a
+    manifest. StorageError if the disk does not take it; what was there stays then.
+    """
+    check.known(table, store.specs)
+    with store.snapshot() as whole:
+        pieces = (piece for piece in whole if piece.table == table)
+        storage.write(Snapshot({table: store.specs[table]}, whole.seed, whole.instant, pieces), Path(folder))
+    return sum(len(piece.ids) for piece in storage.read(folder))

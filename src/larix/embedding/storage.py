@@ -1,78 +1,66 @@
-"""A store on disk: a safetensors file a table (ids, weights, state; by rising id), a manifest with checksums.
+"""A store on disk: each table's rows in safetensors files of some megabytes, a manifest with checksums.
 
-Written beside its place, synced, renamed into it. Knows nothing of how a store keeps its rows.
+Knows nothing of how a store keeps its rows.
 """
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+import numpy as np
+
 from larix.batch import Floats, Ids
-from larix.embedding import tensors
+from larix.embedding import manifest, tensors
+from larix.embedding.changes import Changes
+from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
-from larix.errors import ConfigError, StorageError
+from larix.embedding.store import Store
+from larix.errors import ConfigError
 
-_FORMAT = 1
-_ROWS = 1 << 16  # rows read or written at a time
-
-
-class Store(Protocol):
-    """What saving and loading ask of a store."""
-
-    specs: dict[str, TableSpec]
-    seed: int
-
-    def keys(self, table: str) -> Ids: ...  # noqa: D102
-    def read(self, table: str, ids: Ids) -> tuple[Floats, Floats]: ...  # noqa: D102
-    def put(self, table: str, ids: Ids, weights: Floats, state: Floats) -> None: ...  # noqa: D102
+_FORMAT = 2  # 1: one file a table, without seen and score
+_ROWS = 1 << 16  # rows read or put at a time
 
 
 AnyStore = TypeVar("AnyStore", bound=Store)
 
 
 def save(store: Store, folder: str | Path) -> None:
-    """Write the store to ``folder``, replacing what is there once all is on disk. Change no row meanwhile.
+    """Write the store as it is now to ``folder``, replacing what is there once all is on disk.
 
-    StorageError if the disk is full or fails; the version that was there stays.
+    Rows may change meanwhile. StorageError if the disk is full or fails; the version that was there stays.
     """
-    folder = Path(folder)
-    fresh, aside = _beside(folder, "new"), _beside(folder, "old")
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        tables = [_write_table(store, name, fresh, number) for number, name in enumerate(store.specs)]
-        body = {"format": _FORMAT, "seed": store.seed, "tables": tables}
-        manifest = fresh / "manifest.json"
-        with manifest.open("w", encoding="utf-8") as file:
-            json.dump({"sha256": _digest(body)} | body, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        _sync(fresh)
-        if folder.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
-        fresh.rename(folder)
-        _sync(folder.parent)
-        shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if aside.exists() and not folder.exists():
-            aside.rename(folder)
-        raise StorageError(
-            f"'{folder}' cannot be written: {error.strerror}; free some space or choose another place "
-            f"(what was there is untouched)"
-        ) from error
+    with store.snapshot() as snapshot:
+        write(snapshot, Path(folder))
+
+
+def write(snapshot: Snapshot, folder: Path) -> None:
+    """Write a snapshot to ``folder``, each piece to a file; see ``save``."""
+    manifest.write(folder, lambda fresh: _fill(snapshot, fresh))
+
+
+def read(folder: str | Path) -> Snapshot:
+    """Return the version in ``folder`` as a snapshot, whose files are read and checked as it is iterated.
+
+    StorageError names a damaged file.
+    """
+    folder = manifest.standing(Path(folder))
+    body = manifest.read(folder, (1, _FORMAT))
+    specs = {entry["spec"]["name"]: TableSpec.from_json(entry["spec"]) for entry in body["tables"]}
+    instant = (
+        Instant.from_json(body["instant"])
+        if "instant" in body
+        else Instant(history="", sequence=1, steps=0, clock=0)
+    )
+    return Snapshot(specs, body["seed"], instant, _pieces(folder, body["tables"]))
 
 
 def load(
     folder: str | Path,
     make: Callable[[Sequence[TableSpec], int], AnyStore],
     specs: Sequence[TableSpec] | None = None,
+    *,
+    tracked: bool = False,
 ) -> AnyStore:
     """Return ``make(specs, seed)`` filled with the rows of ``folder``.
 
@@ -80,21 +68,47 @@ def load(
     ConfigError if a saved table is not among them or has another dim or kind of optimizer; StorageError names
     a damaged file.
     """
-    folder = Path(folder)
-    if not folder.exists() and (aside := _beside(folder, "old")).exists():
-        folder = aside  # a save died between its two renames: this is the version that was there
-    manifest = _read_manifest(folder / "manifest.json")
-    saved = [TableSpec.from_json(entry["spec"]) for entry in manifest["tables"]]
-    wanted = saved if specs is None else list(specs)
-    for spec in saved:
-        _agree(spec, {spec.name: spec for spec in wanted}, folder)
-    store = make(wanted, manifest["seed"])
-    for entry, spec in zip(manifest["tables"], saved, strict=True):
-        arrays = tensors.read(folder / entry["file"], entry["sha256"])
-        for start in range(0, entry["rows"], _ROWS):
-            piece = slice(start, start + _ROWS)
-            store.put(spec.name, arrays["ids"][piece], arrays["weights"][piece], arrays["state"][piece])
+    return restore(read(folder), make, specs, tracked=tracked, source=str(folder))
+
+
+def restore(
+    saved: Snapshot,
+    make: Callable[[Sequence[TableSpec], int], AnyStore],
+    specs: Sequence[TableSpec] | None = None,
+    *,
+    tracked: bool,
+    source: str,
+) -> AnyStore:
+    """Return a store with the rows of a snapshot; ``source`` is what errors call it. See ``load``."""
+    wanted = list(saved.specs.values()) if specs is None else list(specs)
+    for spec in saved.specs.values():
+        _agree(spec, {spec.name: spec for spec in wanted}, source)
+    store = make(wanted, saved.seed)
+    for piece in saved:
+        for start in range(0, len(piece.ids), _ROWS):
+            put(store, piece.take(slice(start, start + _ROWS)))
+    store.resume(saved.instant, tracked=tracked)
     return store
+
+
+def put(store: Store, piece: Piece) -> None:
+    """Make rows of the store what the piece says."""
+    store.put(piece.table, piece.ids, piece.weights, piece.state, seen=piece.seen, score=piece.score)
+
+
+def merge(store: Store, changes: Changes, *, tracked: bool = False) -> bool:
+    """Bring a store that follows another to the state at ``changes.last``; return False if it was there already.
+
+    The store must stand where loading or the merge before left it, with no changes of its own. StorageError
+    if changes are missing in between. ``tracked``: see ``Tables.resume``.
+    """
+    if not changes.follows(store.sequence - 1):
+        return False
+    for name, touched in changes.tables.items():
+        store.remove(name, touched.removed)
+        put(store, touched.piece(name))
+    store.resume(changes.instant, tracked=tracked)
+    return True
 
 
 def pieces(store: Store, table: str, ids: Ids) -> Iterator[tuple[Ids, Floats, Floats]]:
@@ -104,71 +118,64 @@ def pieces(store: Store, table: str, ids: Ids) -> Iterator[tuple[Ids, Floats, Fl
         yield piece, *store.read(table, piece)
 
 
-def _write_table(store: Store, name: str, folder: Path, number: int) -> dict[str, Any]:
-    spec, ids = store.specs[name], store.keys(name)
-    file = f"{number:03}-{quote(name, safe=' ')[:100]}.safetensors"
-    weights = (weights for _, weights, _ in pieces(store, name, ids))
-    state = (state for _, _, state in pieces(store, name, ids))
-    digest = tensors.write(
-        folder / file,
-        {
-            "ids": tensors.Tensor("I64", (len(ids),), [ids]),
-            "weights": tensors.Tensor("F32", (len(ids), spec.dim), weights),
-            "state": tensors.Tensor("F32", (len(ids), spec.state), state),
-        },
-    )
-    return {"spec": spec.to_json(), "rows": len(ids), "file": file, "sha256": digest}
+def columns(piece: Piece) -> dict[str, tensors.Tensor]:
+    """Return a piece's arrays as they are written; the widest types first, so that all are aligned."""
+    return {
+        "ids": tensors.Tensor("I64", piece.ids),
+        "state": tensors.Tensor("F32", piece.state),
+        "seen": tensors.Tensor("U32", piece.seen),
+        "score": tensors.Tensor("F32", piece.score),
+        "weights": tensors.Tensor("F32", piece.weights),
+    }
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        digest = manifest.pop("sha256")
-    except OSError as error:
-        raise StorageError(
-            f"'{path}' cannot be read: {error.strerror}; is this the folder of saved tables?"
-        ) from error
-    except (ValueError, KeyError, AttributeError) as error:
-        raise StorageError(f"'{path}' is damaged: it is not a manifest; load another version") from error
-    if digest != _digest(manifest):
-        raise StorageError(f"'{path}' is damaged: it does not match its own checksum; load another version")
-    if manifest["format"] != _FORMAT:
-        raise StorageError(
-            f"'{path}' has format {manifest['format']} not {_FORMAT}; use the larix that wrote it"
-        )
-    return manifest
+def _fill(snapshot: Snapshot, folder: Path) -> dict[str, Any]:
+    files: dict[str, list[dict[str, Any]]] = {name: [] for name in snapshot.specs}
+    numbers = {name: number for number, name in enumerate(snapshot.specs)}
+    for piece in snapshot:
+        if len(piece.ids) == 0:
+            continue
+        written = files[piece.table]
+        name = f"{numbers[piece.table]:03}-{quote(piece.table, safe=' ')[:100]}.{len(written):04}.safetensors"
+        digest = tensors.write(folder / name, columns(piece))
+        written.append({"file": name, "rows": len(piece.ids), "sha256": digest})
+    tables = [
+        {"spec": spec.to_json(), "rows": sum(file["rows"] for file in files[name]), "files": files[name]}
+        for name, spec in snapshot.specs.items()
+    ]
+    instant = snapshot.instant.to_json()
+    return {"format": _FORMAT, "seed": snapshot.seed, "instant": instant, "tables": tables}
 
 
-def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def _pieces(folder: Path, tables: Sequence[Mapping[str, Any]]) -> Iterator[Piece]:
+    for entry in tables:
+        for file in entry.get("files", [entry]):  # in format 1 a table is one file
+            arrays = tensors.read(folder / file["file"], file["sha256"])
+            rows = len(arrays["ids"])
+            yield Piece(
+                table=entry["spec"]["name"],
+                ids=arrays["ids"],
+                weights=arrays["weights"],
+                state=arrays["state"],
+                seen=arrays.get("seen", np.zeros(rows, np.uint32)),
+                score=arrays.get("score", np.zeros(rows, np.float32)),
+            )
 
 
-def _agree(saved: TableSpec, wanted: Mapping[str, TableSpec], folder: Path) -> None:
+def _agree(saved: TableSpec, wanted: Mapping[str, TableSpec], source: str) -> None:
     spec = wanted.get(saved.name)
     if spec is None:
         raise ConfigError(
-            f"'{folder}' holds table '{saved.name}', which is not among {sorted(wanted)}; add its spec"
+            f"'{source}' holds table '{saved.name}', which is not among {sorted(wanted)}; add its spec"
         )
     if spec.dim != saved.dim:
         raise ConfigError(
-            f"table '{saved.name}' has dim {saved.dim} in '{folder}' but {spec.dim} was asked for; "
+            f"table '{saved.name}' has dim {saved.dim} in '{source}' but {spec.dim} was asked for; "
             f"set dim={saved.dim} or rebuild the table"
         )
     if type(spec.optimizer) is not type(saved.optimizer):
         was, asked = type(saved.optimizer).__name__, type(spec.optimizer).__name__
         raise ConfigError(
-            f"table '{saved.name}' has {was} state in '{folder}' but {asked} was asked for; "
+            f"table '{saved.name}' has {was} state in '{source}' but {asked} was asked for; "
             f"use {was} or rebuild the table"
         )
-
-
-def _beside(folder: Path, what: str) -> Path:
-    return folder.with_name(f".{folder.name}.{what}")
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

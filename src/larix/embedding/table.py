@@ -3,7 +3,9 @@
 Checks every argument, so that the core need not. Knows nothing of torch.
 """
 
-from collections.abc import Sequence
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Self
@@ -12,14 +14,17 @@ import numpy as np
 
 from larix import _native
 from larix.batch import Batch, Floats, Ids
-from larix.embedding import birth, check, storage
+from larix.embedding import birth, check, follow, snapshot, storage
+from larix.embedding.changes import Changes, Touched
 from larix.embedding.init import Constant, Uniform
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
 from larix.embedding.precision import Precision
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
+from larix.embedding.snapshot import Instant, Piece, Snapshot, UInts
 from larix.embedding.spec import TableSpec
+from larix.errors import ConfigError, StorageError
 
 _POOLS = {"sum": 0, "mean": 1, "sequence": 2}
 _RULES: dict[type[Optimizer], _native.Rule] = {
@@ -57,6 +62,8 @@ class Tables:
             [(kinds.index(_kind_of(spec)), *_birth_of(spec, seed)) for spec in self.specs.values()],
             check.threads(threads),
         )
+        self.history = uuid.uuid4().hex
+        self.origin: Instant | None = None
         self._plans: dict[int, tuple[Layout, _native.Plan]] = {}
 
     def __len__(self) -> int:
@@ -147,25 +154,118 @@ class Tables:
         ids = self.keys(table)
         return ids, *self.read(table, ids)
 
-    def put(self, table: str, ids: Ids, weights: Floats, state: Floats) -> None:
-        """Make the rows of ``ids`` what is given, new ones too; of a repeated id the last counts."""
+    def put(
+        self,
+        table: str,
+        ids: Ids,
+        weights: Floats,
+        state: Floats,
+        *,
+        seen: UInts | None = None,
+        score: Floats | None = None,
+    ) -> None:
+        """Make the rows of ``ids`` what is given, new ones too; of a repeated id the last counts.
+
+        ``seen`` uint32 ``[n]``: when they were last seen (default: now); ``score`` float32 ``[n]``.
+        """
         number, ids = self._number(table), check.ids(ids)
         check.floats(weights, (len(ids), self._dims[table]), "weights")
         check.floats(state, (len(ids), self.specs[table].state), "state")
-        self._core.put(number, ids, weights, state)
+        check.metadata(len(ids), seen, score)
+        self._core.put(number, ids, weights, state, seen, score)
 
     def remove(self, table: str, ids: Ids) -> int:
         """Take rows away and return how many there were; an id seen again is born again."""
         return int(self._core.remove(self._number(table), check.ids(ids)))
 
+    @property
+    def sequence(self) -> int:
+        """The current sequence number: what changes now is marked with it."""
+        return self._core.times()[0]
+
+    @property
+    def kept(self) -> int | None:
+        """The sequence number since whose end changes are known; None before the first ``cut``."""
+        _, kept, tracked, _, _ = self._core.times()
+        return kept if tracked else None
+
+    @property
+    def clock(self) -> int:
+        """What rows are marked with when they are trained on: it counts training lookups until it is set.
+
+        Then it is what it was set to last, as seconds since 1970: from 0 to ``2**32 - 1``.
+        """
+        return self._core.times()[4]
+
+    @clock.setter
+    def clock(self, now: int) -> None:
+        self._core.set_clock(check.clock(now))
+
+    def cut(self) -> int:
+        """End the sequence number, if anything happened in it, and return the last that has ended.
+
+        All changes so far are in numbers up to it, later ones in greater. From the first call on it is
+        noted what changes; a store that is never cut pays nothing.
+        """
+        return self._core.cut()
+
+    def changes(self, since: int) -> Changes:
+        """Return all that changed after the end of ``since``, at one instant, which ends the sequence number.
+
+        ConfigError if ``since`` is older than what is kept: begin with a snapshot then.
+        """
+        found = self._core.changes(check.whole(since))
+        if found is None:
+            check.since(since, self.sequence, self.kept)
+            raise AssertionError("the core refused changes that it keeps")
+        times, tables = found
+        touched = {
+            spec.name: Touched(*_piece(spec, ids, weights, state, seen, score)[1:], removed=removed)
+            for spec, (ids, weights, state, seen, score, removed) in zip(
+                self.specs.values(), tables, strict=True
+            )
+        }
+        return Changes(first=since + 1, instant=self._instant(times), specs=dict(self.specs), tables=touched)
+
+    def forget(self, upto: int) -> None:
+        """Let go what only changes since before ``upto`` need."""
+        if not self._core.forget(check.whole(upto)):
+            check.ended(upto, self.sequence)
+
+    def snapshot(self, *, memory: int = 128 << 20, folder: str | Path | None = None) -> Snapshot:
+        """Return all rows as they are now, to be iterated while calls of other threads go on changing them.
+
+        ``memory``: bytes that copies may take; what changes faster than it is read goes to a file without a
+        name in ``folder`` (default: where temporary files go), at most as large as the tables. Use it as a
+        context manager. StorageError while iterating if the disk there is full.
+        """
+        if memory < 1 << 12:
+            raise ConfigError(f"memory is {memory} bytes; a snapshot needs {1 << 12} or more")
+        folder = str(tempfile.gettempdir() if folder is None else folder)
+        core = self._core.snapshot(memory, snapshot.PIECE_BYTES, folder)
+        pieces = self._pieces(core, folder)
+        return Snapshot(self.specs, self.seed, self._instant(core.instant()), pieces, core.close, core.bytes)
+
+    def resume(self, instant: Instant, *, tracked: bool = False) -> None:
+        """Stand at ``instant`` from now on: what was put so far is the state it names; for those who load.
+
+        ``tracked``: note what changes from here on. ConfigError if rows have changed later than that.
+        """
+        fits = self._core.resume(instant.sequence, instant.steps, instant.clock, tracked)
+        check.resumed(fits, instant.sequence)
+        self.origin = instant
+
     def save(self, folder: str | Path) -> None:
-        """Write all tables to ``folder`` as one version: see ``storage.save``."""
+        """Write all tables as they are now to ``folder`` as one version: see ``storage.save``."""
         storage.save(self, folder)
 
     @classmethod
     def load(cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0) -> Self:
-        """Return the store saved in ``folder``, optionally with changed settings: see ``storage.load``."""
-        return storage.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
+        """Return the store saved in ``folder`` by ``save`` or a ``DeltaLog``, optionally with changed settings.
+
+        See ``storage.load``.
+        """
+        return follow.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
 
     def borrow_threads(self, team: int) -> None:
         """Run calls on the threads of ``team`` from now on; 0: on the store's own again. Results are the same.
@@ -189,6 +289,22 @@ class Tables:
             lost=lost,
         )
 
+    def _instant(self, times: tuple[int, int, int]) -> Instant:
+        sequence, steps, clock = times
+        return Instant(history=self.history, sequence=sequence, steps=steps, clock=clock)
+
+    def _pieces(self, core: _native.Snapshot, folder: str) -> Iterator[Piece]:
+        specs = list(self.specs.values())
+        try:
+            while (found := core.next()) is not None:
+                number, ids, weights, state, seen, score = found
+                yield _piece(specs[number - 1], ids, weights, state, seen, score)
+        except OSError as error:
+            raise StorageError(
+                f"the snapshot is given up: what changed meanwhile cannot be kept in '{folder}': "
+                f"{error.strerror}; name a folder with more room, or give it more memory"
+            ) from error
+
     def _number(self, table: str) -> int:
         check.known(table, self.specs)
         return self._numbers[table]
@@ -205,6 +321,11 @@ class Tables:
             kept = layout, _native.Plan(slots, [(output.width, output.length) for output in layout.outputs])
             self._plans = {id(layout): kept} if len(self._plans) >= 16 else self._plans | {id(layout): kept}
         return kept[1]
+
+
+def _piece(spec: TableSpec, ids: Ids, weights: Floats, state: Floats, seen: UInts, score: Floats) -> Piece:
+    shape = (len(ids), spec.dim), (len(ids), spec.state)
+    return Piece(spec.name, ids, weights.reshape(shape[0]), state.reshape(shape[1]), seen, score)
 
 
 def _kind_of(spec: TableSpec) -> tuple[int, Precision, Optimizer]:

@@ -1,13 +1,12 @@
-"""Safetensors files written and read in pieces, so that a table need not fit in the free memory twice.
+"""Safetensors files written once and read by mapping, under a SHA-256.
 
 Knows the format (an 8-byte header length, a JSON header, raw little-endian data); knows nothing of tables.
 """
 
 import hashlib
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,25 +15,28 @@ from numpy.typing import NDArray
 
 from larix.errors import StorageError
 
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+    "U32": np.dtype("<u4"),
+}
 _PIECE = 1 << 22
 
 
 class Tensor(NamedTuple):
-    """An array to be written: ``dtype`` "F32" or "I64", shape, pieces along the first axis in order."""
+    """An array to be written, and as what: "F32", "I64" or "U32"."""
 
     dtype: str
-    shape: tuple[int, ...]
-    pieces: Iterable[NDArray[Any]]
+    array: NDArray[Any]
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write and fsync the file; return its SHA-256. OSError if the disk does not take it."""
     header: dict[str, Any] = {}
     end = 0
-    for name, tensor in tensors.items():
-        start, end = end, end + math.prod(tensor.shape) * _DTYPES[tensor.dtype].itemsize
-        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    for name, (dtype, array) in tensors.items():
+        start, end = end, end + array.size * _DTYPES[dtype].itemsize
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
@@ -45,12 +47,10 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
             file.write(data)
 
         put(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors.values():
-            for piece in tensor.pieces:
-                put(np.ascontiguousarray(piece, _DTYPES[tensor.dtype]).reshape(-1).view(np.uint8).data)
+        for dtype, array in tensors.values():
+            put(np.ascontiguousarray(array, _DTYPES[dtype]).reshape(-1).view(np.uint8).data)
         file.flush()
         os.fsync(file.fileno())
-        assert file.tell() == 8 + len(text) + end, "the pieces of a tensor do not add up to its shape"
     return digest.hexdigest()
 
 
@@ -70,10 +70,27 @@ def read(path: Path, sha256: str) -> dict[str, NDArray[Any]]:
             f"'{path}' is damaged: its SHA-256 is {found.hexdigest()[:12]}..., not {sha256[:12]}...; "
             f"load another version"
         )
-    data = np.memmap(path, np.uint8, "r")
-    begin = 8 + int.from_bytes(data[:8].tobytes(), "little")
-    arrays = {}
-    for name, entry in json.loads(data[8:begin].tobytes()).items():
-        start, end = entry["data_offsets"]
-        arrays[name] = data[begin + start : begin + end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return arrays
+    return arrays(path)
+
+
+def arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file of unknown origin, mapped; StorageError if it is no sound safetensors file."""
+    try:
+        data = np.memmap(path, np.uint8, "r")
+        begin = 8 + int.from_bytes(data[:8].tobytes(), "little")
+        if begin > len(data):
+            raise ValueError("its header is longer than the file")
+        found = {}
+        for name, entry in json.loads(data[8:begin].tobytes()).items():
+            if name == "__metadata__":
+                continue
+            start, end = (int(offset) for offset in entry["data_offsets"])
+            if not 0 <= start <= end <= len(data) - begin:
+                raise ValueError(f"'{name}' is not inside the file")
+            dtype, shape = _DTYPES[entry["dtype"]], [int(size) for size in entry["shape"]]
+            found[name] = data[begin + start : begin + end].view(dtype).reshape(shape)
+    except OSError as error:
+        raise StorageError(f"'{path}' cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StorageError(f"'{path}' is damaged: it is no safetensors file: {error}") from error
+    return found

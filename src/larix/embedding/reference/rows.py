@@ -7,21 +7,30 @@ from larix.batch import Floats, Ids
 from larix.embedding import birth, precision
 from larix.embedding.optimizer import rate
 from larix.embedding.reference.step import first_state, step
+from larix.embedding.reference.track import Track
+from larix.embedding.snapshot import Piece, UInts
 from larix.embedding.spec import TableSpec
 
 Places = NDArray[np.int64]  # where rows are in a table's array; -1 is none. No place is ever used twice.
 
 
 class Rows:
-    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first, each a value of the table's precision."""
+    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first, each a value of the table's precision.
 
-    def __init__(self, spec: TableSpec, seed: int) -> None:
+    For each, ``changed``: the sequence number, and ``seen``: the clock when it changed last; its ``score``.
+    """
+
+    def __init__(self, spec: TableSpec, seed: int, track: Track) -> None:
         self.spec = spec
+        self.track = track
         self.key = birth.table_key(seed, spec.name)
         self.places: dict[int, int] = {}
         self.rows = np.zeros((0, spec.dim + spec.state), np.float32)
         self.ids = np.zeros(0, np.int64)
         self.alive = np.zeros(0, bool)
+        self.changed: UInts = np.zeros(0, np.uint32)
+        self.seen: UInts = np.zeros(0, np.uint32)
+        self.score: Floats = np.zeros(0, np.float32)
 
     def find(self, ids: Ids) -> Places:
         """Where the ids are; -1 for an id without a row."""
@@ -37,6 +46,41 @@ class Rows:
         self.rows = np.concatenate([self.rows, np.concatenate([weights, state], axis=1)])
         self.ids = np.concatenate([self.ids, new])
         self.alive = np.concatenate([self.alive, np.ones(len(new), bool)])
+        self.changed, self.seen = (
+            np.append(a, np.zeros(len(new), np.uint32)) for a in (self.changed, self.seen)
+        )
+        self.score = np.append(self.score, np.zeros(len(new), np.float32))
+        self.touch(self.find(new))
+
+    def touch(self, places: Places) -> None:
+        """Note that rows change now."""
+        self.track.open |= bool(len(places))
+        self.changed[places], self.seen[places] = self.track.sequence, self.track.clock
+
+    def drop(self, ids: Ids) -> int:
+        """Take rows away and return how many there were."""
+        gone = [i for i in dict.fromkeys(ids.tolist()) if i in self.places]
+        self.alive[[self.places.pop(i) for i in gone]] = False
+        self.track.remove(self.spec.name, gone)
+        return len(gone)
+
+    def since(self, sequence: int) -> Ids:
+        """Ids of the rows that changed later than in ``sequence``, rising."""
+        return np.array(sorted(i for i, at in self.places.items() if self.changed[at] > sequence), np.int64)
+
+    def gone(self, sequence: int) -> Ids:
+        """Ids that were removed later than in ``sequence`` and have no row, rising."""
+        gone = self.track.gone.get(self.spec.name, {})
+        return np.array(
+            sorted(i for i, when in gone.items() if when > sequence and i not in self.places), np.int64
+        )
+
+    def piece(self, ids: Ids) -> Piece:
+        """A copy of the rows of ids that are there."""
+        at, dim = self.find(ids), self.spec.dim
+        rows = self.rows[at]
+        weights, state = rows[:, :dim].copy(), rows[:, dim:].copy()
+        return Piece(self.spec.name, ids, weights, state, self.seen[at], self.score[at])
 
     def read(self, places: Places) -> Floats:
         """Whole rows ``[n, dim + state]``; zeros where there is no row."""
@@ -63,5 +107,6 @@ class Rows:
         step(spec.optimizer, weights, state, summed, rate(spec.optimizer, steps, lr_scale))
         draws = precision.draws(self.key, self.ids[touched], steps, spec.dim)
         weights[:] = precision.stochastic(spec.precision, weights, draws)
+        self.touch(touched)
         self.rows[touched] = rows
         return int(np.count_nonzero(~there))

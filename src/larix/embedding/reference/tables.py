@@ -8,11 +8,14 @@ from typing import Self
 import numpy as np
 
 from larix.batch import Batch, Floats, Ids
-from larix.embedding import check, precision, storage
+from larix.embedding import check, follow, precision, storage
+from larix.embedding.changes import Changes, Touched
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.reference.pool import pool_rows, spread
 from larix.embedding.reference.rows import Places, Rows
+from larix.embedding.reference.track import Track
+from larix.embedding.snapshot import Instant, Snapshot, UInts, even_pieces
 from larix.embedding.spec import TableSpec
 
 
@@ -23,20 +26,44 @@ class Tables:
         self.specs = check.specs(specs)
         self.seed = seed
         check.threads(threads)
-        self._tables = {name: Rows(spec, seed) for name, spec in self.specs.items()}
-        self._steps = 0
+        self._track = Track()
+        self._tables = {name: Rows(spec, seed, self._track) for name, spec in self.specs.items()}
         self._lookups = self._inserted = self._missing = self._lost = 0
 
-    def __len__(self) -> int:
-        return sum(self.rows(table) for table in self.specs)
+    @property
+    def history(self) -> str:
+        return self._track.history
+
+    @property
+    def origin(self) -> Instant | None:
+        return self._track.origin
+
+    @property
+    def sequence(self) -> int:
+        return self._track.sequence
+
+    @property
+    def kept(self) -> int | None:
+        return self._track.kept
 
     @property
     def steps(self) -> int:
-        return self._steps
+        return self._track.steps
 
     @steps.setter
     def steps(self, steps: int) -> None:
-        self._steps = check.steps(steps)
+        self._track.steps = check.steps(steps)
+
+    @property
+    def clock(self) -> int:
+        return self._track.clock
+
+    @clock.setter
+    def clock(self, now: int) -> None:
+        self._track.set_clock(now)
+
+    def __len__(self) -> int:
+        return sum(self.rows(table) for table in self.specs)
 
     def rows(self, table: str) -> int:
         return len(self._table(table).places)
@@ -46,6 +73,8 @@ class Tables:
         found = self._table(table)
         out = np.empty((len(ids), found.spec.dim), np.float32) if out is None else out
         check.floats(out, (len(ids), found.spec.dim), "out", writable=True)
+        if insert:
+            self._track.tick()
         out[:] = found.weights(self._places(found, ids, insert))
         return out
 
@@ -53,8 +82,8 @@ class Tables:
         ids = check.ids(ids)
         found = self._table(table)
         check.floats(grads, (len(ids), found.spec.dim), "grads")
-        self._lost += found.apply(found.find(ids), grads, check.scale(lr_scale), self._steps)
-        self._steps += 1
+        self._lost += found.apply(found.find(ids), grads, check.scale(lr_scale), self._track.steps)
+        self._track.step()
 
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
         layout.check({name: spec.dim for name, spec in self.specs.items()})
@@ -62,6 +91,8 @@ class Tables:
         jaggeds = check.slots(layout, batch)
         check.offsets(layout, jaggeds)
         handles = []
+        if insert:
+            self._track.tick()
         for slot, jagged in zip(layout.slots, jaggeds, strict=True):
             table = self._tables[slot.table]
             places = self._places(table, jagged.values, insert)
@@ -86,8 +117,8 @@ class Tables:
             gathered.setdefault(slot.table, []).append((places[kept], each))
         for name, parts in gathered.items():
             places, each = (np.concatenate(part) for part in zip(*parts, strict=True))
-            self._lost += self._tables[name].apply(places, each, lr_scale, self._steps)
-        self._steps += 1
+            self._lost += self._tables[name].apply(places, each, lr_scale, self._track.steps)
+        self._track.step()
 
     def keys(self, table: str) -> Ids:
         return np.sort(np.fromiter(self._table(table).places, np.int64))
@@ -101,27 +132,62 @@ class Tables:
         ids = self.keys(table)
         return ids, *self.read(table, ids)
 
-    def put(self, table: str, ids: Ids, weights: Floats, state: Floats) -> None:
+    def put(
+        self,
+        table: str,
+        ids: Ids,
+        weights: Floats,
+        state: Floats,
+        *,
+        seen: UInts | None = None,
+        score: Floats | None = None,
+    ) -> None:
         ids = check.ids(ids)
         found = self._table(table)
         check.floats(weights, (len(ids), found.spec.dim), "weights")
         check.floats(state, (len(ids), found.spec.state), "state")
+        check.metadata(len(ids), seen, score)
         found.insert(ids)
+        places = found.find(ids)
+        found.touch(places)
         weights = precision.nearest(found.spec.precision, weights)
-        found.rows[found.find(ids)] = np.concatenate([weights, state], axis=1)
+        found.rows[places] = np.concatenate([weights, state], axis=1)
+        if seen is not None:
+            found.seen[places] = seen
+        if score is not None:
+            found.score[places] = score
 
     def remove(self, table: str, ids: Ids) -> int:
-        found = self._table(table)
-        gone = [place for i in check.ids(ids).tolist() if (place := found.places.pop(i, None)) is not None]
-        found.alive[gone] = False
-        return len(gone)
+        return self._table(table).drop(check.ids(ids))
+
+    def cut(self) -> int:
+        return self._track.cut()
+
+    def forget(self, upto: int) -> None:
+        self._track.forget(upto)
+
+    def changes(self, since: int) -> Changes:
+        check.since(since, self._track.sequence, self._track.kept)
+        touched = {
+            name: Touched(*rows.piece(rows.since(since))[1:], removed=rows.gone(since))
+            for name, rows in self._tables.items()
+        }
+        return Changes(first=since + 1, instant=self._track.end(), specs=dict(self.specs), tables=touched)
+
+    def snapshot(self) -> Snapshot:
+        tables = [rows.piece(np.fromiter(rows.places, np.int64)) for rows in self._tables.values()]
+        pieces = (part for piece in tables for part in even_pieces([piece]))
+        return Snapshot(self.specs, self.seed, self._track.end(), pieces)
+
+    def resume(self, instant: Instant, *, tracked: bool = False) -> None:
+        self._track.resume(instant, tracked)
 
     def save(self, folder: str | Path) -> None:
         storage.save(self, folder)
 
     @classmethod
     def load(cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0) -> Self:
-        return storage.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
+        return follow.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
 
     def stats(self) -> Stats:
         return Stats(

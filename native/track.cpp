@@ -1,0 +1,237 @@
+#include "track.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <span>
+
+#include "store.hpp"
+
+namespace larix {
+
+namespace {
+
+constexpr size_t kTask = 1 << 16;    // rows that a thread looks through at a time
+constexpr size_t kAhead = 8;         // blocks or rows asked for ahead of use
+constexpr size_t kFewestGone = 2048;  // that a shard lists before it lets go
+
+// What one thread has found in one group: raw rows as they were under the lock, and ids that are gone.
+struct Found {
+  std::vector<char> rows;
+  std::vector<Gone::One> gone;
+};
+
+void ask_block(const Rows& rows, uint32_t first) {
+  for (uint32_t row = first; row < first + Rows::kMarked; ++row) __builtin_prefetch(rows.at(row));
+}
+
+// Appends the rows [first, last) that changed later than ``since``.
+void collect(const Rows& rows, uint32_t first, uint32_t last, uint32_t since, std::vector<char>& into) {
+  std::vector<uint32_t> blocks, changed;
+  for (uint32_t row = first; row < last; row += Rows::kMarked) {
+    if (rows.marked(row) > since) blocks.push_back(row);
+  }
+  for (size_t at = 0; at < blocks.size(); ++at) {
+    if (at + kAhead < blocks.size()) ask_block(rows, blocks[at + kAhead]);
+    for (uint32_t row = blocks[at]; row < blocks[at] + Rows::kMarked; ++row) {
+      const Header& header = rows.header(row);
+      if (header.table != 0 && header.changed > since) changed.push_back(row);
+    }
+  }
+  const size_t stride = rows.stride();
+  size_t end = into.size();
+  into.resize(end + changed.size() * stride);
+  for (size_t at = 0; at < changed.size(); ++at, end += stride) {
+    if (at + kAhead < changed.size()) rows.prefetch(changed[at + kAhead]);
+    std::memcpy(into.data() + end, rows.at(changed[at]), stride);
+  }
+}
+
+// Columns of raw rows, by rising id.
+Columns columns(const Group& group, std::span<const char* const> rows) {
+  struct Key {
+    int64_t id;
+    const char* row;
+  };
+  std::vector<Key> keys;
+  keys.reserve(rows.size());
+  for (const char* row : rows) keys.push_back({reinterpret_cast<const Header*>(row)->id, row});
+  std::sort(keys.begin(), keys.end(), [](const Key& a, const Key& b) { return a.id < b.id; });
+  Columns all;
+  all.reserve(rows.size(), group.dim, group.state());
+  for (size_t at = 0; at < keys.size(); ++at) {
+    if (at + kAhead < keys.size()) __builtin_prefetch(keys[at + kAhead].row);
+    all.add(group, keys[at].row);
+  }
+  return all;
+}
+
+}  // namespace
+
+void Columns::reserve(size_t rows, size_t dim, size_t states) {
+  ids.reserve(rows);
+  weights.reserve(rows * dim);
+  state.reserve(rows * states);
+  seen.reserve(rows);
+  score.reserve(rows);
+}
+
+void Columns::add(const Group& group, const char* row) {
+  const auto& header = *reinterpret_cast<const Header*>(row);
+  const float* values = group.state_of(row);
+  ids.push_back(header.id);
+  weights.resize(weights.size() + group.dim);
+  group.load_weights(row, weights.data() + weights.size() - group.dim);
+  state.insert(state.end(), values, values + group.state());
+  seen.push_back(header.seen);
+  score.push_back(header.score);
+}
+
+void Group::first_touch(uint32_t row, Header& header) {
+  if (header.changed <= clock.watched) put_aside(row, header);
+  header.changed = clock.sequence;
+  if (clock.tracked) rows.mark(row, clock.sequence);
+}
+
+void Group::leave(uint64_t hash, uint32_t row) {
+  const Header& header = rows.header(row);
+  if (header.changed <= clock.watched) put_aside(row, header);
+  clock.open.store(true, std::memory_order_relaxed);
+  if (clock.tracked) gone.add(Index::shard_of(hash), {header.id, header.table, clock.sequence});
+}
+
+void Group::put_aside(uint32_t row, const Header& header) {
+  if (header.table == 0) return;  // not born yet
+  for (const Watch* watch : watches) {
+    if (header.changed <= watch->upto && row >= watch->next) {
+      watch->aside->put(watch->group, reinterpret_cast<const char*>(&header), rows.stride());
+    }
+  }
+}
+
+void Store::tick() {
+  clock_.now += ticking_;
+  clock_.open = true;
+}
+
+void Store::set_clock(uint32_t now) {
+  const std::lock_guard lock(mutex_);
+  clock_.now = now;
+  clock_.open = true;
+  ticking_ = false;
+}
+
+uint32_t Store::end() {
+  limit_gone();
+  clock_.sequence += clock_.open;
+  clock_.open = false;
+  return clock_.sequence - 1;
+}
+
+uint32_t Store::cut() {
+  const std::lock_guard lock(mutex_);
+  const uint32_t ended = end();
+  if (!clock_.tracked) kept_ = ended;
+  clock_.tracked = true;
+  return ended;
+}
+
+// Ids that are gone must not take more memory than four bytes a row, or a megabyte a group: beyond that changes are known
+// from the end of this sequence number only.
+void Store::limit_gone() {
+  const auto over = [](const std::unique_ptr<Group>& group) {
+    return group->gone.count() > std::max(kFewestGone * Index::kShards, group->rows.high() / 4);
+  };
+  if (std::none_of(groups_.begin(), groups_.end(), over)) return;
+  kept_ = clock_.sequence;
+  for (const auto& group : groups_) group->gone.forget(kept_);
+}
+
+bool Store::forget(uint32_t upto) {
+  const std::lock_guard lock(mutex_);
+  if (upto >= clock_.sequence) return false;
+  if (clock_.tracked && upto > kept_) {
+    kept_ = upto;
+    for (const auto& group : groups_) group->gone.forget(upto);
+  }
+  return true;
+}
+
+bool Store::resume(uint32_t sequence, uint64_t steps, uint32_t now, bool tracked) {
+  const std::lock_guard lock(mutex_);
+  if (sequence < clock_.sequence - !clock_.open) return false;
+  clock_.sequence = sequence + 1;
+  clock_.steps = steps;
+  clock_.now = now;
+  clock_.open = false;
+  clock_.tracked = tracked;
+  kept_ = sequence;
+  for (const auto& group : groups_) group->gone.forget(sequence);
+  return true;
+}
+
+Store::Times Store::times() {
+  const std::lock_guard lock(mutex_);
+  limit_gone();
+  return {clock_.sequence, kept_, clock_.tracked, clock_.steps, clock_.now};
+}
+
+std::optional<Changes> Store::changes(uint32_t since) {
+  std::vector<std::vector<Found>> found;  // by thread and group
+  Changes changes;
+  {
+    const std::lock_guard lock(mutex_);
+    limit_gone();
+    if (!clock_.tracked || since < kept_ || since >= clock_.sequence) return std::nullopt;
+    changes.sequence = end();
+    changes.steps = clock_.steps;
+    changes.now = clock_.now;
+    struct Task {
+      size_t group, first, last;
+    };
+    std::vector<Task> tasks;
+    for (size_t group = 0; group < groups_.size(); ++group) {
+      const size_t high = groups_[group]->rows.high();
+      for (size_t first = 0; first < high; first += kTask) tasks.push_back({group, first, std::min(first + kTask, high)});
+    }
+    found.resize(threads_.count());
+    std::atomic<size_t> next = 0;
+    threads_.run([&](unsigned me) {
+      found[me].resize(groups_.size());
+      for (size_t at; (at = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();) {
+        const auto& [group, first, last] = tasks[at];
+        collect(groups_[group]->rows, static_cast<uint32_t>(first), static_cast<uint32_t>(last), since,
+                found[me][group].rows);
+      }
+      for (size_t group = 0; group < groups_.size(); ++group) {
+        for (uint32_t shard = me; shard < Index::kShards; shard += threads_.count()) {
+          for (const Gone::One& one : groups_[group]->gone.of(shard)) {
+            if (one.sequence <= since) continue;
+            const uint64_t hash = place_hash(one.id, one.table);
+            if (groups_[group]->find(hash, one.table, one.id) == kNoRow) found[me][group].gone.push_back(one);
+          }
+        }
+      }
+    });
+  }
+  std::vector<std::vector<const char*>> rows(sizes_.size());
+  changes.tables.resize(sizes_.size());
+  for (const std::vector<Found>& hand : found) {
+    for (size_t group = 0; group < hand.size(); ++group) {
+      const std::vector<char>& raw = hand[group].rows;
+      for (size_t at = 0; at < raw.size(); at += groups_[group]->rows.stride()) {
+        rows[reinterpret_cast<const Header*>(raw.data() + at)->table].push_back(raw.data() + at);
+      }
+      for (const Gone::One& one : hand[group].gone) changes.tables[one.table].removed.push_back(one.id);
+    }
+  }
+  for (uint32_t table = 1; table < rows.size(); ++table) {
+    changes.tables[table].rows = columns(group_of(table), rows[table]);
+    std::vector<int64_t>& removed = changes.tables[table].removed;
+    std::sort(removed.begin(), removed.end());
+    removed.erase(std::unique(removed.begin(), removed.end()), removed.end());
+  }
+  return changes;
+}
+
+}  // namespace larix
