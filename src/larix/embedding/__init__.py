@@ -1,5 +1,7 @@
 """The parameter store: tables of rows by 64-bit id, their optimizers, and how they are kept on disk."""
 
+from larix.embedding.admission import ByChance, ByCount
+from larix.embedding.eviction import FeatureScore, LeastFrequent, LeastRecent, TimeToLive
 from larix.embedding.export import export_parquet
 from larix.embedding.layout import Layout, Output, Slot
 from larix.embedding.lookup import Lookup, Stats
@@ -10,8 +12,13 @@ __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
+    "ByChance",
+    "ByCount",
     "Constant",
+    "FeatureScore",
     "Layout",
+    "LeastFrequent",
+    "LeastRecent",
     "Lookup",
     "Normal",
     "Output",
@@ -20,6 +27,7 @@ __all__ = [
     "Stats",
     "TableSpec",
     "Tables",
+    "TimeToLive",
     "Uniform",
     "export_parquet",
 ]

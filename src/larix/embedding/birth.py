@@ -39,8 +39,8 @@ def born(init: Init, key: int, ids: NDArray[np.int64], dim: int) -> NDArray[np.f
     scale = np.float32(factor(init))
     if isinstance(init, Constant):
         return np.full((len(ids), dim), scale, np.float32)
-    start = _mix(_mix(ids.view(np.uint64)) ^ np.uint64(key))
-    draws = _mix(start[:, None] + np.arange(1, dim + 1, dtype=np.uint64) * _GOLDEN)
+    start = mix(mix(ids.view(np.uint64)) ^ np.uint64(key))
+    draws = mix(start[:, None] + np.arange(1, dim + 1, dtype=np.uint64) * _GOLDEN)
     if isinstance(init, Uniform):
         unit = (draws >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
         return unit * scale
@@ -49,7 +49,7 @@ def born(init: Init, key: int, ids: NDArray[np.int64], dim: int) -> NDArray[np.f
     return centred.astype(np.float32) * scale
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finaliser of splitmix64: a bijection of 64 bits."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Batch, Floats, Ids, Jagged
+from larix.embedding.budget import parse, shown, sketch_bytes
 from larix.embedding.layout import Layout, slot_ids
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError, DataError
@@ -22,6 +23,17 @@ def specs(given: Iterable[TableSpec]) -> dict[str, TableSpec]:
     if len(named) > 65535:
         raise ConfigError(f"there are {len(named)} tables; a store holds at most 65535")
     return named
+
+
+def budget(limit: int | str | None, given: Iterable[TableSpec]) -> int | None:
+    """Return a memory budget in bytes; ConfigError if not even the tables' admission sketches fit in."""
+    size, least = parse(limit), sketch_bytes(given)
+    if size is not None and size <= least:
+        raise ConfigError(
+            f"memory_budget is {shown(size)} but the admission sketches alone take {least} bytes; give a larger "
+            "budget, or ByCount fewer counters"
+        )
+    return size
 
 
 def threads(asked: int) -> int:
@@ -67,6 +79,22 @@ def floats(array: Floats, shape: tuple[int, ...], name: str, writable: bool = Fa
         raise ConfigError(f"{name} is not C-contiguous; use np.ascontiguousarray")
     if writable and not array.flags.writeable:
         raise ConfigError(f"{name} is read-only; give a buffer that can be written")
+
+
+def clicks(given: Floats | None, size: int) -> Floats | None:
+    """Return ``given`` if it is one finite float32 a sample, or None."""
+    if given is not None:
+        floats(given, (size,), "clicks")
+        if not np.isfinite(given).all():
+            raise DataError(f"clicks hold {given[~np.isfinite(given)][0]}; they must be finite")
+    return given
+
+
+def clock(now: int) -> int:
+    """Return ``now`` if 32 bits hold it."""
+    if not 0 <= now < 1 << 32:
+        raise ConfigError(f"clock is {now}; it must be from 0 to {(1 << 32) - 1}, such as seconds since 1970")
+    return int(now)
 
 
 def buffers(layout: Layout, size: int, arrays: Sequence[Floats], writable: bool) -> None:

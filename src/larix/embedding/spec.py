@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
+from larix.embedding.admission import Admission
+from larix.embedding.eviction import Eviction
 from larix.errors import ConfigError
 
 # Rows are float32: settings keep away from the ends of its range, so that none rounds to zero or infinity.
@@ -122,18 +124,26 @@ Init = Constant | Uniform | Normal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSpec:
-    """One table: ``dim`` float32 weights a row, an optimizer, an initialiser. No two tables share a row."""
+    """One table: ``dim`` float32 weights a row, an optimizer, an initialiser. No two tables share a row.
+
+    ``admission``: which ids get a row when they are met in training; None: all. ``eviction``: which rows go when memory
+    is short; None: none ever does. ``default``: every weight that an id without a row reads.
+    """
 
     name: str
     dim: int
     optimizer: Optimizer = RowAdagrad()
     init: Init = Uniform()
+    admission: Admission | None = None
+    eviction: Eviction | None = None
+    default: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ConfigError("a table needs a name")
         if not 1 <= self.dim <= 4096:
             raise ConfigError(f"table '{self.name}' has dim {self.dim}; it must be between 1 and 4096")
+        _bounded(self, -_LARGEST, default=self.default)
 
     @property
     def state(self) -> int:
@@ -160,6 +170,9 @@ class TableSpec:
             "dim": self.dim,
             "optimizer": {"kind": type(self.optimizer).__name__} | asdict(self.optimizer),
             "init": {"kind": type(self.init).__name__} | asdict(self.init),
+            "admission": self.admission and {"kind": type(self.admission).__name__} | asdict(self.admission),
+            "eviction": self.eviction and {"kind": type(self.eviction).__name__} | asdict(self.eviction),
+            "default": self.default,
         }
 
     @classmethod
@@ -168,8 +181,12 @@ class TableSpec:
         return cls(
             name=given["name"],
             dim=given["dim"],
-            optimizer=_read(given["optimizer"], (SGD, Adagrad, RowAdagrad, Adam)),
+            optimizer=_read(given["optimizer"], get_args(Optimizer)),
             init=_read(given["init"], (Constant, Uniform, Normal)),
+            # what was written before there were policies has none
+            admission=_read(given["admission"], get_args(Admission)) if given.get("admission") else None,
+            eviction=_read(given["eviction"], get_args(Eviction)) if given.get("eviction") else None,
+            default=given.get("default", 0.0),
         )
 
 

@@ -162,7 +162,9 @@ class Tables:
             hits=lookups - inserted - missing,
             inserted=inserted,
             missing=missing,
+            refused=0,
             lost=lost,
+            evicted=0,
         )
 
     def _number(self, table: str) -> int:

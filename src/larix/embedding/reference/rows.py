@@ -5,34 +5,72 @@ from numpy.typing import NDArray
 
 from larix.batch import Floats, Ids
 from larix.embedding import birth
+from larix.embedding.admission import ByCount
+from larix.embedding.budget import row_bytes
+from larix.embedding.eviction import fading, keeps_score
+from larix.embedding.reference.admit import Sketch
+from larix.embedding.reference.evict import elapsed, faded, gain
 from larix.embedding.reference.step import step
 from larix.embedding.spec import TableSpec
 
 Places = NDArray[np.int64]  # where rows are in a table's array; -1 is none. No place is ever used twice.
+REFUSED = -2  # the place of an id that was met in training and given no row
 
 
 class Rows:
-    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first."""
+    """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first.
+
+    ``seen``: the clock when a row was last trained on, put, or born. ``score``: what its eviction policy keeps, if
+    it keeps one; -0.0 then in a row that no gradient has met.
+    """
 
     def __init__(self, spec: TableSpec, seed: int) -> None:
         self.spec = spec
         self.key = birth.table_key(seed, spec.name)
         self.places: dict[int, int] = {}
         self.rows = np.zeros((0, spec.dim + spec.state), np.float32)
+        self.ids = np.zeros(0, np.int64)
         self.alive = np.zeros(0, bool)
+        self.seen = np.zeros(0, np.uint32)
+        self.score = np.zeros(0, np.float32)
+        self.unmet = np.float32(-0.0 if keeps_score(spec.eviction) else 0.0)
+        self.fading = fading(spec.eviction)
+        self.sketch = Sketch(spec.admission, self.key) if isinstance(spec.admission, ByCount) else None
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the rows alive take in the native store."""
+        return len(self.places) * row_bytes(self.spec)
 
     def find(self, ids: Ids) -> Places:
         """Where the ids are; -1 for an id without a row."""
         return np.fromiter((self.places.get(i, -1) for i in ids.tolist()), np.int64, len(ids))
 
-    def insert(self, ids: Ids) -> None:
+    def insert(self, ids: Ids, clock: int) -> None:
         """Give every id that has none a row of its own."""
         new = np.array([i for i in dict.fromkeys(ids.tolist()) if i not in self.places], np.int64)
         self.places.update(zip(new.tolist(), range(len(self.rows), len(self.rows) + len(new)), strict=True))
         weights = birth.born(self.spec.init, self.key, new, self.spec.dim)
         state = np.full((len(new), self.spec.state), self.spec.initial_state, np.float32)
         self.rows = np.concatenate([self.rows, np.concatenate([weights, state], axis=1)])
+        self.ids = np.concatenate([self.ids, new])
         self.alive = np.concatenate([self.alive, np.ones(len(new), bool)])
+        self.seen = np.concatenate([self.seen, np.full(len(new), clock, np.uint32)])
+        self.score = np.concatenate([self.score, np.full(len(new), self.unmet, np.float32)])
+
+    def put(self, ids: Ids, rows: Floats, clock: int) -> None:
+        """Make rows what is given; those there are none of are born first."""
+        self.insert(ids, clock)
+        places = self.find(ids)
+        self.rows[places] = rows
+        self.seen[places] = clock
+        self.score[places] += np.float32(0)  # no longer -0.0
+
+    def drop(self, ids: Ids) -> int:
+        """Take rows away; return how many there were."""
+        gone = [place for i in ids.tolist() if (place := self.places.pop(i, None)) is not None]
+        self.alive[gone] = False
+        return len(gone)
 
     def read(self, places: Places) -> Floats:
         """Whole rows ``[n, dim + state]``; zeros where there is no row."""
@@ -41,11 +79,16 @@ class Rows:
         return found
 
     def weights(self, places: Places) -> Floats:
-        """Weights ``[n, dim]``; zeros where there is no row."""
-        return self.read(places)[:, : self.spec.dim]
+        """Weights ``[n, dim]``; the table's default where there is no row."""
+        weights = self.read(places)[:, : self.spec.dim]
+        weights[places < 0] = self.spec.default
+        return weights
 
-    def apply(self, places: Places, grads: Floats, lr_scale: float) -> int:
-        """Sum the gradients of repeated rows in order, step each row once; return how many met no row."""
+    def apply(self, places: Places, grads: Floats, lr_scale: float, clicks: Floats, clock: int) -> int:
+        """Sum the gradients of repeated rows in order, step each row once; return how many met no row.
+
+        ``clicks`` ``[n]``: of each gradient's sample.
+        """
         there = (places >= 0) & (places < len(self.rows))
         there[there] = self.alive[places[there]]
         touched, owner = np.unique(places[there], return_inverse=True)
@@ -54,4 +97,18 @@ class Rows:
         rows = self.rows[touched]
         step(self.spec.optimizer, rows[:, : self.spec.dim], rows[:, self.spec.dim :], summed, lr_scale)
         self.rows[touched] = rows
-        return int(np.count_nonzero(~there))
+        if keeps_score(self.spec.eviction):
+            clicked = np.zeros(len(touched), np.float32)
+            np.add.at(clicked, owner, clicks[there])
+            shows = np.bincount(owner, minlength=len(touched))
+            old = faded(self.score[touched], elapsed(clock, self.seen[touched]), self.fading)
+            self.score[touched] = old + gain(self.spec.eviction, shows, clicked)
+        self.seen[touched] = clock
+        return int(np.count_nonzero(~there & (places != REFUSED)))
+
+    def priority(self, places: Places, clock: int) -> NDArray[np.float64]:
+        """What decides who goes first, lowest first: the score as it has faded by now, or the clock last seen."""
+        if keeps_score(self.spec.eviction):
+            ticks = elapsed(clock, self.seen[places])
+            return faded(self.score[places], ticks, self.fading).astype(np.float64)
+        return self.seen[places].astype(np.float64)
