@@ -27,10 +27,6 @@ struct Policy {
     return static_cast<float>(static_cast<double>(score) * factor);
   }
 
-  // The score of a row that no gradient has met: -0.0, so that a sweep can tell it from one that is worth nothing.
-  float unmet() const { return keep == Keep::score ? -0.0f : 0.0f; }
-  static bool is_unmet(float score) { return std::bit_cast<uint32_t>(score) == 0x80000000u; }
-
   // A row is trained on: it was shown so often, and clicked.
   void met(Header& header, uint32_t now, uint32_t shows, float clicks) const {
     if (keep == Keep::score) {

@@ -106,7 +106,7 @@ class Client {
   void apply(Step& step) {
     for (float& grad : step.plain) grad = 1.0f;
     for (float& grad : step.adam) grad = 0.5f;
-    store_.apply(step.slots, 1.0);
+    store_.apply(step.slots, 1.0, nullptr);
     for (size_t at = 0; at < step.ids.size(); ++at) {
       const auto found = rows_.find(step.ids[at]);
       if (found != rows_.end() && found->second.birth == step.births[at]) found->second.weight -= step.weights[at];
@@ -172,12 +172,12 @@ int main(int argc, char** argv) {
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
   std::vector<larix::TableSpec> tables;
   for (size_t i = 0; i < kClients; ++i) {
-    tables.push_back({0, {larix::Init::constant, 0, kFirst}});
-    tables.push_back({1, {larix::Init::normal, i, 0.01f}});
+    tables.push_back({.group = 0, .birth = {larix::Init::constant, 0, kFirst}});
+    tables.push_back({.group = 1, .birth = {larix::Init::normal, i, 0.01f}});
   }
   const larix::Optimizer sgd{larix::Rule::sgd, 1.0, 0.0, 0.0, 0.0, 0.0f};
   const larix::Optimizer adam{larix::Rule::adam, 0.001, 1e-8, 0.9, 0.999, 0.0f};
-  Store store({{kDim, sgd}, {kDim, adam}}, tables, 3);
+  Store store({{kDim, sgd}, {kDim, adam}}, std::move(tables), 3);
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   std::vector<std::thread> threads;
   for (uint32_t i = 0; i < kClients; ++i) threads.emplace_back([&, i] { Client(store, i, seed * 1000).run(until); });

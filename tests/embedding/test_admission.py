@@ -20,11 +20,6 @@ PAIR = Layout(
 )
 
 
-@pytest.fixture(params=[reference.Tables], ids=["oracle"])
-def store(request):
-    return request.param
-
-
 def spec(admission, default=0.0):
     return TableSpec(
         name="a",

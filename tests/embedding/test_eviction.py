@@ -4,26 +4,25 @@ import numpy as np
 import pytest
 from room import room
 
+from larix.batch import Batch, Jagged
 from larix.embedding import (
     SGD,
     Constant,
     FeatureScore,
+    Layout,
     LeastFrequent,
     LeastRecent,
+    Output,
+    Slot,
+    Tables,
     TableSpec,
     TimeToLive,
-    reference,
 )
 from larix.embedding.eviction import fading
 from larix.embedding.reference.evict import elapsed, faded, gain
 from larix.errors import ConfigError, DataError
 
 ROOM = 20_000  # rows
-
-
-@pytest.fixture(params=[reference.Tables], ids=["oracle"])
-def store(request):
-    return request.param
 
 
 def spec(policy, name="a"):
@@ -52,7 +51,8 @@ def alive(tables, ids, table="a"):
 
 def test_the_least_recently_trained_rows_go(store):
     tables = full(store, spec(LeastRecent()))
-    old, used, new = np.split(np.arange(3 * ROOM // 2), 3)
+    old, used, new = np.split(np.arange(3 * ROOM // 2), [ROOM // 2, ROOM])
+    new = new[: ROOM // 4]
     train(tables, old)
     train(tables, used)
     train(tables, old)  # again: now the others are older
@@ -133,7 +133,7 @@ def test_each_policy_loses_its_part(store):
     train(tables, range(ROOM // 2), table="b")
     train(tables, range(ROOM // 4))
     train(tables, range(10**6, 10**6 + ROOM))
-    assert 0.1 < alive(tables, np.arange(ROOM // 2), "b") < 0.9
+    assert 0.02 < alive(tables, np.arange(ROOM // 2), "b") < 0.9
 
 
 def test_tables_without_a_policy_lose_nothing(store):
@@ -165,16 +165,22 @@ def test_counts_add_up_while_rows_come_and_go(store):
     assert stats.lookups == stats.hits + stats.inserted + stats.missing + stats.refused == 150_000
 
 
-def test_rows_that_no_gradient_has_met_yet_are_passed_over_once():
-    tables = reference.Tables([spec(LeastFrequent())], memory_budget=10 * 40)
-    ids = np.arange(8)
-    tables.lookup("a", ids, insert=True)
-    tables.update("a", ids, np.ones((8, 4), np.float32))
-    tables.lookup("a", [50, 51], insert=True)  # on their way: a gradient follows
-    tables.lookup("a", [60, 61], insert=True)
-    assert {50, 51} <= set(tables.keys("a").tolist())
-    tables.lookup("a", [70, 71], insert=True)
-    assert tables.keys("a").tolist() == [2, 3, 4, 5, 6, 7, 60, 61, 70, 71]  # no gradient came
+def test_rows_whose_gradients_are_on_the_way_stay():
+    tables = Tables([spec(LeastFrequent())], memory_budget=room(Tables, {spec(None): ROOM}), background=False)
+    layout = Layout(
+        outputs=(Output(name="o", width=4),), slots=(Slot(name="x", table="a", output=0, column=0),)
+    )
+    rng = np.random.default_rng(3)
+    waiting = []
+    for _ in range(100):  # as in a training loop that is two updates behind: hardly a row is met twice
+        ids = rng.integers(0, 10**6, 1_000)
+        one = Batch(size=1_000, ids={"x": Jagged(ids)}, sequences={}, dense=np.zeros((1_000, 0), np.float32))
+        waiting.append(tables.gather(layout, one, [np.empty((1_000, 4), np.float32)]))
+        if len(waiting) > 2:
+            tables.apply(waiting.pop(0), [np.ones((1_000, 4), np.float32)])
+    stats = tables.stats()
+    assert stats.evicted > 70_000
+    assert stats.lost == 0
 
 
 @pytest.mark.parametrize("half_life", [0.0, 0.7, 3.0, 86_400.0])

@@ -45,8 +45,8 @@ def shown(size: float) -> str:
 
 
 def row_bytes(spec: TableSpec) -> int:
-    """Bytes of one row in memory: header, weights, optimizer state, up to a multiple of 8."""
-    return -(-(HEADER + 4 * (spec.dim + spec.state)) // 8) * 8
+    """Bytes of one row in memory: header, weights, optimizer state, up to a multiple of 8, and a byte beside it."""
+    return -(-(HEADER + 4 * (spec.dim + spec.state)) // 8) * 8 + 1
 
 
 def kind(spec: TableSpec) -> tuple[object, ...]:
@@ -55,13 +55,13 @@ def kind(spec: TableSpec) -> tuple[object, ...]:
 
 
 def index_bytes(rows: int) -> int:
-    """Bytes of an index over so many rows: its shards grow by a quarter whenever four fifths of their cells are used."""
+    """Bytes of an index over so many rows: a shard grows by three eighths whenever four fifths of its cells are used."""
     chunks, each = 0, rows / SHARDS
     for shard in range(SHARDS):
-        buckets = _FIRST_BUCKETS + shard // 2
+        buckets = _FIRST_BUCKETS + shard * 2 // 3
         while each > buckets * _CELLS * 4 // 5:
-            buckets += buckets // 4
-        chunks += buckets // _CHUNK + 2
+            buckets += buckets // 8 * 3
+        chunks += buckets // _CHUNK + 1
     return chunks * _CHUNK * _BUCKET
 
 

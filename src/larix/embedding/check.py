@@ -1,14 +1,14 @@
 """Whether arguments are what a store can work on: each function raises a sentence or none."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Batch, Floats, Ids, Jagged
-from larix.embedding.budget import parse, shown, sketch_bytes
+from larix.embedding.budget import parse, shown
 from larix.embedding.layout import Layout, slot_ids
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError, DataError
@@ -25,13 +25,13 @@ def specs(given: Iterable[TableSpec]) -> dict[str, TableSpec]:
     return named
 
 
-def budget(limit: int | str | None, given: Iterable[TableSpec]) -> int | None:
-    """Return a memory budget in bytes; ConfigError if not even the tables' admission sketches fit in."""
-    size, least = parse(limit), sketch_bytes(given)
-    if size is not None and size <= least:
+def budget(given: int | str | None, least: Callable[[int], int]) -> int | None:
+    """Return a memory budget in bytes; ConfigError if it is not more than ``least(bytes)``, what no row has any of."""
+    size = parse(given)
+    if size is not None and size <= least(size):
         raise ConfigError(
-            f"memory_budget is {shown(size)} but the admission sketches alone take {least} bytes; give a larger "
-            "budget, or ByCount fewer counters"
+            f"memory_budget is {shown(size)} but the index and the admission sketches take {least(size)} bytes before the "
+            "first row; give a larger budget, or ByCount fewer counters"
         )
     return size
 

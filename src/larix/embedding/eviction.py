@@ -75,7 +75,7 @@ def keeps_score(policy: Eviction | None) -> bool:
     return isinstance(policy, LeastFrequent | FeatureScore)
 
 
-def weights(policy: Eviction | None) -> tuple[float, float]:
+def score_weights(policy: Eviction | None) -> tuple[float, float]:
     """What a show without a click adds to a row's score, and what a click adds, rounded to float32."""
     if isinstance(policy, FeatureScore):
         return float(np.float32(policy.show)), float(np.float32(policy.click))

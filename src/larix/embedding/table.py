@@ -12,9 +12,13 @@ import numpy as np
 from larix import _native
 from larix.batch import Batch, Floats, Ids
 from larix.embedding import birth, check, storage
+from larix.embedding.admission import Admission, ByChance, ByCount
+from larix.embedding.budget import sketch_bytes
+from larix.embedding.eviction import Eviction, TimeToLive, fading, keeps_score, score_weights
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.spec import SGD, Adagrad, Adam, Constant, Optimizer, RowAdagrad, TableSpec, Uniform
+from larix.errors import ConfigError
 
 _POOLS = {"sum": 0, "mean": 1, "sequence": 2}
 
@@ -26,21 +30,49 @@ class Tables:
     many work on a large call, 0 = one a core; results are bit-equal for any number. Calls from several
     threads are safe: they are done one after the other, the GIL released. Tables of equal dim and optimizer
     share an index.
+
+    ``memory_budget``, in bytes or as ``"4GiB"``, is what rows, index and admission sketches may take. When it is used
+    up, rows of tables with an eviction policy make room for those born; an id for whose row there is no room reads its
+    table's default and counts as refused. Rows of tables without a policy stay: if it is one of theirs that finds no room,
+    the call that met it raises ConfigError, with all else done. ``background``: rows are evicted ahead of need by a
+    thread, some hundred microseconds at a time; False: in slices at the end of training calls, so that one worker, told
+    the same, does the same, bit for bit.
     """
 
-    def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None:
+    def __init__(
+        self,
+        specs: Sequence[TableSpec],
+        *,
+        seed: int = 0,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
+    ) -> None:
         self.specs = check.specs(specs)
         self.seed = seed
         self._numbers = {name: number for number, name in enumerate(self.specs, 1)}
         self._dims = {name: spec.dim for name, spec in self.specs.items()}
         kinds = list(dict.fromkeys((spec.dim, spec.optimizer) for spec in self.specs.values()))
+        pools = list(dict.fromkeys(spec.eviction for spec in self.specs.values()))
+        budget = check.budget(
+            memory_budget,
+            lambda limit: _native.Store.least_bytes(len(kinds), limit) + sketch_bytes(self.specs.values()),
+        )
         self._core = _native.Store(
             [(dim, *_numbers_of(optimizer)) for dim, optimizer in kinds],
             [
-                (kinds.index((spec.dim, spec.optimizer)), *_birth_of(spec, seed))
+                (
+                    kinds.index((spec.dim, spec.optimizer)),
+                    *_birth_of(spec, seed),
+                    spec.default,
+                    _admission_of(spec.admission),
+                    _policy_of(spec.eviction, pools.index(spec.eviction)),
+                )
                 for spec in self.specs.values()
             ],
             check.threads(threads),
+            budget or 0,
+            background,
         )
         self._plans: dict[int, tuple[Layout, _native.Plan]] = {}
 
@@ -55,23 +87,27 @@ class Tables:
     def lookup(self, table: str, ids: Ids, *, insert: bool = False, out: Floats | None = None) -> Floats:
         """Return the weights of ``ids``: float32 ``[n, dim]``, written into ``out`` if given.
 
-        An id without a row gets one with ``insert``; without, it reads zeros and counts as missing.
+        An id without a row gets one with ``insert``, if its table admits it; without, it reads the table's default and
+        counts as missing.
         """
         number, ids = self._number(table), check.ids(ids)
         shape = (len(ids), self._dims[table])
         out = np.empty(shape, np.float32) if out is None else out
         check.floats(out, shape, "out", writable=True)
-        self._core.lookup(number, ids, out, insert)
+        self._housed(self._core.lookup(number, ids, out, insert))
         return out
 
-    def update(self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0) -> None:
+    def update(
+        self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0, clicks: Floats | None = None
+    ) -> None:
         """Step the rows of ``ids`` by ``grads`` float32 ``[n, dim]``, repeated ids summed first.
 
-        ``lr_scale`` multiplies the optimizer's lr. A gradient to an id without a row counts as lost.
+        ``lr_scale`` multiplies the optimizer's lr. ``clicks`` float32 ``[n]``: how often each was clicked, for tables that
+        evict by FeatureScore. A gradient to an id without a row counts as lost.
         """
         number, ids = self._number(table), check.ids(ids)
         check.floats(grads, (len(ids), self._dims[table]), "grads")
-        self._core.update(number, ids, grads, check.scale(lr_scale))
+        self._core.update(number, ids, grads, check.scale(lr_scale), check.clicks(clicks, len(ids)))
 
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
         """Look up all slots of a batch in one native call; vectors go into ``outs``, one a layout output.
@@ -85,15 +121,26 @@ class Tables:
         jaggeds = check.slots(layout, batch)
         parts = [(jagged.values, jagged.offsets, jagged.weights) for jagged in jaggeds]
         handles = np.empty(sum(len(values) for values, _, _ in parts), np.uint64)
-        if self._core.gather(plan, parts, list(outs), batch.size, handles, insert) >= 0:
+        outcome = self._core.gather(plan, parts, list(outs), batch.size, handles, insert)
+        if outcome < 0:
             check.offsets(layout, jaggeds)
             raise AssertionError("the core refused offsets that are sound")
+        self._housed(outcome)
         return Lookup(layout, batch, handles, self)
 
-    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None:
+    def apply(
+        self,
+        lookup: Lookup,
+        grads: Sequence[Floats],
+        *,
+        lr_scale: float = 1.0,
+        clicks: Floats | None = None,
+    ) -> None:
         """Step the rows of a lookup by ``grads``, shaped as its ``outs``: each row once, by their sum.
 
-        Sums run in order of slots and ids. Gradients whose row is gone, or was never there, count as lost.
+        Sums run in order of slots and ids. Gradients whose row is gone, or was never there, count as lost. ``clicks``
+        float32 ``[size]``: how often each sample was clicked. Every id of a sample is a show of its row, and brings the
+        sample's clicks with it: see ``FeatureScore``.
         """
         plan = self._plan(lookup.layout)
         check.buffers(lookup.layout, lookup.batch.size, grads, writable=False)
@@ -102,7 +149,9 @@ class Tables:
             for jagged in check.slots(lookup.layout, lookup.batch)
         ]
         handles = lookup.handles if lookup.store is self else np.full_like(lookup.handles, ~np.uint64(0))
-        self._core.apply(plan, parts, list(grads), lookup.batch.size, handles, check.scale(lr_scale))
+        size = lookup.batch.size
+        clicked = check.clicks(clicks, size)
+        self._core.apply(plan, parts, list(grads), size, handles, check.scale(lr_scale), clicked)
 
     def keys(self, table: str) -> Ids:
         """Return all ids of a table, rising."""
@@ -124,11 +173,14 @@ class Tables:
         return ids, *self.read(table, ids)
 
     def put(self, table: str, ids: Ids, weights: Floats, state: Floats) -> None:
-        """Make the rows of ``ids`` what is given, new ones too; of a repeated id the last counts."""
+        """Make the rows of ``ids`` what is given, new ones too, admitted or not; of a repeated id the last counts.
+
+        ConfigError if not all find room in the memory budget; those that do are there then.
+        """
         number, ids = self._number(table), check.ids(ids)
         check.floats(weights, (len(ids), self._dims[table]), "weights")
         check.floats(state, (len(ids), self.specs[table].state), "state")
-        self._core.put(number, ids, weights, state)
+        self._housed(self._core.put(number, ids, weights, state))
 
     def remove(self, table: str, ids: Ids) -> int:
         """Take rows away and return how many there were; an id seen again is born again."""
@@ -152,20 +204,39 @@ class Tables:
         """
         self._core.borrow(team)
 
+    @property
+    def clock(self) -> int:
+        """The store's time, by which rows age: the number of training lookups, until it is set.
+
+        Whoever sets it does so from then on: ``tables.clock = int(time.time())``. From 0 to ``2**32 - 1``.
+        """
+        return self._core.clock()
+
+    @clock.setter
+    def clock(self, now: int) -> None:
+        self._core.set_clock(check.clock(now))
+
     def stats(self) -> Stats:
         """Return what the store holds and has done."""
-        rows, size, lookups, inserted, missing, lost = self._core.counts()
+        rows, size, lookups, inserted, missing, refused, lost, evicted = self._core.counts()
         return Stats(
             rows=rows,
             bytes=size,
             lookups=lookups,
-            hits=lookups - inserted - missing,
+            hits=lookups - inserted - missing - refused,
             inserted=inserted,
             missing=missing,
-            refused=0,
+            refused=refused,
             lost=lost,
-            evicted=0,
+            evicted=evicted,
         )
+
+    def _housed(self, short_of: int) -> None:
+        if short_of:
+            raise ConfigError(
+                f"rows that may not be evicted need {short_of} bytes more than the memory budget; give a larger "
+                f"memory_budget, or an eviction policy to more tables"
+            )
 
     def _number(self, table: str) -> int:
         check.known(table, self.specs)
@@ -196,6 +267,24 @@ def _numbers_of(optimizer: Optimizer) -> tuple[int, float, float, float, float, 
             return 2, optimizer.lr, optimizer.eps, 0.0, 0.0, optimizer.initial
         case Adam():
             return 3, optimizer.lr, optimizer.eps, optimizer.beta1, optimizer.beta2, 0.0
+
+
+def _admission_of(policy: Admission | None) -> tuple[int, int, int, int, int]:
+    """Kind, least count, blocks and window of the sketch, bound of the draw: as native/admit.hpp has them."""
+    match policy:
+        case None:
+            return 0, 0, 0, 0, 0
+        case ByCount():
+            return 1, policy.n, policy.blocks, policy.ageing, 0
+        case ByChance():
+            return 2, 0, 0, 0, policy.bound
+
+
+def _policy_of(policy: Eviction | None, pool: int) -> tuple[int, int, float, float, float, list[float]]:
+    """Kind, pool, weights of shows and clicks, age, what scores fade by: as native/policy.hpp has them."""
+    keep = 0 if policy is None else 2 if keeps_score(policy) else 3 if isinstance(policy, TimeToLive) else 1
+    age = policy.age if isinstance(policy, TimeToLive) else 0.0
+    return keep, pool, *score_weights(policy), age, fading(policy).tolist()
 
 
 def _birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:

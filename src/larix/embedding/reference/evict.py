@@ -4,14 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Floats
-from larix.embedding.eviction import Eviction, weights
+from larix.embedding.eviction import Eviction, score_weights
 
 Clock = NDArray[np.uint32]
 
 
 def gain(policy: Eviction | None, shows: NDArray[np.int64], clicks: Floats) -> Floats:
     """What a step adds to the scores of rows ``[n]`` with so many shows and clicks, in float32."""
-    show, click = (np.float32(weight) for weight in weights(policy))
+    show, click = (np.float32(weight) for weight in score_weights(policy))
     gained: Floats = (shows.astype(np.float32) - clicks) * show + clicks * click
     return gained
 

@@ -73,24 +73,17 @@ def _pools(tables: Mapping[str, Rows], held: Mapping[str, Ids]) -> dict[Eviction
 def _evict(
     tables: Mapping[str, Rows], policy: Eviction, pool: dict[str, Places], size: int, clock: int
 ) -> int:
-    """Drop rows of least priority until ``size`` bytes are free; those that no gradient has met are passed over once."""
+    """Drop rows of least priority until ``size`` bytes are free."""
     names = [name for name, places in pool.items() for _ in range(len(places))]
     places = np.concatenate(list(pool.values()))
     priorities = np.concatenate([tables[name].priority(each, clock) for name, each in pool.items()])
-    order = np.argsort(priorities, kind="stable").tolist()
     gone: dict[str, list[int]] = {}
-    for turn in (1, 2):
-        for at in order:
-            name, place = names[at], int(places[at])
-            table = tables[name]
-            if size <= 0 or not table.alive[place]:
-                continue
-            if turn == 1 and table.score[place] == 0 and np.signbit(table.score[place]):
-                table.score[place] = 0
-                continue
-            size -= row_bytes(table.spec)
-            gone.setdefault(name, []).append(int(table.ids[place]))
-            table.alive[place] = False
+    for at in np.argsort(priorities, kind="stable").tolist():
+        if size <= 0:
+            break
+        table = tables[names[at]]
+        gone.setdefault(names[at], []).append(int(table.ids[places[at]]))
+        size -= row_bytes(table.spec)
     return sum(tables[name].drop(np.array(ids, np.int64)) for name, ids in gone.items())
 
 

@@ -21,7 +21,7 @@ class Rows:
     """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first.
 
     ``seen``: the clock when a row was last trained on, put, or born. ``score``: what its eviction policy keeps, if
-    it keeps one; -0.0 then in a row that no gradient has met.
+    it keeps one.
     """
 
     def __init__(self, spec: TableSpec, seed: int) -> None:
@@ -33,7 +33,6 @@ class Rows:
         self.alive = np.zeros(0, bool)
         self.seen = np.zeros(0, np.uint32)
         self.score = np.zeros(0, np.float32)
-        self.unmet = np.float32(-0.0 if keeps_score(spec.eviction) else 0.0)
         self.fading = fading(spec.eviction)
         self.sketch = Sketch(spec.admission, self.key) if isinstance(spec.admission, ByCount) else None
 
@@ -56,7 +55,7 @@ class Rows:
         self.ids = np.concatenate([self.ids, new])
         self.alive = np.concatenate([self.alive, np.ones(len(new), bool)])
         self.seen = np.concatenate([self.seen, np.full(len(new), clock, np.uint32)])
-        self.score = np.concatenate([self.score, np.full(len(new), self.unmet, np.float32)])
+        self.score = np.concatenate([self.score, np.zeros(len(new), np.float32)])
 
     def put(self, ids: Ids, rows: Floats, clock: int) -> None:
         """Make rows what is given; those there are none of are born first."""
@@ -64,7 +63,6 @@ class Rows:
         places = self.find(ids)
         self.rows[places] = rows
         self.seen[places] = clock
-        self.score[places] += np.float32(0)  # no longer -0.0
 
     def drop(self, ids: Ids) -> int:
         """Take rows away; return how many there were."""

@@ -35,7 +35,7 @@ class Tables:
         self.specs = check.specs(specs)
         self.seed = seed
         check.threads(threads)
-        self._budget = check.budget(memory_budget, self.specs.values())
+        self._budget = check.budget(memory_budget, lambda _: sketch_bytes(self.specs.values()))
         self._tables = {name: Rows(spec, seed) for name, spec in self.specs.items()}
         self._lookups = self._inserted = self._missing = self._refused = self._lost = self._evicted = 0
         self._calls = self._clock = 0
