@@ -139,7 +139,7 @@ class Rows {
     for (size_t slab = end >> bits_; slab < owned_.size(); ++slab) {
       const size_t first = slab << bits_, last = std::min(high_, first + (size_t{1} << bits_));
       const size_t begin = std::max<size_t>(end, first);
-      if (begin < last) owned_[slab].discard((begin - first) * stride_, (last - first) * stride_);
+      if (begin < last) owned_[slab].discard(stamps() + (begin - first) * stride_, stamps() + (last - first) * stride_);
     }
     ledger_.give((high_ - end) * row_bytes());  // pages of the index stay, and stay paid for
     high_ = end;
@@ -148,8 +148,8 @@ class Rows {
 
   // A byte beside a row, for whoever wants to know when it was last looked up; of threads that write it at once any wins.
   std::atomic_ref<uint8_t> stamp(uint32_t row) const {
-    char* const slab = reinterpret_cast<char**>(slabs_.data())[row >> bits_];
-    return std::atomic_ref(reinterpret_cast<uint8_t&>(slab[(stride_ << bits_) + (row & ((uint32_t{1} << bits_) - 1))]));
+    const uint32_t inside = row & ((uint32_t{1} << bits_) - 1);
+    return std::atomic_ref(reinterpret_cast<uint8_t&>(*(at(row - inside) - (uint32_t{1} << bits_) + inside)));
   }
 
   // Row numbers given out so far are below this.
@@ -170,6 +170,8 @@ class Rows {
   };
 
   static constexpr uint32_t kNoFloor = ~uint32_t{0};
+
+  size_t stamps() const { return size_t{1} << bits_; }  // bytes before the rows of a slab, one of each
 
   uint32_t reuse(Supply& supply) {
     while (supply.free != kNoRow) {
@@ -192,7 +194,7 @@ class Rows {
     const size_t slab = high_ >> bits_;
     if (slab == owned_.size()) {
       owned_.emplace_back(row_bytes() << bits_);
-      reinterpret_cast<char**>(slabs_.data())[slab] = owned_.back().data();
+      reinterpret_cast<char**>(slabs_.data())[slab] = owned_.back().data() + stamps();
     }
     supply.next = static_cast<uint32_t>(high_);
     high_ += kExtent;
