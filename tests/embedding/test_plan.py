@@ -51,7 +51,7 @@ def test_a_budget_too_small_for_tables_without_a_policy_is_an_error_that_names_w
 def test_tables_are_told_in_words():
     found = read_tables(["video=20Mx32", "1.5kx8", "x=7_000x4"], optimizer="adam", keep=["x"], admit_at=3)
     assert [(spec.name, spec.dim, ids) for spec, ids in found.items()] == [
-        ("video", 32, 4_000_000),
+        ("video", 32, 20_000_000),
         ("table 1", 8, 1_500),
         ("x", 4, 7_000),
     ]

@@ -191,9 +191,24 @@ class Tables:
         storage.save(self, folder)
 
     @classmethod
-    def load(cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        specs: Sequence[TableSpec] | None = None,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
+    ) -> Self:
         """Return the store saved in ``folder``, optionally with changed settings: see ``storage.load``."""
-        return storage.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
+
+        return storage.load(
+            folder,
+            lambda found, seed: cls(
+                found, seed=seed, threads=threads, memory_budget=memory_budget, background=background
+            ),
+            specs,
+        )
 
     def borrow_threads(self, team: int) -> None:
         """Run calls on the threads of ``team`` from now on; 0: on the store's own again. Results are the same.

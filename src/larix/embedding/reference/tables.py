@@ -150,8 +150,22 @@ class Tables:
         storage.save(self, folder)
 
     @classmethod
-    def load(cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0) -> Self:
-        return storage.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        specs: Sequence[TableSpec] | None = None,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
+    ) -> Self:
+        return storage.load(
+            folder,
+            lambda found, seed: cls(
+                found, seed=seed, threads=threads, memory_budget=memory_budget, background=background
+            ),
+            specs,
+        )
 
     def stats(self) -> Stats:
         return Stats(
