@@ -4,6 +4,10 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <memory>
+#include <utility>
+
 #include "bind.hpp"
 #include "store.hpp"
 
@@ -133,58 +137,79 @@ void bind_embedding(nb::module_& m) {
       },
       nb::arg("slots"), nb::arg("outputs"));
 
-  // groups: (dim, precision, optimizer); tables: (group, init, key, factor).
+  // groups: (dim, precision, optimizer); tables: (group, init, key, factor, default, admission, policy).
   using GroupTuple = std::tuple<size_t, larix::Precision, larix::Optimizer>;
-  using TableTuple = std::tuple<size_t, int, uint64_t, float>;
+  using AdmissionTuple = std::tuple<int, unsigned, size_t, uint64_t, uint64_t>;  // kind, least, blocks, window, bound
+  using PolicyTuple = std::tuple<int, uint32_t, float, float, double, std::vector<double>>;
+  using TableTuple = std::tuple<size_t, int, uint64_t, float, float, AdmissionTuple, PolicyTuple>;
   nb::class_<Store> store(m, "Store");
   bind_snapshot(m, store);
   store
       .def(
           "__init__",
           [](Store* self, const std::vector<GroupTuple>& groups, const std::vector<TableTuple>& tables,
-             unsigned threads) {
+             unsigned threads, int64_t budget, bool background) {
             std::vector<larix::GroupSpec> group_specs;
             for (const auto& [dim, precision, optimizer] : groups) group_specs.push_back({dim, precision, optimizer});
             std::vector<larix::TableSpec> table_specs;
-            for (const auto& [group, init, key, factor] : tables) {
-              table_specs.push_back({group, {static_cast<larix::Init>(init), key, factor}});
+            for (const auto& [group, init, key, factor, nothing, admission, policy] : tables) {
+              larix::TableSpec spec{.group = group,
+                                    .birth = {static_cast<larix::Init>(init), key, factor},
+                                    .admission = {},
+                                    .policy = {},
+                                    .nothing = nothing};
+              const auto& [kind, least, blocks, window, bound] = admission;
+              spec.admission.kind = static_cast<larix::Admission::Kind>(kind);
+              spec.admission.key = key;
+              spec.admission.least = least;
+              spec.admission.bound = bound;
+              if (blocks) spec.admission.sketch = std::make_unique<larix::Sketch>(blocks, key, window);
+              const auto& [keep, pool, show, click, age, fading] = policy;
+              spec.policy = {static_cast<larix::Keep>(keep), pool, show, click, age, {}};
+              std::copy(fading.begin(), fading.end(), spec.policy.fading.begin());
+              table_specs.push_back(std::move(spec));
             }
-            new (self) Store(group_specs, table_specs, threads);
+            new (self) Store(group_specs, std::move(table_specs), threads, {budget, background});
           },
-          nb::arg("groups"), nb::arg("tables"), nb::arg("threads"))
-      // Returns the number of the first slot whose offsets are not sound (nothing is done then), or -1.
+          nb::arg("groups"), nb::arg("tables"), nb::arg("threads"), nb::arg("budget"), nb::arg("background"))
+      // Returns -1 less the number of the first slot whose offsets are not sound (nothing is done then), or how many bytes
+      // are short.
       .def("gather",
            [](Store& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
               const Array<uint64_t, 1>& handles, bool insert) {
              const auto slots = bind_slots(plan, jaggeds, outs, samples, handles.data());
              const nb::gil_scoped_release release;
              for (size_t i = 0; i < slots.size(); ++i) {
-               if (!slots[i].sound()) return static_cast<int>(i);
+               if (!slots[i].sound()) return -1 - static_cast<int64_t>(i);
              }
-             self.gather(slots, insert);
-             return -1;
+             return self.gather(slots, insert);
            })
       .def("apply",
            [](Store& self, const Plan& plan, const nb::list& jaggeds, const nb::list& grads, size_t samples,
-              const Array<uint64_t, 1>& handles, double lr_scale) {
+              const Array<uint64_t, 1>& handles, double lr_scale, nb::handle clicks) {
              const auto slots = bind_slots(plan, jaggeds, grads, samples, handles.data());
+             const float* clicked = optional_data<float>(clicks);
              const nb::gil_scoped_release release;
-             self.apply(slots, lr_scale);
-           })
+             self.apply(slots, lr_scale, clicked);
+           },
+           nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
       .def("lookup",
            [](Store& self, uint32_t table, const Ids& ids, const Array<float, 2>& out, bool insert) {
              larix::Slot slot = bind_ids(table, ids, out.data(), out.shape(1));
              const nb::gil_scoped_release release;
              std::vector<larix::Handle> handles(slot.count);
              slot.handles = handles.data();
-             self.gather({&slot, 1}, insert);
+             return self.gather({&slot, 1}, insert);
            })
       .def("update",
-           [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& grads, double lr_scale) {
+           [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& grads, double lr_scale,
+              nb::handle clicks) {
              const larix::Slot slot = bind_ids(table, ids, grads.data(), grads.shape(1));
+             const float* clicked = optional_data<float>(clicks);
              const nb::gil_scoped_release release;
-             self.update(slot, lr_scale);
-           })
+             self.update(slot, lr_scale, clicked);
+           },
+           nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
       .def("rows", &Store::rows, nb::call_guard<nb::gil_scoped_release>())
       .def("steps", &Store::steps, nb::call_guard<nb::gil_scoped_release>())
       .def("set_steps", &Store::set_steps, nb::call_guard<nb::gil_scoped_release>())
@@ -213,7 +238,7 @@ void bind_embedding(nb::module_& m) {
              const auto* seen_data = optional_data<uint32_t>(seen);
              const auto* score_data = optional_data<float>(score);
              const nb::gil_scoped_release release;
-             self.put(table, keys, weights.data(), state.data(), seen_data, score_data);
+             return self.put(table, keys, weights.data(), state.data(), seen_data, score_data);
            },
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none())
       .def("remove",
@@ -223,10 +248,14 @@ void bind_embedding(nb::module_& m) {
              return self.remove(table, keys);
            })
       .def("borrow", [](Store& self, uintptr_t team) { self.borrow(reinterpret_cast<larix::Team>(team)); })
-      // (rows, bytes, lookups, inserted, missing, lost)
+      .def("clock", &Store::clock, nb::call_guard<nb::gil_scoped_release>())
+      .def("set_clock", &Store::set_clock, nb::call_guard<nb::gil_scoped_release>())
+      .def_static("least_bytes", &Store::least_bytes)
+      // (rows, bytes, lookups, inserted, missing, refused, lost, evicted)
       .def("counts", [](const Store& self) {
         const larix::Counts counts = self.counts();
-        return std::tuple(counts.rows, counts.bytes, counts.lookups, counts.inserted, counts.missing, counts.lost);
+        return std::tuple(counts.rows, counts.bytes, counts.lookups, counts.inserted, counts.missing, counts.refused,
+                          counts.lost, counts.evicted);
       });
 }
 

@@ -94,7 +94,6 @@ void bind_snapshot(nb::module_& m, nb::class_<Store>& store) {
       .def("cut", &Store::cut, nb::call_guard<nb::gil_scoped_release>())
       .def("forget", &Store::forget, nb::call_guard<nb::gil_scoped_release>())
       .def("resume", &Store::resume, nb::call_guard<nb::gil_scoped_release>())
-      .def("set_clock", &Store::set_clock, nb::call_guard<nb::gil_scoped_release>())
       // (sequence, since which changes are known, whether they are, steps, clock)
       .def("times", [](Store& self) {
         larix::Store::Times times;

@@ -18,16 +18,17 @@ struct Reader {
   const Group& group;
   const Slot& slot;
   std::vector<Miss>& misses;
+  const char* nothing = group.nothing[slot.table].data();
 
   // The weights behind a handle, which is completed.
   LARIX_INLINE const char* operator()(size_t at) const {
     Handle& handle = slot.handles[at];
-    if (handle == kNoHandle) return group.nothing.data();
+    if (!has_row(handle)) return nothing;
     char* row = group.rows.at(row_of(handle));
     const Header& header = *reinterpret_cast<const Header*>(row);
     if ((header.id != slot.ids[at]) | (header.table != slot.table)) [[unlikely]] {
       row = again(at);
-      if (!row) return group.nothing.data();
+      if (!row) return nothing;
     }
     handle = handle_of(row_of(handle), reinterpret_cast<const Header*>(row)->generation);
     return Group::weights_of(row);
@@ -47,13 +48,13 @@ struct Reader {
 
 // Asks for the row that will be read kAhead handles after ``at``.
 LARIX_INLINE void prefetch(const Group& group, const Handle* handles, size_t at, size_t end) {
-  if (at + kAhead < end && handles[at + kAhead] != kNoHandle) group.rows.prefetch_far(row_of(handles[at + kAhead]));
+  if (at + kAhead < end && has_row(handles[at + kAhead])) group.rows.prefetch_far(row_of(handles[at + kAhead]));
 }
 
 // ``Dim`` 0: known at run time only.
 template <Precision precision, size_t Dim>
 LARIX_INLINE void copy_each(const Reader& read, size_t first, size_t last) {
-  const auto& [group, slot, misses] = read;
+  const auto& [group, slot, misses, nothing] = read;
   const size_t dim = Dim ? Dim : group.dim;
   for (size_t at = first; at < last; ++at) {
     prefetch(group, slot.handles, at, last);
@@ -64,7 +65,7 @@ LARIX_INLINE void copy_each(const Reader& read, size_t first, size_t last) {
 
 template <Precision precision>
 LARIX_INLINE void copy_sequences(const Reader& read, size_t first, size_t last) {
-  const auto& [group, slot, misses] = read;
+  const auto& [group, slot, misses, nothing] = read;
   const size_t end = slot.begin(last);
   for (size_t sample = first; sample < last; ++sample) {
     float* out = slot.data + sample * slot.stride;
@@ -79,7 +80,7 @@ LARIX_INLINE void copy_sequences(const Reader& read, size_t first, size_t last) 
 
 template <Precision precision, size_t Dim>
 LARIX_INLINE void pool(const Reader& read, size_t first, size_t last) {
-  const auto& [group, slot, misses] = read;
+  const auto& [group, slot, misses, nothing] = read;
   const size_t dim = Dim ? Dim : group.dim;
   const size_t end = slot.begin(last);
   for (size_t sample = first; sample < last; ++sample) {
@@ -120,32 +121,6 @@ LARIX_INLINE void gather_precision(const Reader& read, size_t first, size_t last
     case 64: return gather_dim<precision, 64>(read, first, last);
     default: return gather_dim<precision, 0>(read, first, last);
   }
-}
-
-// Gives one missing id its row; returns whether it was new (an id may be missed many times in one call). ``wide``: room
-// for the weights of a row.
-LARIX_INLINE bool settle(Group& group, const Birth& birth, const Miss& miss, float* wide) {
-  if (const uint32_t there = group.find(miss.hash, miss.table, miss.id); there != kNoRow) {
-    *miss.handle = there;
-    return false;
-  }
-  const uint32_t row = group.rows.take(Index::shard_of(miss.hash));
-  char* const place = group.rows.at(row);
-  Header& header = *reinterpret_cast<Header*>(place);
-  float* weights = group.precision == Precision::fp32 ? reinterpret_cast<float*>(Group::weights_of(place)) : wide;
-  bear(birth, miss.id, weights, group.dim);
-  if (weights == wide) {
-    group.store_weights(place, wide);
-    group.load_weights(place, wide);  // as they are kept: what state follows from
-  }
-  group.optimizer.first_state(weights, group.state_of(place), group.dim);
-  group.index.shard(miss.hash).insert(Index::tag_of(miss.hash), row);
-  group.touch(row, header);
-  header.id = miss.id;
-  header.table = static_cast<uint16_t>(miss.table);
-  header.seen = group.clock.now;
-  *miss.handle = row;
-  return true;
 }
 
 }  // namespace
@@ -194,19 +169,53 @@ void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, 
   }
 }
 
-LARIX_SIMD void insert(Group& group, std::span<const Birth> births, std::span<const Miss> misses, unsigned me,
-                       unsigned threads, std::vector<int64_t>& born) {
-  std::vector<float> wide(group.dim);
+bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born) {
+  if (const uint32_t there = group.find(miss.hash, miss.table, miss.id); there != kNoRow) {
+    *miss.handle = there;  // an id may be missed many times in one call
+    return true;
+  }
+  const uint32_t shard = Index::shard_of(miss.hash);
+  const uint32_t row = any ? group.rows.take_any(shard) : group.rows.take(shard);
+  if (row == kNoRow) return false;
+  char* const place = group.rows.at(row);
+  Header& header = *reinterpret_cast<Header*>(place);
+  const bool whole = group.precision == Precision::fp32;
+  if (!whole) born.wide.resize(group.dim);
+  float* const weights = whole ? reinterpret_cast<float*>(Group::weights_of(place)) : born.wide.data();
+  bear(rules.births[miss.table], miss.id, weights, group.dim);
+  if (!whole) {
+    group.store_weights(place, weights);
+    group.load_weights(place, weights);  // as they are kept: what state follows from
+  }
+  group.optimizer.first_state(weights, group.state_of(place), group.dim);
+  group.index.shard(miss.hash).insert(Index::tag_of(miss.hash), row);
+  group.touch(row, header);
+  header.id = miss.id;
+  header.table = static_cast<uint16_t>(miss.table);
+  header.seen = group.clock.now;
+  header.score = 0.0f;
+  *miss.handle = row;
+  ++born.rows[miss.table];
+  return true;
+}
+
+LARIX_SIMD void insert(Group& group, const TableRules& rules, std::span<const Miss> misses, unsigned me,
+                       unsigned threads, Born& born) {
   std::array<const Miss*, kBatch> mine;  // shards of others must not even be prefetched: they may be growing
   for (auto miss = misses.begin(); miss != misses.end();) {
     size_t filled = 0;
     for (; miss != misses.end() && filled < kBatch; ++miss) {
       if (Index::shard_of(miss->hash) % threads != me) continue;
+      if (!rules.admissions[miss->table].admits(miss->id, group.clock.calls)) {
+        *miss->handle = kRefused;
+        ++born.refused;
+        continue;
+      }
       group.index.shard(miss->hash).prefetch(Index::tag_of(miss->hash));
       mine[filled++] = &*miss;
     }
     for (size_t at = 0; at < filled; ++at) {
-      born[mine[at]->table] += settle(group, births[mine[at]->table], *mine[at], wide.data());
+      if (!settle(group, rules, *mine[at], false, born)) born.homeless.push_back(*mine[at]);
     }
   }
 }
@@ -224,7 +233,7 @@ void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count
 LARIX_SIMD void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses) {
   const size_t begin = slot.begin(first), end = slot.begin(last);
   for (size_t at = begin; at < std::min(begin + kAhead, end); ++at) {
-    if (slot.handles[at] != kNoHandle) group.rows.prefetch_far(row_of(slot.handles[at]));
+    if (has_row(slot.handles[at])) group.rows.prefetch_far(row_of(slot.handles[at]));
   }
   const Reader read{group, slot, misses};
   switch (group.precision) {

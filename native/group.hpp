@@ -4,12 +4,15 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
+#include "admit.hpp"
 #include "birth.hpp"
 #include "index.hpp"
 #include "optimizer.hpp"
+#include "policy.hpp"
 #include "precision.hpp"
 #include "rows.hpp"
 #include "slot.hpp"
@@ -22,16 +25,27 @@ namespace larix {
 struct Clock {
   uint32_t sequence = 1;           // of changes: raised by a cut
   uint32_t now = 0;                // of the user, or the number of training lookups
+  bool ticking = true;             // whether ``now`` counts lookups
   uint64_t steps = 0;              // calls that applied gradients
+  uint64_t calls = 0;              // training lookups
+  uint64_t turns = 0;              // of those that hold rows: training lookups and puts
+  unsigned lag = 0;                // turns that come between a training lookup and its gradients, the most of late
   std::atomic<bool> open = false;  // whether anything happened in this sequence number
   bool tracked = false;            // whether it is noted what changes
   uint32_t watched = 0;            // a snapshot that is being taken wants rows that changed up to here, and no later
 };
 
 struct Group {
-  Group(size_t dim, Precision precision, const Optimizer& optimizer, Clock& clock)
-      : dim(dim), precision(precision), optimizer(optimizer), clock(clock),
-        rows(weight_bytes(precision, dim) + optimizer.state(dim) * sizeof(float)), nothing(weight_bytes(precision, dim)) {}
+  // ``policies``: by table, of all the store's tables, as ``nothing``.
+  Group(size_t dim, Precision precision, const Optimizer& optimizer, Clock& clock, std::span<const Policy> policies,
+        Ledger& ledger)
+      : dim(dim),
+        precision(precision),
+        optimizer(optimizer),
+        clock(clock),
+        policies(policies),
+        rows(weight_bytes(precision, dim) + optimizer.state(dim) * sizeof(float), ledger),
+        nothing(policies.size()) {}
 
   size_t state() const { return optimizer.state(dim); }
 
@@ -62,11 +76,40 @@ struct Group {
     if (header.changed != clock.sequence) first_touch(row, header);
   }
 
+  // Notes that rows are being worked on: their gradients may be on the way, so they are not evicted for some turns.
+  void hold(std::span<const Handle> handles) const {
+    const auto now = static_cast<uint8_t>(clock.turns);
+    for (const Handle handle : handles) {
+      if (has_row(handle)) rows.stamp(row_of(handle)).store(now, std::memory_order_relaxed);
+    }
+  }
+  unsigned since_held(uint32_t row) const {
+    return static_cast<uint8_t>(clock.turns - rows.stamp(row).load(std::memory_order_relaxed));
+  }
+
   // Takes away a row that is there. To be called by the shard's one writer.
   void drop(uint64_t hash, uint32_t row) {
     leave(hash, row);
     index.shard(hash).erase(Index::tag_of(hash), row);
     rows.give_back(Index::shard_of(hash), row);
+  }
+
+  // Moves a row that is there to another place in memory that is in use already; false if there is none. Handles of it are
+  // stale from then on.
+  bool move(uint32_t row) {
+    Header& from = rows.header(row);
+    const uint64_t hash = place_hash(from.id, from.table);
+    const uint32_t number = rows.take_any(Index::shard_of(hash));
+    if (number == kNoRow) return false;
+    Header& to = rows.header(number);
+    const uint16_t generation = to.generation;
+    touch(row, from);  // a snapshot that has not come by keeps a copy, and passes over the row where it is now
+    std::memcpy(&to, &from, rows.stride());
+    to.generation = generation;
+    if (clock.tracked) rows.mark(number, clock.sequence);
+    index.shard(hash).renumber(Index::tag_of(hash), row, number);
+    rows.give_back(Index::shard_of(hash), row);
+    return true;
   }
 
   // The first change of a row in a sequence number; a row that goes away.
@@ -76,10 +119,12 @@ struct Group {
   size_t dim;
   Precision precision;
   Optimizer optimizer;
+  bool evicts = false;  // whether one of its tables has an eviction policy
   Clock& clock;
+  std::span<const Policy> policies;
   Index index;
   Rows rows;
-  std::vector<char> nothing;  // what an id without a row reads, as the weights of a row
+  std::vector<std::vector<char>> nothing;  // by table: what an id without a row reads, as the weights of a row
   Gone gone;
   std::vector<Watch*> watches;  // of snapshots that are being taken
 
@@ -100,10 +145,28 @@ struct Miss {
 void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
           std::vector<Miss>& misses);
 
+// What tables have beside their groups, by table.
+struct TableRules {
+  std::vector<Birth> births;
+  std::vector<Admission> admissions;
+  std::vector<Policy> policies;
+};
+
+// What came of an insert.
+struct Born {
+  std::vector<int64_t> rows;   // by table
+  int64_t refused = 0;         // misses that were not admitted
+  std::vector<Miss> homeless;  // that were, and found no memory
+  std::vector<float> wide;     // one row's weights as float32
+};
+
 // Gives the missing ids of the shards that ``me`` owns of ``threads`` a row each, and their handles its number.
-// ``births`` and ``born`` (a count that is raised) are by table.
-void insert(Group& group, std::span<const Birth> births, std::span<const Miss> misses, unsigned me, unsigned threads,
-            std::vector<int64_t>& born);
+void insert(Group& group, const TableRules& rules, std::span<const Miss> misses, unsigned me, unsigned threads,
+            Born& born);
+
+// Gives one missing id, which is admitted, its row; of memory that is in use already if ``any``. Returns false if there is
+// none.
+bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born);
 
 // Completes handles that find or insert left: the row is that of the id, the generation is in. Appends misses.
 void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
@@ -113,11 +176,12 @@ void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count
 // the row were ``nothing``.
 void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses);
 
-// One id's gradient: ``scale`` times the vector at ``grad``.
+// One id's gradient: ``scale`` times the vector at ``grad``; what its sample brings in clicks.
 struct Occurrence {
   Handle handle;
   const float* grad;
   float scale;
+  float clicks;
 };
 
 // Occurrences in order, apart by a hash of their row: few enough in a bin that all that belongs to it stays in cache.
@@ -130,14 +194,15 @@ struct Bins {
 // How many bins ``count`` occurrences are dealt to.
 size_t bins_for(const Group& group, size_t count);
 
-// Deals occurrences [first, last), counted over all slots, to ``bins`` bins.
-void deal(std::span<const Slot> slots, size_t first, size_t last, size_t bins, Bins& dealt);
+// Deals occurrences [first, last), counted over all slots, to ``bins`` bins. ``clicks``: of each sample, or null.
+void deal(std::span<const Slot> slots, const float* clicks, size_t first, size_t last, size_t bins, Bins& dealt);
 
 // What one thread sums the gradients of a bin in; kept from call to call for its memory.
 struct Sums {
   std::vector<uint32_t> places;
   std::vector<Handle> handles;
   std::vector<uint32_t> counts;
+  std::vector<float> clicks;
   std::vector<float> grads;
   std::vector<float> wide;  // one row's weights as float32
 };

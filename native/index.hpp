@@ -135,6 +135,14 @@ class Shard {
     --used_;
   }
 
+  // A row that is there with this tag has another number from now on.
+  void renumber(uint32_t tag, uint32_t row, uint32_t number) {
+    uint32_t at = home(tag);
+    unsigned hits;
+    while ((hits = Bucket::equal(bucket(at).rows, row)) == 0) ++at;
+    bucket(at).rows[static_cast<unsigned>(std::countr_zero(hits))] = number;
+  }
+
   template <class Visit>
   void each(const Visit& visit) const {
     for (uint32_t at = 0; at < provided_; ++at) {

@@ -43,6 +43,14 @@ class Block {
     if (mapping_) munmap(mapping_, mapped_);
   }
 
+  // Gives the whole pages between two offsets back to the system; they read zeros from then on.
+  void discard(size_t begin, size_t end) {
+    constexpr size_t kPage = 4096;
+    begin = (begin + kPage - 1) / kPage * kPage;
+    end = end / kPage * kPage;
+    if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
+  }
+
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
 

@@ -12,6 +12,8 @@ enum class Pool { sum = 0, mean = 1, sequence = 2 };
 // Low 32 bits: row number. Above it 16 bits: the generation of that row number when the row was read.
 using Handle = uint64_t;
 inline constexpr Handle kNoHandle = ~Handle{0};
+inline constexpr Handle kRefused = kNoHandle - 1;  // of an id that training met and gave no row
+inline bool has_row(Handle handle) { return handle < kRefused; }
 inline uint32_t row_of(Handle handle) { return static_cast<uint32_t>(handle); }
 inline uint16_t generation_of(Handle handle) { return static_cast<uint16_t>(handle >> 32); }
 inline Handle handle_of(uint32_t row, uint16_t generation) { return Handle{generation} << 32 | row; }

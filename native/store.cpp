@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -9,6 +10,8 @@ namespace larix {
 
 namespace {
 
+// Between looks of the background thread that nobody asked for: rows whose time is over go without anybody's need.
+constexpr std::chrono::milliseconds kTimed{10}, kUntimed{1000};
 constexpr int64_t kWorthThreads = 4096;  // ids in a call from which waking threads pays
 
 int64_t total_ids(std::span<const Slot> slots) {
@@ -17,20 +20,57 @@ int64_t total_ids(std::span<const Slot> slots) {
   return static_cast<int64_t>(total);
 }
 
+int64_t sketch_bytes(const std::vector<TableSpec>& tables) {
+  size_t total = 0;
+  for (const TableSpec& spec : tables) total += spec.admission.sketch ? spec.admission.sketch->bytes() : 0;
+  return static_cast<int64_t>(total);
+}
+
 }  // namespace
 
-Store::Store(const std::vector<GroupSpec>& groups, const std::vector<TableSpec>& tables, unsigned threads)
-    : group_numbers_(1), births_(1), sizes_(tables.size() + 1), scratch_(threads), threads_(threads) {
-  for (const GroupSpec& spec : groups) groups_.push_back(std::make_unique<Group>(spec.dim, spec.precision, spec.optimizer, clock_));
-  for (const TableSpec& spec : tables) {
+Store::Store(const std::vector<GroupSpec>& groups, std::vector<TableSpec> tables, unsigned threads, Budget budget)
+    : ledger_(budget.bytes ? budget.bytes - least_bytes(groups.size(), budget.bytes) - sketch_bytes(tables)
+                           : Ledger::kUnlimited),
+      group_numbers_(1),
+      sizes_(tables.size() + 1),
+      newborn_(groups.size()),
+      scratch_(threads),
+      threads_(threads) {
+  rules_.births.resize(1);
+  rules_.admissions.resize(1);
+  rules_.policies.resize(1);
+  for (TableSpec& spec : tables) {
     group_numbers_.push_back(static_cast<uint32_t>(spec.group));
-    births_.push_back(spec.birth);
+    rules_.births.push_back(spec.birth);
+    rules_.policies.push_back(spec.policy);
+    counts_misses_ |= spec.admission.sketch != nullptr;
+    rules_.admissions.push_back(std::move(spec.admission));
+  }
+  for (const GroupSpec& spec : groups) {
+    groups_.push_back(std::make_unique<Group>(spec.dim, spec.precision, spec.optimizer, clock_, rules_.policies, ledger_));
+  }
+  for (size_t table = 1; table < group_numbers_.size(); ++table) {
+    Group& group = group_of(static_cast<uint32_t>(table));
+    const std::vector<float> nothing(group.dim, tables[table - 1].nothing);
+    group.nothing[table].resize(weight_bytes(group.precision, group.dim));
+    store(group.precision, nothing.data(), group.nothing[table].data(), group.dim);
+    group.evicts |= rules_.policies[table].keep != Keep::always;
   }
   for (Scratch& scratch : scratch_) {
     scratch.misses.resize(groups.size());
-    scratch.born.resize(tables.size() + 1);
+    scratch.born.rows.resize(tables.size() + 1);
+    scratch.counted.resize(tables.size() + 1);
   }
   dealt_.resize(groups.size());
+  room_ = std::make_unique<Room>(groups_, rules_, clock_, sizes_, ledger_, budget.bytes != 0);
+  if (budget.background && room_->needed()) {
+    background_ = std::make_unique<Background>(
+        [this] {
+          const std::unique_lock lock(mutex_, std::try_to_lock);
+          return !lock || room_->slice();  // calls come first
+        },
+        room_->timed() ? kTimed : kUntimed);
+  }
 }
 
 // Calls work(me, threads) on one thread or all.
@@ -44,10 +84,10 @@ void Store::borrow(Team team) {
   threads_.borrow(team);
 }
 
-void Store::gather(std::span<const Slot> slots, bool insert) {
+int64_t Store::gather(std::span<const Slot> slots, bool insert) {
   const std::lock_guard lock(mutex_);
-  if (insert) tick();
   clear_misses();
+  if (insert) tick();
   run(slots, [&](unsigned me, unsigned threads) {
     scratch_[me].late.clear();
     for (const Slot& slot : slots) {
@@ -59,17 +99,25 @@ void Store::gather(std::span<const Slot> slots, bool insert) {
   counts_.lookups += total_ids(slots);
   if (!insert) {
     counts_.missing += total_misses();
-    return;
+    return 0;
+  }
+  if (counts_misses_ && total_misses() != 0) {
+    run(slots, [&](unsigned me, unsigned threads) { count_share(me, threads); });
   }
   // One round, or one more for ids whose tag was that of another's row.
+  int64_t short_of = 0;
   while (total_misses() != 0) {
     run(slots, [&](unsigned me, unsigned threads) { insert_share(me, threads); });
+    short_of += house(slots, false);
     clear_misses();
     run(slots, [&](unsigned me, unsigned threads) {
       std::erase_if(scratch_[me].late, [&](const Slot* slot) { return gather_part(*slot, me, threads, Births::done); });
     });
   }
+  if (counts_misses_) age_sketches();
   count_births();
+  look_ahead();
+  return short_of;
 }
 
 bool Store::gather_part(const Slot& slot, unsigned me, unsigned threads, Births births) {
@@ -81,8 +129,14 @@ bool Store::gather_part(const Slot& slot, unsigned me, unsigned threads, Births 
     find(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
   }
   // A slot is gathered while its handles are at hand, unless it has to wait for births.
-  if (births == Births::may_follow && misses.size() != before) return false;
+  if (births == Births::may_follow && misses.size() != before) {
+    if (rules_.admissions[slot.table].sketch) {  // all misses must be known before any is admitted
+      verify(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
+    }
+    return false;
+  }
   larix::gather(*groups_[group], slot, first, last, misses);
+  if (births != Births::none && room_->needed()) groups_[group]->hold({slot.handles + begin, end - begin});
   return misses.size() == before;
 }
 
@@ -110,26 +164,31 @@ int64_t Store::total_misses() const {
 void Store::insert_share(unsigned me, unsigned threads) {
   for (const Scratch& finder : scratch_) {
     for (size_t group = 0; group < groups_.size(); ++group) {
-      insert(*groups_[group], births_, finder.misses[group], me, threads, scratch_[me].born);
+      insert(*groups_[group], rules_, finder.misses[group], me, threads, scratch_[me].born);
     }
   }
 }
 
 void Store::count_births() {
+  std::fill(newborn_.begin(), newborn_.end(), 0);
   for (Scratch& scratch : scratch_) {
     for (size_t table = 1; table < sizes_.size(); ++table) {
-      sizes_[table] += scratch.born[table];
-      counts_.inserted += std::exchange(scratch.born[table], 0);
+      const int64_t born = std::exchange(scratch.born.rows[table], 0);
+      sizes_[table] += born;
+      counts_.inserted += born;
+      newborn_[group_numbers_[table]] += static_cast<size_t>(born);
     }
+    counts_.refused += std::exchange(scratch.born.refused, 0);
   }
 }
 
-void Store::apply(std::span<const Slot> slots, double lr_scale) {
+void Store::apply(std::span<const Slot> slots, double lr_scale, const float* clicks) {
   const std::lock_guard lock(mutex_);
-  apply_found(slots, lr_scale);
+  note_lag(slots);
+  apply_found(slots, lr_scale, clicks);
 }
 
-void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
+void Store::apply_found(std::span<const Slot> slots, double lr_scale, const float* clicks) {
   clock_.open = true;
   std::vector<std::vector<Slot>> by_group(groups_.size());
   for (const Slot& slot : slots) by_group[group_numbers_[slot.table]].push_back(slot);
@@ -144,7 +203,7 @@ void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
   run(slots, [&](unsigned me, unsigned threads) {
     for (size_t group = 0; group < groups_.size(); ++group) {
       const auto [first, last] = part(totals[group], me, threads);
-      deal(by_group[group], first, last, bins[group], dealt_[group][me]);
+      deal(by_group[group], clicks, first, last, bins[group], dealt_[group][me]);
     }
   });
   std::vector<std::atomic<size_t>> next(groups_.size());  // bins are taken as threads come free
@@ -153,7 +212,7 @@ void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
       const std::span<const Bins> hands(dealt_[group].data(), threads);
       scratch_[me].lost += hands[me].lost;
       for (size_t bin; (bin = next[group].fetch_add(1, std::memory_order_relaxed)) < bins[group];) {
-        scratch_[me].lost += larix::apply(*groups_[group], births_, hands, bin, rates[group], scratch_[me].sums);
+        scratch_[me].lost += larix::apply(*groups_[group], rules_.births, hands, bin, rates[group], scratch_[me].sums);
       }
     }
   });
@@ -161,12 +220,12 @@ void Store::apply_found(std::span<const Slot> slots, double lr_scale) {
   ++clock_.steps;
 }
 
-void Store::update(Slot slot, double lr_scale) {
+void Store::update(Slot slot, double lr_scale, const float* clicks) {
   const std::lock_guard lock(mutex_);
   std::vector<Miss> misses;
   std::vector<Handle> handles = handles_of(slot.table, {slot.ids, slot.count}, misses);
   slot.handles = handles.data();
-  apply_found({&slot, 1}, lr_scale);
+  apply_found({&slot, 1}, lr_scale, clicks);
 }
 
 uint64_t Store::steps() const {
@@ -214,18 +273,26 @@ void Store::read(uint32_t table, std::span<const int64_t> ids, float* weights, f
   }
 }
 
-void Store::put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state,
-                const uint32_t* seen, const float* score) {
+int64_t Store::put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state,
+                   const uint32_t* seen, const float* score) {
   const std::lock_guard lock(mutex_);
   if (!ids.empty()) clock_.open = true;
+  ++clock_.turns;
   Group& group = group_of(table);
   const size_t dim = group.dim, states = group.state();
   std::vector<Miss> misses;
-  std::vector<Handle> handles = handles_of(table, ids, misses);  // written to by insert
-  std::vector<int64_t> born(sizes_.size());
-  larix::insert(group, births_, misses, 0, 1, born);
-  sizes_[table] += born[table];
+  std::vector<Handle> handles = handles_of(table, ids, misses);  // written to by settle
+  Born& born = scratch_[0].born;
+  for (const Miss& miss : misses) {
+    if (!settle(group, rules_, miss, false, born)) born.homeless.push_back(miss);
+  }
+  const Slot slot{.table = table, .ids = ids.data(), .count = ids.size(), .samples = ids.size(), .handles = handles.data()};
+  const int64_t short_of = house({&slot, 1}, true);
+  const int64_t inserted = counts_.inserted;
+  count_births();
+  counts_.inserted = inserted;  // which counts lookups
   for (size_t at = 0; at < ids.size(); ++at) {
+    if (!has_row(handles[at])) continue;
     const uint32_t number = row_of(handles[at]);
     char* row = group.rows.at(number);
     Header& header = *reinterpret_cast<Header*>(row);
@@ -235,6 +302,9 @@ void Store::put(uint32_t table, std::span<const int64_t> ids, const float* weigh
     group.store_weights(row, weights + at * dim);
     if (states) std::copy_n(state + at * states, states, group.state_of(row));
   }
+  group.hold(handles);
+  look_ahead();
+  return short_of;
 }
 
 int64_t Store::remove(uint32_t table, std::span<const int64_t> ids) {
@@ -256,7 +326,13 @@ Counts Store::counts() const {
   const std::lock_guard lock(mutex_);
   Counts counts = counts_;
   for (const int64_t size : sizes_) counts.rows += size;
-  for (const auto& group : groups_) counts.bytes += static_cast<int64_t>(group->index.bytes() + group->rows.bytes() + group->gone.bytes());
+  for (const auto& group : groups_) {
+    counts.bytes += static_cast<int64_t>(group->index.bytes() + group->rows.bytes() + group->gone.bytes());
+  }
+  for (const Admission& admission : rules_.admissions) {
+    if (admission.sketch) counts.bytes += static_cast<int64_t>(admission.sketch->bytes());
+  }
+  counts.evicted = room_->evicted();
   return counts;
 }
 

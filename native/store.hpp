@@ -11,7 +11,9 @@
 #include <span>
 #include <vector>
 
+#include "background.hpp"
 #include "group.hpp"
+#include "room.hpp"
 #include "threads.hpp"
 
 namespace larix {
@@ -25,6 +27,15 @@ struct GroupSpec {
 struct TableSpec {
   size_t group;
   Birth birth;
+  Admission admission = {};
+  Policy policy = {};
+  float nothing = 0.0f;  // every weight of an id without a row
+};
+
+// How much memory a store may take, and when it sees to that.
+struct Budget {
+  int64_t bytes = 0;        // of rows, index and sketches; 0: no limit
+  bool background = false;  // on a thread of its own; else within calls
 };
 
 struct Counts {
@@ -33,25 +44,32 @@ struct Counts {
   int64_t lookups = 0;
   int64_t inserted = 0;
   int64_t missing = 0;
+  int64_t refused = 0;
   int64_t lost = 0;
+  int64_t evicted = 0;
 };
 
 class Store {
  public:
   // Tables are numbered from 1 in the given order. Results do not depend on ``threads``.
-  Store(const std::vector<GroupSpec>& groups, const std::vector<TableSpec>& tables, unsigned threads);
+  Store(const std::vector<GroupSpec>& groups, std::vector<TableSpec> tables, unsigned threads, Budget budget = {});
 
   // From now on calls run on the threads of ``team``, or on the store's own if it is null; see Threads::borrow.
   void borrow(Team team);
 
   // Finds (and if ``insert`` makes) the rows of all slots and writes their vectors and handles. Slots must be sound.
-  void gather(std::span<const Slot> slots, bool insert);
+  // Returns how many bytes are short: for rows of tables that nothing is evicted from. They have no row then.
+  int64_t gather(std::span<const Slot> slots, bool insert);
 
-  // Sums the gradients of all slots by row and steps each row once.
-  void apply(std::span<const Slot> slots, double lr_scale);
+  // Sums the gradients of all slots by row and steps each row once. ``clicks``: of each sample, or null.
+  void apply(std::span<const Slot> slots, double lr_scale, const float* clicks);
 
   // The same for one table's ids that have no handles yet; ids without a row count as lost.
-  void update(Slot slot, double lr_scale);
+  void update(Slot slot, double lr_scale, const float* clicks);
+
+  // Training lookups count the clock up until it is set.
+  uint32_t clock() const;
+  void set_clock(uint32_t now);
 
   // How many calls of apply and update there were: what schedules go by. A store that goes on from a save is told.
   uint64_t steps() const;
@@ -64,9 +82,9 @@ class Store {
   void read(uint32_t table, std::span<const int64_t> ids, float* weights, float* state) const;
 
   // Makes the rows what is given, born if need be; of a repeated id the last counts. ``seen``: null for now; ``score``:
-  // null for what it was.
-  void put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state,
-           const uint32_t* seen = nullptr, const float* score = nullptr);
+  // null for what it was. Returns how many bytes are short: rows that find no memory are not there.
+  int64_t put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state,
+              const uint32_t* seen = nullptr, const float* score = nullptr);
 
   // Takes rows away; returns how many there were.
   int64_t remove(uint32_t table, std::span<const int64_t> ids);
@@ -86,8 +104,6 @@ class Store {
   // Stands at the end of ``sequence`` from now on; false if rows have changed later than that.
   bool resume(uint32_t sequence, uint64_t steps, uint32_t now, bool tracked);
 
-  void set_clock(uint32_t now);
-
   struct Times {
     uint32_t sequence;
     uint32_t kept;  // changes are known since this one, if they are tracked
@@ -96,6 +112,8 @@ class Store {
     uint32_t now;
   };
   Times times();
+  // Bytes that a store of so many groups takes before its first row, sketches aside.
+  static int64_t least_bytes(size_t groups, int64_t budget);
 
  private:
   friend class Snapshot;
@@ -110,13 +128,23 @@ class Store {
   // Finds the rows of this thread's samples of a slot, unless births are done, and writes their vectors, unless births may
   // follow and must. Returns whether all ids have a row.
   bool gather_part(const Slot& slot, unsigned me, unsigned threads, Births births);
+  // Counts the misses of tables that admit by count, all of them before any is admitted.
+  void count_share(unsigned me, unsigned threads);
+  void age_sketches();
+  // Finds memory for rows that were born without: evicts others, or refuses. ``must``: nobody may be refused. Returns how
+  // many bytes are short.
+  int64_t house(std::span<const Slot> slots, bool must);
+  // Notes how many turns came between the training lookup of the slots and now.
+  void note_lag(std::span<const Slot> slots);
+  // Has rows free for the calls to come.
+  void look_ahead();
   // The rows of the ids, with generation; misses are left to the caller.
   std::vector<Handle> handles_of(uint32_t table, std::span<const int64_t> ids, std::vector<Miss>& misses) const;
   void insert_share(unsigned me, unsigned threads);
   int64_t total_misses() const;
   void clear_misses();
   void count_births();
-  void apply_found(std::span<const Slot> slots, double lr_scale);
+  void apply_found(std::span<const Slot> slots, double lr_scale, const float* clicks);
   void run(std::span<const Slot> slots, const std::function<void(unsigned, unsigned)>& work);
   uint32_t end();
   void tick();
@@ -126,23 +154,28 @@ class Store {
   struct Scratch {
     std::vector<std::vector<Miss>> misses;  // by group
     std::vector<const Slot*> late;          // slots whose rows are not all born yet
-    std::vector<int64_t> born;              // by table
+    Born born;
+    std::vector<uint64_t> counted;          // by table: misses that a sketch counted
     Sums sums;
     int64_t lost = 0;
   };
 
   Clock clock_;
-  bool ticking_ = true;  // the clock counts lookups until it is set
   uint32_t kept_ = 0;
+  Ledger ledger_;
+  TableRules rules_;
   std::vector<std::unique_ptr<Group>> groups_;
-  std::vector<uint32_t> group_numbers_;  // by table, as are the next two
-  std::vector<Birth> births_;
+  std::vector<uint32_t> group_numbers_;  // by table, as is the next
   std::vector<int64_t> sizes_;
+  std::vector<size_t> newborn_;  // rows born in the last call, by group
+  bool counts_misses_ = false;   // whether a table admits by count
+  std::unique_ptr<Room> room_;
   std::vector<Scratch> scratch_;
   std::vector<std::vector<Bins>> dealt_;  // by group and thread
   Threads threads_;
   Counts counts_;
   mutable std::mutex mutex_;
+  std::unique_ptr<Background> background_;  // the last: it ends before the rest does
 };
 
 }  // namespace larix

@@ -110,7 +110,7 @@ class Client {
   void apply(Step& step) {
     for (float& grad : step.plain) grad = 1.0f;
     for (float& grad : step.odd) grad = 0.5f;
-    store_.apply(step.slots, 1.0);
+    store_.apply(step.slots, 1.0, nullptr);
     for (size_t at = 0; at < step.ids.size(); ++at) {
       const auto found = rows_.find(step.ids[at]);
       if (found != rows_.end() && found->second.birth == step.births[at]) found->second.weight -= step.weights[at];
@@ -184,8 +184,8 @@ int main(int argc, char** argv) {
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
   std::vector<larix::TableSpec> tables;
   for (size_t i = 0; i < kClients; ++i) {
-    tables.push_back({0, {larix::Init::constant, 0, kFirst}});
-    tables.push_back({1 + i, {larix::Init::uniform, i, 0.05f}});
+    tables.push_back({.group = 0, .birth = {larix::Init::constant, 0, kFirst}});
+    tables.push_back({.group = 1 + i, .birth = {larix::Init::uniform, i, 0.05f}});
   }
   const larix::Optimizer sgd{.rule = larix::Rule::sgd, .lr = 1.0};
   std::vector<larix::GroupSpec> groups = {{kDim, larix::Precision::fp32, sgd}};
@@ -196,7 +196,7 @@ int main(int argc, char** argv) {
     groups.push_back({kOdd, precision, {.rule = rule, .lr = 0.01, .clip_grad = 1.0f, .max_norm = kNorm,
                                         .schedule = schedule}});
   }
-  Store store(groups, tables, 3);
+  Store store(groups, std::move(tables), 3);
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   std::vector<std::thread> threads;
   for (uint32_t i = 0; i < kClients; ++i) threads.emplace_back([&, i] { Client(store, i, seed * 1000).run(until); });

@@ -97,6 +97,7 @@ void Group::leave(uint64_t hash, uint32_t row) {
   const Header& header = rows.header(row);
   if (header.changed <= clock.watched) put_aside(row, header);
   clock.open.store(true, std::memory_order_relaxed);
+  clock.open = true;
   if (clock.tracked) gone.add(Index::shard_of(hash), {header.id, header.table, clock.sequence});
 }
 
@@ -110,15 +111,10 @@ void Group::put_aside(uint32_t row, const Header& header) {
 }
 
 void Store::tick() {
-  clock_.now += ticking_;
+  ++clock_.calls;
+  ++clock_.turns;
+  clock_.now += clock_.ticking;
   clock_.open = true;
-}
-
-void Store::set_clock(uint32_t now) {
-  const std::lock_guard lock(mutex_);
-  clock_.now = now;
-  clock_.open = true;
-  ticking_ = false;
 }
 
 uint32_t Store::end() {

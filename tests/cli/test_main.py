@@ -13,6 +13,7 @@ COMMANDS = [
     "table info",
     "table get",
     "table export",
+    "table plan",
     "data convert",
     "data prepare",
     "data simulate",

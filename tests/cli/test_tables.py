@@ -6,6 +6,9 @@ import pytest
 import small_feed
 
 from larix.embedding import Tables
+from larix.embedding.budget import shown
+from larix.embedding.plan import plan as planned
+from larix.embedding.plan import read_tables
 from larix.features import parse_id
 from larix.recipes import open_tables
 
@@ -91,3 +94,24 @@ def test_a_damaged_table_is_named(mistake, run, tmp_path):
     (path,) = (tmp_path / "run").glob("versions/*/tables/*-video.0000.safetensors")
     small_feed.damage(path)
     assert f"{path}' is damaged" in mistake("table", "info", tmp_path / "run")
+
+
+def test_plan_predicts_bytes_and_the_rows_that_fit_a_budget(larix):
+    told = larix("table", "plan", "user=1Mx16", "video=200kx32", "--optimizer", "Adam", "--budget", "64MiB")
+    assert told.code == 0
+    found = planned(read_tables(["user=1Mx16", "video=200kx32"], optimizer="Adam"), "64MiB")
+    for line in found.lines:
+        assert f"{line.spec.name} " in told.out
+        assert f"{line.rows:,} " in told.out
+    assert f"1,200,000 ids need {shown(found.needed)} ({found.needed:,} bytes)" in told.out
+    rows = sum(line.rows for line in found.lines)
+    assert f"in 64 MiB: {rows:,} rows fit, {rows / 1_200_000:.1%} of the ids" in told.out
+    assert "all fit" in larix("table", "plan", "5x8", "--budget", "1GiB").out
+    assert max(map(len, told.out.splitlines())) <= 80
+
+
+def test_plan_counts_sketches_and_keeps_what_it_is_told_to(larix, mistake):
+    assert "admission sketches: 4 MiB" in larix("table", "plan", "5x8", "6x8", "--admit-at", 2).out
+    assert "tables without an eviction policy take" in mistake(
+        *("table", "plan", "user=1Mx16", "--keep", "user", "--budget", "1MiB")
+    )

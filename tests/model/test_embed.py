@@ -124,9 +124,9 @@ def test_tensors_and_gradients_are_the_buffers_the_tables_work_on():
             seen.extend(out.ctypes.data for out in outs)
             return super().gather(layout, batch, outs, insert=insert)
 
-        def apply(self, lookup, grads, *, lr_scale=1.0):
+        def apply(self, lookup, grads, **more):
             seen.extend(grad.ctypes.data for grad in grads)
-            super().apply(lookup, grads, lr_scale=lr_scale)
+            super().apply(lookup, grads, **more)
 
     embed = Embed(SAMPLE, Watched(SPECS))
     inputs = embed(batch_of([1, 2]), train=True)

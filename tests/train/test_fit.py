@@ -11,7 +11,7 @@ from rich.console import Console
 from trainer import fit
 
 from larix import data, train
-from larix.embedding import Tables, reference
+from larix.embedding import FeatureScore, LeastRecent, Tables, reference
 from larix.errors import ConfigError, DataError, NumericsError
 from larix.model.loss import LossConfig
 from larix.train import checkpoint, read_batch
@@ -146,6 +146,64 @@ def test_a_bad_label_in_the_middle_of_the_data_stops_the_run_with_the_state_save
     with pytest.raises(DataError, match="is_click"):
         fit(data.files(tmp_path / "data"), tmp_path / "run", shuffle=0)
     assert checkpoint.load(tmp_path / "run" / "versions").point.samples == 384  # the bad one is number 420
+
+
+def test_labels_of_the_click_task_go_into_the_scores_of_rows(source, tmp_path):
+    run = train.fit(
+        declared := problem.sample(),
+        problem.ranker(declared),
+        source,
+        eviction=FeatureScore(show=0.0, click=1.0),
+        settings=train.Settings(batch_size=64, steps=10, shuffle=0, click="is_click"),
+        folder=tmp_path / "run",
+        store=reference.Tables,
+    )
+    clicked = dict.fromkeys(range(40), 0.0)
+    for row in source.stream(columns=("user_id", "is_click"), batch_size=640).__next__().to_pylist():
+        clicked[row["user_id"]] += row["is_click"] or 0
+    users = run.tables._tables["user"]
+    assert {i: users.score[place] for i, place in users.places.items()} == {
+        i: clicks for i, clicks in clicked.items() if i in users.places
+    }
+    assert run.config["rows"]["user"]["eviction"]["kind"] == "FeatureScore"
+
+
+def test_a_run_within_a_memory_budget_says_what_it_evicted_and_can_be_repeated(tmp_path):
+    table = pq.read_table(problem.write(tmp_path / "small", rows=4000).paths[0])
+    rng = np.random.default_rng(0)
+    many = table.set_column(
+        table.column_names.index("user_id"), "user_id", pa.array(rng.integers(0, 2**40, len(table)))
+    )
+    (tmp_path / "many").mkdir()
+    for part in range(20):
+        shifted = pa.array(many["user_id"].to_numpy() + part)
+        pq.write_table(many.set_column(0, "user_id", shifted), tmp_path / "many" / f"{part}.parquet")
+
+    def run(folder):
+        declared = problem.sample(dim=64)
+        return train.fit(
+            declared,
+            problem.ranker(declared),
+            data.files(tmp_path / "many"),
+            eviction=LeastRecent(),
+            memory_budget="5MiB",
+            settings=train.Settings(batch_size=256, shuffle=0, log_every=10, threads=1),
+            folder=folder,
+        )
+
+    first, second = run(tmp_path / "first"), run(tmp_path / "second")
+    stores = [entry["store"] for entry in first.metrics["steps"]]
+    assert sum(entry["evicted"] for entry in stores) > 10_000
+    assert max(entry["bytes"] for entry in stores) <= 5 << 20
+    assert stores == [entry["store"] for entry in second.metrics["steps"]]
+    assert first.metrics["steps"][-1]["loss"] == second.metrics["steps"][-1]["loss"]
+
+
+def test_a_click_task_that_is_none_is_refused(source, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"Settings.click is 'play_ms', which is no binary task; .*is_click"
+    ):
+        fit(source, tmp_path, click="play_ms")
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(source, tmp_path):

@@ -48,8 +48,16 @@ def run(seed=0):
         loss = {
             name: float(0.6 * rate**0.4 + 0.1 * decay + 0.01 * rng.normal()) for name, rate in TASKS.items()
         }
+        store = {"rows": min(100 * i, 4000), "bytes": 10**4 * i, "lookups": 5000, "hits": 4000 + 10 * i}
+        store |= {"evicted": max(0, i - 40) * 7, "refused": 0}
         steps.append(
-            {"step": 20 * i, "samples": 20 * i * 2048, "seconds": 1.5 * i + 0.1 * rng.random(), "loss": loss}
+            {
+                "step": 20 * i,
+                "samples": 20 * i * 2048,
+                "seconds": 1.5 * i + 0.1 * rng.random(),
+                "loss": loss,
+                "store": store,
+            }
         )
         if i % 10 == 0:
             tasks = {
@@ -153,9 +161,15 @@ def test_the_page_needs_nothing_from_outside(real):
 
 def test_ids_of_all_charts_are_unique_and_every_reference_has_its_target(real):
     page = Page(real)
-    assert page.tags.count("svg") == 3 + 3 + 3 + 1
+    assert page.tags.count("svg") == 3 + 3 + 3 + 4 + 1
     assert len(page.ids) == len(set(page.ids))
     assert set(page.pointed) <= set(page.ids)
+
+
+def test_what_the_tables_hold_and_do_is_drawn_over_time(real):
+    for title in ("rows", "bytes of memory", "hit rate", "rows evicted"):
+        assert f"<figcaption>{title}</figcaption>" in real
+    assert "refused" not in real  # none was
 
 
 def test_charts_take_their_colours_from_the_page_and_keep_text_as_text(real):

@@ -1,4 +1,4 @@
-"""`larix table`: what is in the tables of a run. Knows how to ask and to print."""
+"""`larix table`: what is in the tables of a run, and what tables will take. Knows how to ask and to print."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-app = typer.Typer(help="Look into the tables of a run.", no_args_is_help=True)
+app = typer.Typer(help="Look into the tables of a run, and plan their memory.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train and demo leave it.")]
 Name = Annotated[str, typer.Argument(metavar="TABLE", help="A table's name, as table info lists them.")]
@@ -85,3 +85,57 @@ def export(
 
     rows = (export_parquet if parquet else export_safetensors)(open_tables(run), table, out)
     Console(soft_wrap=True, markup=False).print(f"{rows:,} rows of table '{table}' in {out}")
+
+
+@app.command()
+def plan(
+    tables: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]IDSxDIM...",
+            help="Different ids and dim of each table, as video=20Mx32; k, M, G of 1000.",
+        ),
+    ],
+    budget: Annotated[
+        str | None, typer.Option("--budget", metavar="SIZE", help="How many rows fit in so much, as 4GiB.")
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option("--optimizer", metavar="NAME", help="The rows' optimizer, as Adam.")
+    ] = "RowAdagrad",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="NAME", help="A table that nothing is evicted from; may be repeated."),
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--admit-at", metavar="N", help="Admit ids at their N-th occurrence; adds the sketches."
+        ),
+    ] = 0,
+) -> None:
+    """Predict the memory of tables from ids, dims and optimizer: rows, optimizer state and index.
+
+    Example: [bold]larix table plan user=50Mx16 video=20Mx32 --budget 4GiB[/]
+    """
+    from larix.embedding import budget as sizes
+    from larix.embedding.plan import plan as planned
+    from larix.embedding.plan import read_tables
+
+    found = planned(read_tables(tables, optimizer=optimizer, keep=keep or [], admit_at=count), budget)
+    shown = Table("table", box=SIMPLE_HEAD)
+    for heading in ("ids", "dim", "bytes a row", "rows", "memory"):
+        shown.add_column(heading, justify="right")
+    for line in found.lines:
+        numbers = (line.ids, line.spec.dim, sizes.row_bytes(line.spec), line.rows)
+        shown.add_row(Text(line.spec.name), *(f"{number:,}" for number in numbers), sizes.shown(line.bytes))
+    console = Console(highlight=False)
+    console.print(shown)
+    if found.sketches:
+        console.print(f"admission sketches: {sizes.shown(found.sketches)}")
+    ids = sum(line.ids for line in found.lines)
+    console.print(f"{ids:,} ids need {sizes.shown(found.needed)} ({found.needed:,} bytes)")
+    if found.budget is not None:
+        rows = sum(line.rows for line in found.lines)
+        share = f"{rows / ids:.1%} of the ids" if ids else "no ids"
+        fits = "all fit" if rows == ids else f"{rows:,} rows fit, {share}"
+        console.print(f"in {sizes.shown(found.budget)}: {fits}")

@@ -1,7 +1,9 @@
 """The parameter store: tables of rows by 64-bit id, their optimizers, and how they are kept on disk."""
 
+from larix.embedding.admission import ByChance, ByCount
 from larix.embedding.changes import Changes, fold
 from larix.embedding.delta import DeltaLog
+from larix.embedding.eviction import FeatureScore, LeastFrequent, LeastRecent, TimeToLive
 from larix.embedding.export import export_parquet, export_safetensors
 from larix.embedding.follow import Follower
 from larix.embedding.init import Constant, Normal, Uniform
@@ -20,14 +22,19 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "ByChance",
+    "ByCount",
     "Changes",
     "Constant",
     "CosineDecay",
     "DeltaLog",
+    "FeatureScore",
     "Follower",
     "Instant",
     "InverseSqrtDecay",
     "Layout",
+    "LeastFrequent",
+    "LeastRecent",
     "Lookup",
     "Momentum",
     "Normal",
@@ -40,6 +47,7 @@ __all__ = [
     "StepDecay",
     "TableSpec",
     "Tables",
+    "TimeToLive",
     "Uniform",
     "Warmup",
     "export_parquet",

@@ -1,13 +1,14 @@
 """Whether arguments are what a store can work on: each function raises a sentence or none."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Batch, Floats, Ids, Jagged
+from larix.embedding.budget import parse, shown
 from larix.embedding.layout import Layout, slot_ids
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError, DataError
@@ -22,6 +23,17 @@ def specs(given: Iterable[TableSpec]) -> dict[str, TableSpec]:
     if len(named) > 65535:
         raise ConfigError(f"there are {len(named)} tables; a store holds at most 65535")
     return named
+
+
+def budget(given: int | str | None, least: Callable[[int], int]) -> int | None:
+    """Return a memory budget in bytes; ConfigError if it is not more than ``least(bytes)``, what no row has any of."""
+    size = parse(given)
+    if size is not None and size <= least(size):
+        raise ConfigError(
+            f"memory_budget is {shown(size)} but the index and the admission sketches take {least(size)} bytes before the "
+            "first row; give a larger budget, or ByCount fewer counters"
+        )
+    return size
 
 
 def threads(asked: int) -> int:
@@ -126,6 +138,15 @@ def metadata(rows: int, seen: NDArray[np.uint32] | None, score: Floats | None) -
         raise ConfigError(f"seen is {_said(seen)}; it must be uint32 [{rows}]")
     if score is not None:
         floats(score, (rows,), "score")
+
+
+def clicks(given: Floats | None, size: int) -> Floats | None:
+    """Return ``given`` if it is one finite float32 a sample, or None."""
+    if given is not None:
+        floats(given, (size,), "clicks")
+        if not np.isfinite(given).all():
+            raise DataError(f"clicks hold {given[~np.isfinite(given)][0]}; they must be finite")
+    return given
 
 
 def buffers(layout: Layout, size: int, arrays: Sequence[Floats], writable: bool) -> None:

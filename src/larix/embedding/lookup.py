@@ -14,7 +14,8 @@ class Lookup:
     """The rows that one gather read: one opaque handle an id, slots in layout order.
 
     A handle outlives later gathers and inserts; once its row is gone, its gradient counts as lost, and so do
-    all gradients given to another store than the one that was asked.
+    all gradients given to another store than the one that was asked. The gradient of an id that was refused a row
+    goes nowhere and is part of ``Stats.refused``: it is not counted again.
     ``batch`` is kept, not copied: its offsets and weights must not change until the apply.
     """
 
@@ -28,8 +29,10 @@ class Lookup:
 class Stats:
     """What a store holds and has done since it was made.
 
-    ``rows``: rows of all tables; ``bytes``: memory of rows and index together. Counted by id, repeats
-    included: ``lookups`` = ``hits`` + ``inserted`` + ``missing``; ``lost`` gradients met no row.
+    ``rows``: rows of all tables; ``bytes``: memory of rows, index and admission sketches together. Counted by id,
+    repeats included: ``lookups`` = ``hits`` + ``inserted`` + ``missing`` + ``refused``, where ``missing`` ids were only
+    looked up, and ``refused`` ones met in training but given no row, by their table's admission or for want of memory;
+    ``lost`` gradients met no row. ``evicted``: rows that eviction policies took away.
     """
 
     rows: int
@@ -38,4 +41,6 @@ class Stats:
     hits: int
     inserted: int
     missing: int
+    refused: int
     lost: int
+    evicted: int

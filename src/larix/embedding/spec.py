@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_args
 
+from larix.embedding.admission import Admission
+from larix.embedding.eviction import Eviction
 from larix.embedding.init import Init, Uniform
 from larix.embedding.optimizer import Optimizer, RowAdagrad, state_width
 from larix.embedding.precision import Precision
+from larix.embedding.ranges import LARGEST, bounded
 from larix.embedding.schedule import Schedule
 from larix.errors import ConfigError
 
@@ -16,7 +19,8 @@ class TableSpec:
     """One table: ``dim`` weights a row, an optimizer, an initialiser. No two tables share a row.
 
     ``precision``: what weights are kept as between steps; they are read, and given, as float32. Optimizer state is
-    float32 always.
+    float32 always. ``admission``: which ids get a row when they are met in training; None: all. ``eviction``: which
+    rows go when memory is short; None: none ever does. ``default``: every weight that an id without a row reads.
     """
 
     name: str
@@ -24,6 +28,9 @@ class TableSpec:
     optimizer: Optimizer = RowAdagrad()
     init: Init = Uniform()
     precision: Precision = "fp32"
+    admission: Admission | None = None
+    eviction: Eviction | None = None
+    default: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -34,6 +41,7 @@ class TableSpec:
             raise ConfigError(
                 f"table '{self.name}' has precision {self.precision!r}; it must be one of {list(get_args(Precision))}"
             )
+        bounded(self, -LARGEST, default=self.default)
 
     @property
     def state(self) -> int:
@@ -48,6 +56,9 @@ class TableSpec:
             "precision": self.precision,
             "optimizer": _write(self.optimizer),
             "init": _write(self.init),
+            "admission": self.admission and _write(self.admission),
+            "eviction": self.eviction and _write(self.eviction),
+            "default": self.default,
         }
 
     @classmethod
@@ -56,9 +67,12 @@ class TableSpec:
         return cls(
             name=given["name"],
             dim=given["dim"],
-            precision=given.get("precision", "fp32"),  # absent before there was a choice
+            precision=given.get("precision", "fp32"),  # absent before there was a choice, as are those after init
             optimizer=_read(given["optimizer"], get_args(Optimizer)),
             init=_read(given["init"], get_args(Init)),
+            admission=_read(given["admission"], get_args(Admission)) if given.get("admission") else None,
+            eviction=_read(given["eviction"], get_args(Eviction)) if given.get("eviction") else None,
+            default=given.get("default", 0.0),
         )
 
 

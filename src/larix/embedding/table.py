@@ -1,4 +1,4 @@
-"""The parameter store: tables of rows by 64-bit id, in RAM, run by the native core. The only door to it.
+"""The parameter store: tables of rows by 64-bit id, in RAM, run by the native core.
 
 Checks every argument, so that the core need not. Knows nothing of torch.
 """
@@ -6,7 +6,6 @@ Checks every argument, so that the core need not. Knows nothing of torch.
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Self
 
@@ -14,29 +13,16 @@ import numpy as np
 
 from larix import _native
 from larix.batch import Batch, Floats, Ids
-from larix.embedding import birth, check, follow, snapshot, storage
+from larix.embedding import check, core, follow, snapshot, storage
+from larix.embedding.budget import sketch_bytes
 from larix.embedding.changes import Changes, Touched
-from larix.embedding.init import Constant, Uniform
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
-from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
-from larix.embedding.precision import Precision
-from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
 from larix.embedding.snapshot import Instant, Piece, Snapshot, UInts
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError, StorageError
 
 _POOLS = {"sum": 0, "mean": 1, "sequence": 2}
-_RULES: dict[type[Optimizer], _native.Rule] = {
-    SGD: _native.Rule.sgd,
-    Momentum: _native.Rule.momentum,
-    Adagrad: _native.Rule.adagrad,
-    RowAdagrad: _native.Rule.row_adagrad,
-    Adam: _native.Rule.adam,
-    AdamW: _native.Rule.adamw,
-    FTRL: _native.Rule.ftrl,
-    LAMB: _native.Rule.lamb,
-}
 
 
 class Tables:
@@ -46,21 +32,52 @@ class Tables:
     many work on a large call, 0 = one a core; results are bit-equal for any number. Calls from several
     threads are safe: they are done one after the other, the GIL released. Tables of equal dim,
     precision and optimizer share an index.
+
+    ``memory_budget``, in bytes or as ``"4GiB"``, is what rows, index and admission sketches may take. When it is used
+    up, rows of tables with an eviction policy make room for those born; an id for whose row there is no room reads its
+    table's default and counts as refused. Rows of tables without a policy stay: if it is one of theirs that finds no room,
+    the call that met it raises ConfigError, with all else done. ``background``: rows are evicted ahead of need by a
+    thread, some hundred microseconds at a time; False: in slices at the end of training calls, so that one worker, told
+    the same, does the same, bit for bit.
     """
 
-    def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None:
+    def __init__(
+        self,
+        specs: Sequence[TableSpec],
+        *,
+        seed: int = 0,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
+    ) -> None:
         self.specs = check.specs(specs)
         self.seed = seed
         self._numbers = {name: number for number, name in enumerate(self.specs, 1)}
         self._dims = {name: spec.dim for name, spec in self.specs.items()}
-        kinds = list(dict.fromkeys(map(_kind_of, self.specs.values())))
+        kinds = list(dict.fromkeys(map(core.kind_of, self.specs.values())))
+        pools = list(dict.fromkeys(spec.eviction for spec in self.specs.values()))
+        budget = check.budget(
+            memory_budget,
+            lambda limit: _native.Store.least_bytes(len(kinds), limit) + sketch_bytes(self.specs.values()),
+        )
         self._core = _native.Store(
             [
-                (dim, _native.Precision[precision], _core_optimizer(optimizer))
+                (dim, _native.Precision[precision], core.optimizer_of(optimizer))
                 for dim, precision, optimizer in kinds
             ],
-            [(kinds.index(_kind_of(spec)), *_birth_of(spec, seed)) for spec in self.specs.values()],
+            [
+                (
+                    kinds.index(core.kind_of(spec)),
+                    *core.birth_of(spec, seed),
+                    spec.default,
+                    core.admission_of(spec.admission),
+                    core.policy_of(spec.eviction, pools.index(spec.eviction)),
+                )
+                for spec in self.specs.values()
+            ],
             check.threads(threads),
+            budget or 0,
+            background,
         )
         self.history = uuid.uuid4().hex
         self.origin: Instant | None = None
@@ -86,23 +103,27 @@ class Tables:
     def lookup(self, table: str, ids: Ids, *, insert: bool = False, out: Floats | None = None) -> Floats:
         """Return the weights of ``ids``: float32 ``[n, dim]``, written into ``out`` if given.
 
-        An id without a row gets one with ``insert``; without, it reads zeros and counts as missing.
+        An id without a row gets one with ``insert``, if its table admits it; without, it reads the table's default and
+        counts as missing.
         """
         number, ids = self._number(table), check.ids(ids)
         shape = (len(ids), self._dims[table])
         out = np.empty(shape, np.float32) if out is None else out
         check.floats(out, shape, "out", writable=True)
-        self._core.lookup(number, ids, out, insert)
+        self._housed(self._core.lookup(number, ids, out, insert))
         return out
 
-    def update(self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0) -> None:
+    def update(
+        self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0, clicks: Floats | None = None
+    ) -> None:
         """Step the rows of ``ids`` by ``grads`` float32 ``[n, dim]``, repeated ids summed first.
 
-        ``lr_scale`` multiplies the optimizer's lr, as its schedule does. A gradient to an id without a row counts as lost.
+        ``lr_scale`` multiplies the optimizer's lr, as its schedule does. ``clicks`` float32 ``[n]``: how often each was
+        clicked, for tables that evict by FeatureScore. A gradient to an id without a row counts as lost.
         """
         number, ids = self._number(table), check.ids(ids)
         check.floats(grads, (len(ids), self._dims[table]), "grads")
-        self._core.update(number, ids, grads, check.scale(lr_scale))
+        self._core.update(number, ids, grads, check.scale(lr_scale), check.clicks(clicks, len(ids)))
 
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
         """Look up all slots of a batch in one native call; vectors go into ``outs``, one a layout output.
@@ -116,15 +137,26 @@ class Tables:
         jaggeds = check.slots(layout, batch)
         parts = [(jagged.values, jagged.offsets, jagged.weights) for jagged in jaggeds]
         handles = np.empty(sum(len(values) for values, _, _ in parts), np.uint64)
-        if self._core.gather(plan, parts, list(outs), batch.size, handles, insert) >= 0:
+        outcome = self._core.gather(plan, parts, list(outs), batch.size, handles, insert)
+        if outcome < 0:
             check.offsets(layout, jaggeds)
             raise AssertionError("the core refused offsets that are sound")
+        self._housed(outcome)
         return Lookup(layout, batch, handles, self)
 
-    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None:
+    def apply(
+        self,
+        lookup: Lookup,
+        grads: Sequence[Floats],
+        *,
+        lr_scale: float = 1.0,
+        clicks: Floats | None = None,
+    ) -> None:
         """Step the rows of a lookup by ``grads``, shaped as its ``outs``: each row once, by their sum.
 
-        Sums run in order of slots and ids. Gradients whose row is gone, or was never there, count as lost.
+        Sums run in order of slots and ids. Gradients whose row is gone, or was never there, count as lost. ``clicks``
+        float32 ``[size]``: how often each sample was clicked. Every id of a sample is a show of its row, and brings the
+        sample's clicks with it: see ``FeatureScore``.
         """
         plan = self._plan(lookup.layout)
         check.buffers(lookup.layout, lookup.batch.size, grads, writable=False)
@@ -133,7 +165,9 @@ class Tables:
             for jagged in check.slots(lookup.layout, lookup.batch)
         ]
         handles = lookup.handles if lookup.store is self else np.full_like(lookup.handles, ~np.uint64(0))
-        self._core.apply(plan, parts, list(grads), lookup.batch.size, handles, check.scale(lr_scale))
+        size = lookup.batch.size
+        clicked = check.clicks(clicks, size)
+        self._core.apply(plan, parts, list(grads), size, handles, check.scale(lr_scale), clicked)
 
     def keys(self, table: str) -> Ids:
         """Return all ids of a table, rising."""
@@ -164,15 +198,16 @@ class Tables:
         seen: UInts | None = None,
         score: Floats | None = None,
     ) -> None:
-        """Make the rows of ``ids`` what is given, new ones too; of a repeated id the last counts.
+        """Make the rows of ``ids`` what is given, new ones too, admitted or not; of a repeated id the last counts.
 
-        ``seen`` uint32 ``[n]``: when they were last seen (default: now); ``score`` float32 ``[n]``.
+        ``seen`` uint32 ``[n]``: when they were last seen (default: now); ``score`` float32 ``[n]``. ConfigError if not
+        all find room in the memory budget; those that do are there then.
         """
         number, ids = self._number(table), check.ids(ids)
         check.floats(weights, (len(ids), self._dims[table]), "weights")
         check.floats(state, (len(ids), self.specs[table].state), "state")
         check.metadata(len(ids), seen, score)
-        self._core.put(number, ids, weights, state, seen, score)
+        self._housed(self._core.put(number, ids, weights, state, seen, score))
 
     def remove(self, table: str, ids: Ids) -> int:
         """Take rows away and return how many there were; an id seen again is born again."""
@@ -188,18 +223,6 @@ class Tables:
         """The sequence number since whose end changes are known; None before the first ``cut``."""
         _, kept, tracked, _, _ = self._core.times()
         return kept if tracked else None
-
-    @property
-    def clock(self) -> int:
-        """What rows are marked with when they are trained on: it counts training lookups until it is set.
-
-        Then it is what it was set to last, as seconds since 1970: from 0 to ``2**32 - 1``.
-        """
-        return self._core.times()[4]
-
-    @clock.setter
-    def clock(self, now: int) -> None:
-        self._core.set_clock(check.clock(now))
 
     def cut(self) -> int:
         """End the sequence number, if anything happened in it, and return the last that has ended.
@@ -260,12 +283,26 @@ class Tables:
         storage.save(self, folder)
 
     @classmethod
-    def load(cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        specs: Sequence[TableSpec] | None = None,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
+    ) -> Self:
         """Return the store saved in ``folder`` by ``save`` or a ``DeltaLog``, optionally with changed settings.
 
         See ``storage.load``.
         """
-        return follow.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
+        return follow.load(
+            folder,
+            lambda found, seed: cls(
+                found, seed=seed, threads=threads, memory_budget=memory_budget, background=background
+            ),
+            specs,
+        )
 
     def borrow_threads(self, team: int) -> None:
         """Run calls on the threads of ``team`` from now on; 0: on the store's own again. Results are the same.
@@ -276,17 +313,31 @@ class Tables:
         """
         self._core.borrow(team)
 
+    @property
+    def clock(self) -> int:
+        """The store's time, by which rows age: the number of training lookups, until it is set.
+
+        Whoever sets it does so from then on: ``tables.clock = int(time.time())``. From 0 to ``2**32 - 1``.
+        """
+        return self._core.clock()
+
+    @clock.setter
+    def clock(self, now: int) -> None:
+        self._core.set_clock(check.clock(now))
+
     def stats(self) -> Stats:
         """Return what the store holds and has done."""
-        rows, size, lookups, inserted, missing, lost = self._core.counts()
+        rows, size, lookups, inserted, missing, refused, lost, evicted = self._core.counts()
         return Stats(
             rows=rows,
             bytes=size,
             lookups=lookups,
-            hits=lookups - inserted - missing,
+            hits=lookups - inserted - missing - refused,
             inserted=inserted,
             missing=missing,
+            refused=refused,
             lost=lost,
+            evicted=evicted,
         )
 
     def _instant(self, times: tuple[int, int, int]) -> Instant:
@@ -304,6 +355,12 @@ class Tables:
                 f"the snapshot is given up: what changed meanwhile cannot be kept in '{folder}': "
                 f"{error.strerror}; name a folder with more room, or give it more memory"
             ) from error
+    def _housed(self, short_of: int) -> None:
+        if short_of:
+            raise ConfigError(
+                f"rows that may not be evicted need {short_of} bytes more than the memory budget; give a larger "
+                f"memory_budget, or an eviction policy to more tables"
+            )
 
     def _number(self, table: str) -> int:
         check.known(table, self.specs)
@@ -326,40 +383,3 @@ class Tables:
 def _piece(spec: TableSpec, ids: Ids, weights: Floats, state: Floats, seen: UInts, score: Floats) -> Piece:
     shape = (len(ids), spec.dim), (len(ids), spec.state)
     return Piece(spec.name, ids, weights.reshape(shape[0]), state.reshape(shape[1]), seen, score)
-
-
-def _kind_of(spec: TableSpec) -> tuple[int, Precision, Optimizer]:
-    """What tables that share an index agree in."""
-    return spec.dim, spec.precision, spec.optimizer
-
-
-def _core_optimizer(optimizer: Optimizer) -> _native.Optimizer:
-    """The core's form of an optimizer, whose numbers have the same names."""
-    core = _native.Optimizer(_RULES[type(optimizer)], _core_schedule(optimizer.schedule))
-    for field in fields(optimizer):
-        if field.name != "schedule" and (value := getattr(optimizer, field.name)) is not None:
-            setattr(core, field.name, value)
-    return core
-
-
-def _core_schedule(schedule: Schedule | None) -> _native.Schedule:
-    """The core's form of a schedule: how long it warms up, what decays then, in how many steps, to what number."""
-    if isinstance(schedule, Warmup):
-        warmup, decay = schedule.steps, schedule.then
-    else:
-        warmup, decay = 0, schedule
-    match decay:
-        case None:
-            return _native.Schedule(warmup, _native.Decay.none, 1, 0.0)
-        case CosineDecay(steps=steps, floor=floor):
-            return _native.Schedule(warmup, _native.Decay.cosine, steps, floor)
-        case InverseSqrtDecay(steps=steps):
-            return _native.Schedule(warmup, _native.Decay.inverse_sqrt, steps, 0.0)
-        case StepDecay(every=every, ratio=ratio):
-            return _native.Schedule(warmup, _native.Decay.step, every, ratio)
-
-
-def _birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:
-    """Initialiser, key and factor: as native/birth.hpp numbers them."""
-    kind = 0 if isinstance(spec.init, Constant) else 1 if isinstance(spec.init, Uniform) else 2
-    return kind, birth.table_key(seed, spec.name), birth.factor(spec.init)

@@ -27,8 +27,15 @@ class Store(Protocol):
         """Look all slots up, into ``outs``."""
         ...
 
-    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None:
-        """Step the rows of ``lookup`` by ``grads``."""
+    def apply(
+        self,
+        lookup: Lookup,
+        grads: Sequence[Floats],
+        *,
+        lr_scale: float = 1.0,
+        clicks: Floats | None = None,
+    ) -> None:
+        """Step the rows of ``lookup`` by ``grads``; ``clicks`` of each sample are for their scores."""
         ...
 
 
@@ -107,10 +114,11 @@ class Embed:
             self._lookups[whole] = lookup
         return inputs
 
-    def apply(self, inputs: Inputs, lr_scale: float = 1.0) -> None:
+    def apply(self, inputs: Inputs, lr_scale: float = 1.0, clicks: Floats | None = None) -> None:
         """Step the rows behind ``inputs`` by the gradients that ``backward`` left in its leaves; once only.
 
-        A leaf that the loss does not depend on counts as gradient zero.
+        A leaf that the loss does not depend on counts as gradient zero. ``clicks`` float32 ``[B]``, how often each
+        sample was clicked, is for the scores of rows: see ``embedding.FeatureScore``.
         """
         known = inputs.whole is not None
         lookup: Lookup | None = self._lookups.pop(inputs.whole, None) if known else None  # type: ignore[no-untyped-call]
@@ -121,7 +129,7 @@ class Embed:
         grads = [_on_host(leaf.grad, leaf) for leaf in leaves_of(inputs)]
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
-        self.tables.apply(lookup, [grad.numpy() for grad in grads], lr_scale=lr_scale)
+        self.tables.apply(lookup, [grad.numpy() for grad in grads], lr_scale=lr_scale, clicks=clicks)
 
     def send(self, array: NDArray[Any]) -> Tensor:
         """Return ``array`` as a tensor on the device: the same memory on the CPU, a copy on CUDA."""

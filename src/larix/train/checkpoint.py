@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from larix.embedding import TableSpec
+from larix.embedding import Stats, TableSpec
 from larix.errors import ConfigError, StorageError
 from larix.features import Sample
 from larix.model.embed import Store
@@ -27,7 +27,15 @@ class SavedStore(Store, Protocol):
 
     specs: dict[str, TableSpec]
 
-    def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None: ...
+    def __init__(
+        self,
+        specs: Sequence[TableSpec],
+        *,
+        seed: int = 0,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
+    ) -> None: ...
 
     def rows(self, table: str) -> int: ...  # noqa: D102
 
@@ -35,8 +43,16 @@ class SavedStore(Store, Protocol):
 
     @classmethod
     def load(  # noqa: D102
-        cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0
+        cls,
+        folder: str | Path,
+        *,
+        specs: Sequence[TableSpec] | None = None,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
     ) -> Self: ...
+
+    def stats(self) -> Stats: ...  # noqa: D102
 
 
 def save(
@@ -93,10 +109,16 @@ class Checkpoint:
         return Sample.from_json(self.files["features.json"].decode())
 
     def tables(
-        self, store: type[SavedStore], specs: Sequence[TableSpec] | None = None, threads: int = 0
+        self,
+        store: type[SavedStore],
+        specs: Sequence[TableSpec] | None = None,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
     ) -> SavedStore:
         """Return the rows; StorageError names a damaged file, ConfigError a table that does not fit."""
-        return store.load(self.path / "tables", specs=specs, threads=threads)
+        return store.load(
+            self.path / "tables", specs=specs, threads=threads, memory_budget=memory_budget, background=False
+        )
 
     def restore(self, learner: Learner) -> None:
         """Set weights, optimizer, moving average and random generators to what they were."""

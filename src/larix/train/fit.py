@@ -20,6 +20,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import larix
 from larix.data import Files
 from larix.embedding import RowAdagrad, Tables, TableSpec, Uniform
+from larix.embedding.admission import Admission
+from larix.embedding.eviction import Eviction
 from larix.embedding.init import Init
 from larix.errors import ConfigError, DataError, NumericsError, StorageError
 from larix.features import Sample
@@ -50,6 +52,9 @@ def fit(
     *,
     rows: Rows = _ROWS,
     init: Init = _INIT,
+    admission: Admission | None = None,
+    eviction: Eviction | None = None,
+    memory_budget: int | str | None = None,
     dense: Dense = torch.optim.AdamW,
     settings: Settings = _SETTINGS,
     validation: Files | None = None,
@@ -66,7 +71,10 @@ def fit(
         ranker: ``forward(Inputs) -> [B, tasks]``. Its weights begin as they are: seed torch before making it.
         source: samples with labels.
         rows: the rows' optimizer, for all tables; or table name -> spec, others getting RowAdagrad.
-        init: how rows are born, where ``rows`` gives no spec.
+        init: how rows are born, where ``rows`` gives no spec; so are ``admission``, which ids get a row, and
+            ``eviction``, which rows go when memory is short: see ``embedding.TableSpec``.
+        memory_budget: of the tables, as ``"4GiB"``: see ``embedding.Tables``. Rows are evicted within steps, so that
+            a run stays one that can be repeated.
         dense: what makes the dense optimizer of the ranker's parameters, such as
             ``partial(torch.optim.AdamW, lr=1e-3, fused=True)``.
         settings: everything else about training.
@@ -90,11 +98,17 @@ def fit(
     keep_freed_memory()
     generators.seed_all(settings.seed)
     sample = _fitted(sample, source, found)
-    specs = specs_of(sample, rows, init)
+    specs = specs_of(sample, rows, init, admission, eviction)
     tables = (
-        store(specs, seed=settings.seed, threads=settings.threads)
+        store(
+            specs,
+            seed=settings.seed,
+            threads=settings.threads,
+            memory_budget=memory_budget,
+            background=False,
+        )
         if found is None
-        else found.tables(store, specs, settings.threads)
+        else found.tables(store, specs, settings.threads, memory_budget)
     )
     if settings.staleness == 0 and isinstance(tables, Tables):
         tables.borrow_threads(torch_team())  # lookups and kernels take turns, so one team can serve both
@@ -177,6 +191,11 @@ def _fitted(sample: Sample, source: Files, found: Checkpoint | None) -> Sample:
 def _learner(
     sample: Sample, ranker: nn.Module, tables: SavedStore, dense: Dense, settings: Settings
 ) -> Learner:
+    clicked = [task.name for task in sample.tasks if task.kind == "binary"]
+    if settings.click and settings.click not in clicked:
+        raise ConfigError(
+            f"Settings.click is '{settings.click}', which is no binary task; the sample has {clicked}"
+        )
     embed = Embed(sample, tables, settings.device)
     ranker.to(embed.device).train()
     try:

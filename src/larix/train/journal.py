@@ -22,7 +22,8 @@ _SHOW_SECONDS = 0.25  # between two changes of the bar
 class Journal:
     """The loop's watcher: shows, records and saves.
 
-    ``steps``: mean losses since the entry before, with the totals of steps, samples and seconds.
+    ``steps``: mean losses since the entry before, with the totals of steps, samples and seconds, and what the tables hold
+    and did since then.
     ``evaluations``: metrics on held-out samples. Both are in every version, so that a resumed run has its
     whole curve.
     """
@@ -48,6 +49,7 @@ class Journal:
         self._log_every = log_every
         self._keep = keep
         self._evaluate = evaluate
+        self._counted = tables.stats()
         self._names = [task.name for task in learner.embed.sample.tasks]
         self._shown = Point()
 
@@ -75,7 +77,16 @@ class Journal:
             self._since = []
             losses = dict(zip(self._names, means, strict=True))
             totals = {"step": point.step, "samples": point.samples, "seconds": point.seconds}
-            self.steps.append({**totals, "loss": losses})
+            self.steps.append({**totals, "loss": losses, "store": self._store()})
+
+    def _store(self) -> dict[str, int]:
+        """Rows and bytes now, and counts since the last call."""
+        now, before = self._tables.stats(), self._counted
+        self._counted = now
+        counts = ("lookups", "hits", "evicted", "refused")
+        return {"rows": now.rows, "bytes": now.bytes} | {
+            name: getattr(now, name) - getattr(before, name) for name in counts
+        }
 
     def finish(self, point: Point) -> None:
         """End the last entry and say it."""

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
-from larix.batch import Batch
+from larix.batch import Batch, Floats
 from larix.data import Position
 from larix.model.embed import Embed
 from larix.model.inputs import Inputs
@@ -57,12 +57,12 @@ class Lookahead:
             self._renew()
             yield self._next()
 
-    def apply(self, inputs: Inputs, scale: float) -> None:
+    def apply(self, inputs: Inputs, scale: float, clicks: Floats | None = None) -> None:
         """Step the rows by the gradients in ``inputs``; an earlier update's failure is raised here."""
         if self._thread is None:
-            self._update(inputs, scale)
+            self._update(inputs, scale, clicks)
             return
-        self._updates.append(self._thread.submit(self._update, inputs, scale))
+        self._updates.append(self._thread.submit(self._update, inputs, scale, clicks))
         while self._updates and (self._updates[0].done() or len(self._updates) > self._staleness + 1):
             self._updates.popleft().result()
 
@@ -104,6 +104,6 @@ class Lookahead:
         with self._phases("lookup"):
             return self._embed(placed.batch, train=True)
 
-    def _update(self, inputs: Inputs, scale: float) -> None:
+    def _update(self, inputs: Inputs, scale: float, clicks: Floats | None) -> None:
         with self._phases("update"):
-            self._embed.apply(inputs, scale)
+            self._embed.apply(inputs, scale, clicks)

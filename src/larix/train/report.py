@@ -5,6 +5,7 @@ Knows what those files say (see ``write_report``), not how a run was made. Whate
 
 import json
 import math
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def write_report(folder: Path | str) -> Path:
         data         what a data card says {rows, users, items, videos, authors, days, repeats_dropped,
                       rates: {label: rate}, nulls: {column: share}} and {name, synthetic: bool,
                       train: {rows, days}, test: {rows, days}, notes: [sentence]}; days: ISO dates
-        steps        [{step, samples, seconds, loss: {task: value}}]   totals; mean loss since the last entry
+        steps        [{step, samples, seconds, loss: {task: value},    totals; mean loss since the last entry
+                       store: {rows, bytes, lookups, hits, evicted, refused}}]   now; counts since the last entry
         evaluations  [{step, samples, tasks: {task: metrics}}]         held-out metrics while training
         test, truth  from ``Metrics.compute``: the model and, on synthetic data, the true probabilities
         references   {name: {task: {auc, gauc, logloss}}}              published figures to stand beside ours
@@ -156,8 +158,29 @@ def _charts(metrics: Json) -> dict[str, list[str]]:
         points = [(point["predicted"], point["observed"]) for point in result.get("curve", [])]
         svg = reliability(f"cal{number}", f"Calibration of {task}", points)
         charts["calibration"].append(_figure(task, svg))
+    charts["store"] = [
+        _figure(title, curves(f"store{number}", f"{title} while training", lines, floor=True))
+        for number, (title, lines) in enumerate(_store(steps).items())
+    ]
     charts["speed"] = [curves("speed", "Samples a second while training", {"": _speed(steps)}, floor=True)]
     return charts
+
+
+def _store(steps: list[Json]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Lines of what the tables hold and do: rows, memory, hit rate; evicted and refused ids where there are any."""
+    kept = [entry for entry in steps if entry.get("store", {}).get("lookups")]
+    shown = {
+        "rows": {"": _line(kept, lambda entry: entry["store"]["rows"])},
+        "bytes of memory": {"": _line(kept, lambda entry: entry["store"]["bytes"])},
+        "hit rate": {"": _line(kept, lambda entry: entry["store"]["hits"] / entry["store"]["lookups"])},
+    }
+    for name, title in (("evicted", "rows evicted"), ("refused", "ids refused a row")):
+        totals = list(accumulate(entry["store"][name] for entry in kept))
+        if totals and totals[-1]:
+            shown[title] = {
+                "": [(entry["samples"], total) for entry, total in zip(kept, totals, strict=True)]
+            }
+    return shown
 
 
 def _figure(title: str, svg: str) -> str:

@@ -17,7 +17,8 @@ class Settings:
     ``shuffle``: rows of the window that reading shuffles in; 0 keeps the order. ``prefetch``: batches made
     ready ahead of the step. ``staleness``: 0 looks a batch up after the update before it; k > 0 looks it up
     in the background, not yet having seen the last k updates. ``bf16``: run the network under bfloat16
-    autocast. ``device``: where the network runs; rows stay in RAM. ``dense_schedule`` and ``rows_schedule``
+    autocast. ``click``: the task whose label is a click for the scores of rows, see ``embedding.FeatureScore``; "":
+    no sample has one. ``device``: where the network runs; rows stay in RAM. ``dense_schedule`` and ``rows_schedule``
     scale the two sides' learning rates. ``clip_norm``: bound on the norm of all dense gradients;
     ``clip_rows``: bound on each value of the rows' gradients; 0: none. ``average``: decay of the exponential
     moving average of dense weights (Polyak and Juditsky, 1992) that evaluation then uses; 0: none.
@@ -34,6 +35,7 @@ class Settings:
     prefetch: int = 4
     staleness: int = 0
     bf16: bool = False
+    click: str = ""
     device: str = "cpu"
     loss: LossConfig = field(default_factory=LossConfig)
     dense_schedule: Schedule = field(default_factory=Schedule)

@@ -6,18 +6,19 @@ Knows nothing of where batches come from, of epochs or of files.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from larix.batch import Batch
+from larix.batch import Batch, Floats
 from larix.errors import DataError, NumericsError
 from larix.model.embed import Embed, leaves_of
 from larix.model.inputs import Inputs
 from larix.model.loss import Loss
 from larix.train.settings import Settings
 
-Apply = Callable[[Inputs, float], None]
+Apply = Callable[[Inputs, float, Floats | None], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,8 +77,16 @@ def step(
     learner.optimizer.step()
     if learner.average is not None:
         learner.average.update_parameters(learner.ranker)
-    (apply or learner.embed.apply)(inputs, rows_scale)
+    (apply or learner.embed.apply)(inputs, rows_scale, _clicks(learner, batch.labels, settings.click))
     return per_task
+
+
+def _clicks(learner: Learner, labels: Floats, task: str) -> Floats | None:
+    """The labels of ``task``, where known, as clicks; None if no task is named."""
+    if not task:
+        return None
+    names = [each.name for each in learner.embed.sample.tasks]
+    return np.nan_to_num(labels[:, names.index(task)])
 
 
 def _finite(what: str, value: Tensor) -> None:

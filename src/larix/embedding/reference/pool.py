@@ -7,7 +7,7 @@ from larix.batch import Floats, Jagged
 from larix.embedding.layout import Pool
 
 
-def _owners(jagged: Jagged) -> NDArray[np.int64]:
+def owners(jagged: Jagged) -> NDArray[np.int64]:
     """Which sample each id belongs to."""
     return (
         np.arange(jagged.size)
@@ -21,33 +21,33 @@ def _total(pool: Pool, jagged: Jagged) -> Floats:
     if pool != "mean":
         return np.ones(jagged.size, np.float32)
     total = np.zeros(jagged.size, np.float32)
-    np.add.at(total, _owners(jagged), np.float32(1) if jagged.weights is None else jagged.weights)
+    np.add.at(total, owners(jagged), np.float32(1) if jagged.weights is None else jagged.weights)
     return total
 
 
 def pool_rows(pool: Pool, jagged: Jagged, rows: Floats, out: Floats) -> None:
     """Write pooled rows into ``out [size, dim]``, or a sequence's rows into ``out [size, length, dim]``."""
     if pool == "sequence":
-        owners = _owners(jagged)
-        starts = owners if jagged.offsets is None else jagged.offsets[owners]
+        owner = owners(jagged)
+        starts = owner if jagged.offsets is None else jagged.offsets[owner]
         out[:] = 0
-        out[owners, np.arange(len(rows)) - starts] = rows
+        out[owner, np.arange(len(rows)) - starts] = rows
     elif jagged.offsets is None and jagged.weights is None:
         out[:] = rows
     else:
         summed = np.zeros(out.shape, np.float32)
-        np.add.at(summed, _owners(jagged), rows if jagged.weights is None else jagged.weights[:, None] * rows)
+        np.add.at(summed, owners(jagged), rows if jagged.weights is None else jagged.weights[:, None] * rows)
         total = _total(pool, jagged)[:, None]
         out[:] = np.divide(summed, total, out=np.zeros_like(summed), where=total != 0)
 
 
 def spread(pool: Pool, jagged: Jagged, grad: Floats) -> tuple[NDArray[np.bool_], Floats]:
     """Which ids have a gradient ``[n]``, and the gradients of those: the transpose of ``pool_rows``."""
-    owners = _owners(jagged)
+    owner = owners(jagged)
     if pool == "sequence":
-        starts = owners if jagged.offsets is None else jagged.offsets[owners]
-        return np.ones(len(owners), bool), grad[owners, np.arange(len(owners)) - starts]
-    total = _total(pool, jagged)[owners]
+        starts = owner if jagged.offsets is None else jagged.offsets[owner]
+        return np.ones(len(owner), bool), grad[owner, np.arange(len(owner)) - starts]
+    total = _total(pool, jagged)[owner]
     kept = total != 0
-    weight = np.ones(len(owners), np.float32) if jagged.weights is None else jagged.weights
-    return kept, (weight[kept] / total[kept])[:, None] * grad[owners[kept]]
+    weight = np.ones(len(owner), np.float32) if jagged.weights is None else jagged.weights
+    return kept, (weight[kept] / total[kept])[:, None] * grad[owner[kept]]

@@ -5,19 +5,26 @@ from numpy.typing import NDArray
 
 from larix.batch import Floats, Ids
 from larix.embedding import birth, precision
+from larix.embedding.admission import ByCount
+from larix.embedding.budget import row_bytes
+from larix.embedding.eviction import fading, keeps_score
 from larix.embedding.optimizer import rate
+from larix.embedding.reference.admit import Sketch
+from larix.embedding.reference.evict import elapsed, faded, gain
 from larix.embedding.reference.step import first_state, step
 from larix.embedding.reference.track import Track
 from larix.embedding.snapshot import Piece, UInts
 from larix.embedding.spec import TableSpec
 
 Places = NDArray[np.int64]  # where rows are in a table's array; -1 is none. No place is ever used twice.
+REFUSED = -2  # the place of an id that was met in training and given no row
 
 
 class Rows:
     """Rows of one table: ``rows`` float32 ``[n, dim + state]``, weights first, each a value of the table's precision.
 
-    For each, ``changed``: the sequence number, and ``seen``: the clock when it changed last; its ``score``.
+    For each, ``changed``: the sequence number, and ``seen``: the clock when it was last born, put or trained on;
+    ``score``: what its eviction policy keeps, if it keeps one.
     """
 
     def __init__(self, spec: TableSpec, seed: int, track: Track) -> None:
@@ -31,6 +38,13 @@ class Rows:
         self.changed: UInts = np.zeros(0, np.uint32)
         self.seen: UInts = np.zeros(0, np.uint32)
         self.score: Floats = np.zeros(0, np.float32)
+        self.fading = fading(spec.eviction)
+        self.sketch = Sketch(spec.admission, self.key) if isinstance(spec.admission, ByCount) else None
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the rows alive take in the native store."""
+        return len(self.places) * row_bytes(self.spec)
 
     def find(self, ids: Ids) -> Places:
         """Where the ids are; -1 for an id without a row."""
@@ -89,13 +103,15 @@ class Rows:
         return found
 
     def weights(self, places: Places) -> Floats:
-        """Weights ``[n, dim]``; zeros where there is no row."""
-        return self.read(places)[:, : self.spec.dim]
+        """Weights ``[n, dim]``; the table's default where there is no row."""
+        weights = self.read(places)[:, : self.spec.dim]
+        weights[places < 0] = self.spec.default
+        return weights
 
-    def apply(self, places: Places, grads: Floats, lr_scale: float, steps: int) -> int:
+    def apply(self, places: Places, grads: Floats, lr_scale: float, clicks: Floats) -> int:
         """Sum the gradients of repeated rows in order, step each row once; return how many met no row.
 
-        ``steps``: how many the store has made before this one.
+        ``clicks`` ``[n]``: of each gradient's sample.
         """
         there = (places >= 0) & (places < len(self.rows))
         there[there] = self.alive[places[there]]
@@ -104,9 +120,23 @@ class Rows:
         np.add.at(summed, owner, grads[there])
         spec, rows = self.spec, self.rows[touched]
         weights, state = rows[:, : spec.dim], rows[:, spec.dim :]
+        steps = self.track.steps
         step(spec.optimizer, weights, state, summed, rate(spec.optimizer, steps, lr_scale))
         draws = precision.draws(self.key, self.ids[touched], steps, spec.dim)
         weights[:] = precision.stochastic(spec.precision, weights, draws)
-        self.touch(touched)
         self.rows[touched] = rows
-        return int(np.count_nonzero(~there))
+        if keeps_score(self.spec.eviction):
+            clicked = np.zeros(len(touched), np.float32)
+            np.add.at(clicked, owner, clicks[there])
+            shows = np.bincount(owner, minlength=len(touched))
+            old = faded(self.score[touched], elapsed(self.track.clock, self.seen[touched]), self.fading)
+            self.score[touched] = old + gain(self.spec.eviction, shows, clicked)
+        self.touch(touched)
+        return int(np.count_nonzero(~there & (places != REFUSED)))
+
+    def priority(self, places: Places, clock: int) -> NDArray[np.float64]:
+        """What decides who goes first, lowest first: the score as it has faded by now, or the clock last seen."""
+        if keeps_score(self.spec.eviction):
+            ticks = elapsed(clock, self.seen[places])
+            return faded(self.score[places], ticks, self.fading).astype(np.float64)
+        return self.seen[places].astype(np.float64)

@@ -1,7 +1,7 @@
 """The oracle's tables: what ``table.Tables`` does, one plain step after the other. The native store gives the same bits."""
 # ruff: noqa: D102 - the docstrings stand once, in table.py
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -9,11 +9,15 @@ import numpy as np
 
 from larix.batch import Batch, Floats, Ids
 from larix.embedding import check, follow, precision, storage
+from larix.embedding.admission import ByChance, ByCount
+from larix.embedding.budget import sketch_bytes
 from larix.embedding.changes import Changes, Touched
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
-from larix.embedding.reference.pool import pool_rows, spread
-from larix.embedding.reference.rows import Places, Rows
+from larix.embedding.reference import room
+from larix.embedding.reference.admit import drawn
+from larix.embedding.reference.pool import owners, pool_rows, spread
+from larix.embedding.reference.rows import REFUSED, Places, Rows
 from larix.embedding.reference.track import Track
 from larix.embedding.snapshot import Instant, Snapshot, UInts, even_pieces
 from larix.embedding.spec import TableSpec
@@ -22,13 +26,23 @@ from larix.embedding.spec import TableSpec
 class Tables:
     """Many named tables, with the methods, arguments and errors of ``larix.embedding.Tables``."""
 
-    def __init__(self, specs: Sequence[TableSpec], *, seed: int = 0, threads: int = 0) -> None:
+    def __init__(
+        self,
+        specs: Sequence[TableSpec],
+        *,
+        seed: int = 0,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
+    ) -> None:
         self.specs = check.specs(specs)
         self.seed = seed
         check.threads(threads)
+        self._budget = check.budget(memory_budget, lambda _: sketch_bytes(self.specs.values()))
         self._track = Track()
         self._tables = {name: Rows(spec, seed, self._track) for name, spec in self.specs.items()}
-        self._lookups = self._inserted = self._missing = self._lost = 0
+        self._lookups = self._inserted = self._missing = self._refused = self._lost = self._evicted = 0
+        self._calls = 0
 
     @property
     def history(self) -> str:
@@ -74,15 +88,20 @@ class Tables:
         out = np.empty((len(ids), found.spec.dim), np.float32) if out is None else out
         check.floats(out, (len(ids), found.spec.dim), "out", writable=True)
         if insert:
-            self._track.tick()
+            self._meet({table: ids})
         out[:] = found.weights(self._places(found, ids, insert))
         return out
 
-    def update(self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0) -> None:
+    def update(
+        self, table: str, ids: Ids, grads: Floats, *, lr_scale: float = 1.0, clicks: Floats | None = None
+    ) -> None:
         ids = check.ids(ids)
         found = self._table(table)
         check.floats(grads, (len(ids), found.spec.dim), "grads")
-        self._lost += found.apply(found.find(ids), grads, check.scale(lr_scale), self._track.steps)
+        check.scale(lr_scale)
+        given = check.clicks(clicks, len(ids))
+        clicked = np.zeros(len(ids), np.float32) if given is None else given
+        self._lost += found.apply(found.find(ids), grads, lr_scale, clicked)
         self._track.step()
 
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
@@ -90,9 +109,12 @@ class Tables:
         check.buffers(layout, batch.size, outs, writable=True)
         jaggeds = check.slots(layout, batch)
         check.offsets(layout, jaggeds)
-        handles = []
         if insert:
-            self._track.tick()
+            met: dict[str, list[Ids]] = {}
+            for slot, jagged in zip(layout.slots, jaggeds, strict=True):
+                met.setdefault(slot.table, []).append(jagged.values)
+            self._meet({name: np.concatenate(parts) for name, parts in met.items()})
+        handles = []
         for slot, jagged in zip(layout.slots, jaggeds, strict=True):
             table = self._tables[slot.table]
             places = self._places(table, jagged.values, insert)
@@ -101,10 +123,20 @@ class Tables:
             handles.append(places.view(np.uint64))
         return Lookup(layout, batch, np.concatenate([np.zeros(0, np.uint64), *handles]), self)
 
-    def apply(self, lookup: Lookup, grads: Sequence[Floats], *, lr_scale: float = 1.0) -> None:
-        check.buffers(lookup.layout, lookup.batch.size, grads, writable=False)
+    def apply(
+        self,
+        lookup: Lookup,
+        grads: Sequence[Floats],
+        *,
+        lr_scale: float = 1.0,
+        clicks: Floats | None = None,
+    ) -> None:
+        size = lookup.batch.size
+        check.buffers(lookup.layout, size, grads, writable=False)
         check.scale(lr_scale)
-        gathered: dict[str, list[tuple[Places, Floats]]] = {}
+        given = check.clicks(clicks, size)
+        clicked = np.zeros(size, np.float32) if given is None else given
+        gathered: dict[str, list[tuple[Places, Floats, Floats]]] = {}
         start = 0
         for slot, jagged in zip(lookup.layout.slots, check.slots(lookup.layout, lookup.batch), strict=True):
             places = lookup.handles[start : start + len(jagged.values)].view(np.int64)
@@ -114,10 +146,10 @@ class Tables:
             dim = self.specs[slot.table].dim
             view = grads[slot.output][..., slot.column : slot.column + dim]
             kept, each = spread(slot.pool, jagged, view)
-            gathered.setdefault(slot.table, []).append((places[kept], each))
+            gathered.setdefault(slot.table, []).append((places[kept], each, clicked[owners(jagged)[kept]]))
         for name, parts in gathered.items():
-            places, each = (np.concatenate(part) for part in zip(*parts, strict=True))
-            self._lost += self._tables[name].apply(places, each, lr_scale, self._track.steps)
+            places, each, clicks = (np.concatenate(part) for part in zip(*parts, strict=True))
+            self._lost += self._tables[name].apply(places, each, lr_scale, clicks)
         self._track.step()
 
     def keys(self, table: str) -> Ids:
@@ -147,6 +179,7 @@ class Tables:
         check.floats(weights, (len(ids), found.spec.dim), "weights")
         check.floats(state, (len(ids), found.spec.state), "state")
         check.metadata(len(ids), seen, score)
+        self._make_room({table: ids[found.find(ids) < 0]}, {table: ids}, must=True)
         found.insert(ids)
         places = found.find(ids)
         found.touch(places)
@@ -186,30 +219,90 @@ class Tables:
         storage.save(self, folder)
 
     @classmethod
-    def load(cls, folder: str | Path, *, specs: Sequence[TableSpec] | None = None, threads: int = 0) -> Self:
-        return follow.load(folder, lambda found, seed: cls(found, seed=seed, threads=threads), specs)
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        specs: Sequence[TableSpec] | None = None,
+        threads: int = 0,
+        memory_budget: int | str | None = None,
+        background: bool = True,
+    ) -> Self:
+        return follow.load(
+            folder,
+            lambda found, seed: cls(
+                found, seed=seed, threads=threads, memory_budget=memory_budget, background=background
+            ),
+            specs,
+        )
 
     def stats(self) -> Stats:
         return Stats(
             rows=len(self),
-            bytes=sum(table.rows.nbytes for table in self._tables.values()),
+            bytes=self._bytes(),
             lookups=self._lookups,
-            hits=self._lookups - self._inserted - self._missing,
+            hits=self._lookups - self._inserted - self._missing - self._refused,
             inserted=self._inserted,
             missing=self._missing,
+            refused=self._refused,
             lost=self._lost,
+            evicted=self._evicted,
         )
 
     def _table(self, name: str) -> Rows:
         check.known(name, self.specs)
         return self._tables[name]
 
+    def _bytes(self) -> int:
+        return sketch_bytes(self.specs.values()) + sum(table.bytes for table in self._tables.values())
+
+    def _meet(self, ids: Mapping[str, Ids]) -> None:
+        """A call of training meets ``ids``: all its ids without a row are counted, then admitted, then given one."""
+        self._calls += 1
+        self._track.tick()
+        for table in self._tables.values():
+            self._evicted += room.expire(table, self._track.clock)
+        new = {}
+        for name, met in ids.items():
+            table = self._tables[name]
+            without = met[table.find(met) < 0]
+            match table.spec.admission:
+                case None:
+                    new[name] = without
+                case ByChance() as policy:
+                    new[name] = without[drawn(policy, table.key, without, self._calls)]
+                case ByCount(n=least):
+                    assert table.sketch is not None
+                    table.sketch.add(without)
+                    new[name] = without[table.sketch.estimate(without) >= least]
+                    table.sketch.age()
+        for name, kept in self._make_room(new, ids).items():
+            before = len(self._tables[name].places)
+            self._tables[name].insert(kept)
+            self._inserted += len(self._tables[name].places) - before
+
+    def _make_room(
+        self, new: Mapping[str, Ids], held: Mapping[str, Ids], must: bool = False
+    ) -> dict[str, Ids]:
+        """Evict rows, none of the ids ``held``, until ``new`` fit in the budget; return those that do.
+
+        ConfigError if tables that nothing is evicted from do not fit (``must``: if any does not).
+        """
+        unique = {name: np.array(list(dict.fromkeys(ids.tolist())), np.int64) for name, ids in new.items()}
+        if self._budget is None:
+            return unique
+        budget = self._budget - sketch_bytes(self.specs.values())
+        evicted, kept = room.make(self._tables, budget, unique, held, self._track.clock, must)
+        self._evicted += evicted
+        return kept
+
     def _places(self, table: Rows, ids: Ids, insert: bool) -> Places:
         self._lookups += len(ids)
-        if insert:
-            before = len(table.places)
-            table.insert(ids)
-            self._inserted += len(table.places) - before
         places = table.find(ids)
-        self._missing += int(np.count_nonzero(places < 0))
+        without = int(np.count_nonzero(places < 0))
+        if insert:
+            places[places < 0] = REFUSED
+            self._refused += without
+        else:
+            self._missing += without
         return places

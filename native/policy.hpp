@@ -1,0 +1,49 @@
+// What eviction policies make of a row's header: the C++ twin of embedding/eviction.py and its oracle, bit for bit.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+
+#include "rows.hpp"
+
+namespace larix {
+
+enum class Keep { always = 0, recent = 1, score = 2, live = 3 };
+
+struct Policy {
+  Keep keep = Keep::always;
+  uint32_t pool = 0;  // tables of equal policy compete: they have one number
+  float show = 0.0f;  // what a show without a click adds to a score, and what a click adds
+  float click = 0.0f;
+  double age = 0.0;                  // ticks that a row lives unseen
+  std::array<double, 32> fading{};  // what a score is multiplied by in 1, 2, 4, ... ticks
+
+  static uint32_t elapsed(uint32_t now, uint32_t seen) { return seen < now ? now - seen : 0; }
+
+  float faded(float score, uint32_t ticks) const {
+    double factor = 1.0;
+    for (; ticks; ticks &= ticks - 1) factor *= fading[static_cast<size_t>(std::countr_zero(ticks))];
+    return static_cast<float>(static_cast<double>(score) * factor);
+  }
+
+  // A row is trained on: it was shown so often, and clicked.
+  void met(Header& header, uint32_t now, uint32_t shows, float clicks) const {
+    if (keep == Keep::score) {
+      const float gained = (static_cast<float>(shows) - clicks) * show + clicks * click;
+      header.score = faded(header.score, elapsed(now, header.seen)) + gained;
+    }
+    header.seen = now;
+  }
+
+  // Rows of least priority go first.
+  double priority(const Header& header, uint32_t now) const {
+    return keep == Keep::score ? faded(header.score, elapsed(now, header.seen)) : header.seen;
+  }
+
+  bool over(const Header& header, uint32_t now) const {
+    return keep == Keep::live && elapsed(now, header.seen) > age;
+  }
+};
+
+}  // namespace larix

@@ -1,0 +1,79 @@
+"""How the settings of tables are told to the native core. Knows nothing of rows; ``table.py`` makes and asks the store."""
+
+from dataclasses import fields
+
+from larix import _native
+from larix.embedding import birth
+from larix.embedding.admission import Admission, ByChance, ByCount
+from larix.embedding.eviction import Eviction, TimeToLive, fading, keeps_score, score_weights
+from larix.embedding.init import Constant, Uniform
+from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
+from larix.embedding.precision import Precision
+from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
+from larix.embedding.spec import TableSpec
+
+_RULES: dict[type[Optimizer], _native.Rule] = {
+    SGD: _native.Rule.sgd,
+    Momentum: _native.Rule.momentum,
+    Adagrad: _native.Rule.adagrad,
+    RowAdagrad: _native.Rule.row_adagrad,
+    Adam: _native.Rule.adam,
+    AdamW: _native.Rule.adamw,
+    FTRL: _native.Rule.ftrl,
+    LAMB: _native.Rule.lamb,
+}
+
+
+def kind_of(spec: TableSpec) -> tuple[int, Precision, Optimizer]:
+    """What tables that share an index agree in."""
+    return spec.dim, spec.precision, spec.optimizer
+
+
+def optimizer_of(optimizer: Optimizer) -> _native.Optimizer:
+    """The core's form of an optimizer, whose numbers have the same names."""
+    told = _native.Optimizer(_RULES[type(optimizer)], schedule_of(optimizer.schedule))
+    for field in fields(optimizer):
+        if field.name != "schedule" and (value := getattr(optimizer, field.name)) is not None:
+            setattr(told, field.name, value)
+    return told
+
+
+def schedule_of(schedule: Schedule | None) -> _native.Schedule:
+    """The core's form of a schedule: how long it warms up, what decays then, in how many steps, to what number."""
+    if isinstance(schedule, Warmup):
+        warmup, decay = schedule.steps, schedule.then
+    else:
+        warmup, decay = 0, schedule
+    match decay:
+        case None:
+            return _native.Schedule(warmup, _native.Decay.none, 1, 0.0)
+        case CosineDecay(steps=steps, floor=floor):
+            return _native.Schedule(warmup, _native.Decay.cosine, steps, floor)
+        case InverseSqrtDecay(steps=steps):
+            return _native.Schedule(warmup, _native.Decay.inverse_sqrt, steps, 0.0)
+        case StepDecay(every=every, ratio=ratio):
+            return _native.Schedule(warmup, _native.Decay.step, every, ratio)
+
+
+def admission_of(policy: Admission | None) -> tuple[int, int, int, int, int]:
+    """Kind, least count, blocks and window of the sketch, bound of the draw: as native/admit.hpp has them."""
+    match policy:
+        case None:
+            return 0, 0, 0, 0, 0
+        case ByCount():
+            return 1, policy.n, policy.blocks, policy.ageing, 0
+        case ByChance():
+            return 2, 0, 0, 0, policy.bound
+
+
+def policy_of(policy: Eviction | None, pool: int) -> tuple[int, int, float, float, float, list[float]]:
+    """Kind, pool, weights of shows and clicks, age, what scores fade by: as native/policy.hpp has them."""
+    keep = 0 if policy is None else 2 if keeps_score(policy) else 3 if isinstance(policy, TimeToLive) else 1
+    age = policy.age if isinstance(policy, TimeToLive) else 0.0
+    return keep, pool, *score_weights(policy), age, fading(policy).tolist()
+
+
+def birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:
+    """Initialiser, key and factor: as native/birth.hpp numbers them."""
+    kind = 0 if isinstance(spec.init, Constant) else 1 if isinstance(spec.init, Uniform) else 2
+    return kind, birth.table_key(seed, spec.name), birth.factor(spec.init)
