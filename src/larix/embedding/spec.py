@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from larix.embedding.init import Init, Uniform
 from larix.embedding.optimizer import Optimizer, RowAdagrad, state_width
-from larix.embedding.precision import Precision
+from larix.embedding.precision import Precision, weight_bytes
 from larix.embedding.schedule import Schedule
 from larix.errors import ConfigError
 
@@ -39,6 +39,11 @@ class TableSpec:
     def state(self) -> int:
         """Number of float32 values of optimizer state in a row."""
         return state_width(self.optimizer, self.dim)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row's weights and state in memory, without its header and its share of the index."""
+        return weight_bytes(self.precision, self.dim) + 4 * self.state
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``json`` can write and ``from_json`` turns back into an equal spec."""
