@@ -12,4 +12,8 @@
 
 // Before a loop over columns: its passes do not depend on each other, and GCC is not to unroll one of known length before
 // it comes to vectorise it, which it then does badly or not at all.
+#if defined(__GNUC__) && !defined(__clang__)
 #define LARIX_COLUMNS _Pragma("GCC ivdep") _Pragma("GCC unroll 1")
+#else
+#define LARIX_COLUMNS
+#endif

@@ -132,4 +132,4 @@ def test_a_budget_that_not_even_the_sketches_fit_in_is_refused(store):
 
 
 def test_a_row_is_header_weights_and_state():
-    assert row_bytes(TableSpec(name="a", dim=16)) == 24 + 64 + 4 + 4 + 1  # the last 4 fill it up to eights
+    assert row_bytes(TableSpec(name="a", dim=16)) == 24 + 64 + 4 + 4 + 2  # the last 4 fill it up to eights

@@ -226,7 +226,7 @@ def test_clicks_and_clocks_that_make_no_sense_are_refused(store):
         tables.update("a", [1, 2], ones, clicks=np.ones(2))
     with pytest.raises(DataError, match="clicks hold nan"):
         tables.update("a", [1, 2], ones, clicks=np.array([0, np.nan], np.float32))
-    with pytest.raises(ConfigError, match="clock is -1; it must be from 0"):
+    with pytest.raises(ConfigError, match="the clock was set to -1; it must be between 0"):
         tables.clock = -1
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from larix.embedding import FTRL, SGD, Adagrad, Constant, Normal, TableSpec, Uniform, birth
+from larix.embedding import FTRL, SGD, Adagrad, Constant, Normal, TableSpec, Uniform, birth, table
 from larix.embedding.precision import draws, nearest, stochastic
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -189,3 +189,15 @@ def test_a_saved_table_is_loaded_in_another_precision(store, tmp_path):
         loaded = store.load(tmp_path / "v", specs=[TableSpec(name="a", dim=4, precision=precision)])
         assert np.array_equal(loaded.lookup("a", ids), by_torch(precision, weights))
         assert np.array_equal(loaded.read("a", ids)[1], tables.read("a", ids)[1])
+
+
+@halves
+def test_rows_of_16_bits_take_the_memory_that_their_spec_says_they_save(precision):
+    specs = [TableSpec(name="a", dim=16, optimizer=SGD(), precision=given) for given in ("fp32", precision)]
+    rows, sizes = 100_000, []
+    for spec in specs:
+        tables = table.Tables([spec], threads=1)
+        tables.lookup("a", np.arange(rows), insert=True)
+        sizes.append(tables.stats().bytes)
+    saved = (sizes[0] - sizes[1]) / (specs[0].row_bytes - specs[1].row_bytes)
+    assert rows <= saved <= rows + 32 * 64  # each of 32 shards takes 64 rows at a time

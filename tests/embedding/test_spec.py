@@ -50,6 +50,11 @@ def test_a_spec_written_before_there_were_schedules_precisions_and_clips_is_read
     assert TableSpec.from_json(json.loads(text)) == expected
 
 
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 7 * 4), ("bf16", 8 * 2), ("fp16", 8 * 2)])
+def test_a_rows_bytes_are_its_weights_padded_to_four_bytes_and_its_state(precision, size):
+    assert TableSpec(name="a", dim=7, optimizer=RowAdagrad(), precision=precision).row_bytes == size + 4
+
+
 PLAIN = TableSpec(name="a", dim=1).to_json()
 
 

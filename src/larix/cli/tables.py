@@ -30,7 +30,7 @@ def info(run: Folder) -> None:
         shown.add_column(heading, justify="right")
     for name, spec in tables.specs.items():
         rows = tables.rows(name)
-        size = rows * (spec.dim + spec.state) * 4
+        size = rows * spec.row_bytes
         shown.add_row(Text(name), type(spec.optimizer).__name__, f"{rows:,}", str(spec.dim), f"{size:,}")
     console = Console()
     console.print(shown)

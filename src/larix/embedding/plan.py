@@ -8,7 +8,8 @@ from typing import get_args
 from larix.embedding import budget
 from larix.embedding.admission import ByCount
 from larix.embedding.eviction import LeastRecent
-from larix.embedding.spec import Optimizer, TableSpec
+from larix.embedding.optimizer import Optimizer
+from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError
 
 

@@ -18,6 +18,11 @@ _Bits = NDArray[np.uint32]
 _INFINITY, _NAN = np.uint32(0x7F800000), np.uint32(0x7FC00000)
 
 
+def weight_bytes(precision: Precision, dim: int) -> int:
+    """Bytes that a row's weights take in memory: those of 16 bits are padded to a multiple of four."""
+    return 4 * dim if precision == "fp32" else (2 * dim + 3) // 4 * 4
+
+
 def draws(key: int, ids: Ids, step: int, dim: int) -> _Bits:
     """32 random bits ``[n, dim]`` for each weight: a function of table key, id, step number of the store and column.
 

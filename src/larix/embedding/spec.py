@@ -8,7 +8,7 @@ from larix.embedding.admission import Admission
 from larix.embedding.eviction import Eviction
 from larix.embedding.init import Init, Uniform
 from larix.embedding.optimizer import Optimizer, RowAdagrad, state_width
-from larix.embedding.precision import Precision
+from larix.embedding.precision import Precision, weight_bytes
 from larix.embedding.ranges import LARGEST, bounded
 from larix.embedding.schedule import Schedule
 from larix.errors import ConfigError
@@ -48,6 +48,11 @@ class TableSpec:
         """Number of float32 values of optimizer state in a row."""
         return state_width(self.optimizer, self.dim)
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row's weights and state in memory, without its header and its share of the index."""
+        return weight_bytes(self.precision, self.dim) + 4 * self.state
+
     def to_json(self) -> dict[str, Any]:
         """Return what ``json`` can write and ``from_json`` turns back into an equal spec."""
         return {
@@ -67,7 +72,9 @@ class TableSpec:
         return cls(
             name=given["name"],
             dim=given["dim"],
-            precision=given.get("precision", "fp32"),  # absent before there was a choice, as are those after init
+            precision=given.get(
+                "precision", "fp32"
+            ),  # absent before there was a choice, as are those after init
             optimizer=_read(given["optimizer"], get_args(Optimizer)),
             init=_read(given["init"], get_args(Init)),
             admission=_read(given["admission"], get_args(Admission)) if given.get("admission") else None,

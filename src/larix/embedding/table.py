@@ -355,6 +355,7 @@ class Tables:
                 f"the snapshot is given up: what changed meanwhile cannot be kept in '{folder}': "
                 f"{error.strerror}; name a folder with more room, or give it more memory"
             ) from error
+
     def _housed(self, short_of: int) -> None:
         if short_of:
             raise ConfigError(

@@ -245,7 +245,7 @@ def _measured(run: Run, journal: Journal, outcome: Outcome) -> dict[str, Any]:
             name: {
                 "dim": spec.dim,
                 "rows": run.tables.rows(name),
-                "bytes": run.tables.rows(name) * (spec.dim + spec.state) * 4,
+                "bytes": run.tables.rows(name) * spec.row_bytes,
             }
             for name, spec in run.tables.specs.items()
         },
