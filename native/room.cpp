@@ -82,15 +82,19 @@ bool Room::slice() {
 void Room::make(size_t group, size_t rows, bool force) {
   if (!limited_) return;
   sweep_.restart();
+  const auto finish = [this] {
+    while (shrink_.working()) shrink_.slice(kShrunk);
+  };
+  finish();  // it may be this group that shrinks: it gives out no rows then
   while (at_hand(group) < rows) {
     size_t richest = group, most = 2 * Rows::kExtent;
     for (size_t other = 0; other < groups_.size(); ++other) {
       if (other != group && groups_[other]->rows.spare() > most) most = groups_[richest = other]->rows.spare();
     }
     const size_t before = at_hand(group);
-    if (shrink_.working() || richest != group) {
-      if (!shrink_.working()) shrink_.begin(*groups_[richest], std::min(most, kShrunk));
-      while (shrink_.working()) shrink_.slice(kShrunk);
+    if (richest != group) {
+      shrink_.begin(*groups_[richest], std::min(most, kShrunk));
+      finish();
       if (at_hand(group) > before) continue;
     }
     const size_t wanted = (rows - before) * groups_[group]->rows.cost();
