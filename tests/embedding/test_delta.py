@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from versions import SPECS, contents, do, held, make
 
-from larix.embedding import DeltaLog, Follower, TableSpec, fold, snapshot, storage
+from larix.embedding import DeltaLog, Follower, TableSpec, fold, snapshot, storage, table
 from larix.errors import ConfigError, StorageError
 
 
@@ -224,3 +224,20 @@ def test_what_a_dead_writer_left_half_done_is_cleared_away(log, tmp_path):
     log.close()
     DeltaLog(tmp_path / "log", tables).close()
     assert not [name for name in names(tmp_path / "log") if name.startswith(".")]
+
+
+def test_a_log_writes_a_base_when_more_ids_went_away_than_the_store_lists(tmp_path):
+    """Ids that went away take memory until they are forgotten: there is a bound to it."""
+    tables = table.Tables([TableSpec(name="a", dim=1)])
+    log = DeltaLog(tmp_path / "log", tables)
+    kept, ids = tables.kept, np.arange(70_000)
+    tables.lookup("a", ids, insert=True)
+    tables.remove("a", ids[:-1])
+    with pytest.raises(ConfigError, match="since sequence 0 were asked for but only those since 1 are kept"):
+        tables.changes(kept)
+    assert log.append() == tmp_path / "log" / "base-0000000002"
+    assert list(contents(table.Tables.load(tmp_path / "log"))) == [("a", 69_999)]
+    tables.remove("a", ids)
+    assert log.append() == tmp_path / "log" / "delta-0000000003"
+    assert not contents(table.Tables.load(tmp_path / "log"))
+    tables.forget(log.instant.sequence)

@@ -42,11 +42,7 @@ class DeltaLog:
             shutil.rmtree(stale, ignore_errors=True)
         self._number, self._instant = self._end()
         if self._instant is None:
-            tables.cut()  # from here on changes are kept
-            with tables.snapshot() as snapshot:
-                self._number += 1
-                self._instant = snapshot.instant
-                storage.write(snapshot, path_of(self.folder, "base", self._number))
+            self._begin()
         self._prune()
 
     @property
@@ -55,17 +51,22 @@ class DeltaLog:
         assert self._instant is not None
         return self._instant
 
-    def append(self) -> Changes:
-        """Write what has changed since the log's newest state, synced, and return it; nothing if nothing has.
+    def append(self) -> Path | None:
+        """Write what has changed since the log's newest state, synced, and return where; None if nothing has.
 
-        StorageError if the disk is full or fails: nothing is lost then, the next append holds these changes,
-        too.
+        It is a delta, or a base if the store no longer knows all that changed since. StorageError if the
+        disk is full or fails: nothing is lost then, the next append holds these changes, too.
         """
+        kept = self._tables.kept
+        if kept is None or kept > self.instant.sequence:
+            return self._begin()
         changes = self._tables.changes(self.instant.sequence)
-        if changes.follows(self.instant.sequence):
-            write_delta(path_of(self.folder, "delta", self._number + 1), changes)
-            self._number, self._instant = self._number + 1, changes.instant
-        return changes
+        if not changes.follows(self.instant.sequence):
+            return None
+        path = path_of(self.folder, "delta", self._number + 1)
+        write_delta(path, changes)
+        self._number, self._instant = self._number + 1, changes.instant
+        return path
 
     def compact(self) -> None:
         """Write the newest base and the deltas since as a new base, then let go what is older than ``keep`` bases.
@@ -103,6 +104,13 @@ class DeltaLog:
         if bases and continued and kept is not None and kept <= instant.sequence and shapes == ours:
             return newest, instant
         return newest, None
+
+    def _begin(self) -> Path:
+        self._tables.cut()  # from here on changes are kept
+        path = path_of(self.folder, "base", self._number + 1)
+        instant = storage.save(self._tables, path)
+        self._number, self._instant = self._number + 1, instant
+        return path
 
     def _prune(self) -> None:
         bases = follow.numbers(self.folder, "base")

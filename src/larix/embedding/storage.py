@@ -25,13 +25,23 @@ _ROWS = 1 << 16  # rows read or put at a time
 AnyStore = TypeVar("AnyStore", bound=Store)
 
 
-def save(store: Store, folder: str | Path) -> None:
-    """Write the store as it is now to ``folder``, replacing what is there once all is on disk.
+def save(store: Store, folder: str | Path, tables: Sequence[str] | None = None) -> Instant:
+    """Write the store, or some of its tables, as it is now to ``folder``, and return when that was.
 
-    Rows may change meanwhile. StorageError if the disk is full or fails; the version that was there stays.
+    What is there is replaced once all is on disk. Rows may change meanwhile. StorageError if the disk is full
+    or fails; the version that was there stays.
     """
-    with store.snapshot() as snapshot:
-        write(snapshot, Path(folder))
+    wanted = store.specs if tables is None else {name: store.specs[name] for name in tables}
+    instants = []
+
+    def fill(fresh: Path) -> dict[str, Any]:
+        with store.snapshot(folder=fresh) as whole:
+            instants.append(whole.instant)
+            some = (piece for piece in whole if piece.table in wanted)
+            return _fill(Snapshot(wanted, whole.seed, whole.instant, some), fresh)
+
+    manifest.write(Path(folder), fill)
+    return instants[0]
 
 
 def write(snapshot: Snapshot, folder: Path) -> None:
