@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from larix.embedding import follow, manifest, storage, tensors
-from larix.embedding.changes import Changes, Touched, combine
+from larix.embedding.changes import Changes, combine
 from larix.embedding.follow import Follower, path_of
 from larix.embedding.snapshot import Instant, Piece, Snapshot, even_pieces
 from larix.embedding.spec import TableSpec
@@ -21,7 +21,6 @@ from larix.embedding.store import Store
 from larix.errors import ConfigError, StorageError
 
 _FILE = "rows.safetensors"
-_DTYPES = dict(zip(Touched._fields, ("I64", "F32", "F32", "U32", "F32", "I64"), strict=True))
 
 
 class DeltaLog:
@@ -97,11 +96,11 @@ class DeltaLog:
         body = manifest.read(path_of(self.folder, kind, newest), (2,))
         instant = Instant.from_json(body["instant"])
         given = body["specs"] if kind == "delta" else [entry["spec"] for entry in body["tables"]]
-        shapes = [(spec.name, spec.dim, spec.state) for spec in map(TableSpec.from_json, given)]
-        ours = [(spec.name, spec.dim, spec.state) for spec in self._tables.specs.values()]
+        rows = [_row_of(TableSpec.from_json(each)) for each in given]
+        ours = [_row_of(spec) for spec in self._tables.specs.values()]
         kept, origin = self._tables.kept, self._tables.origin
         continued = instant.history == self._tables.history or instant.same_state(origin)
-        if bases and continued and kept is not None and kept <= instant.sequence and shapes == ours:
+        if bases and continued and kept is not None and kept <= instant.sequence and rows == ours:
             return newest, instant
         return newest, None
 
@@ -130,11 +129,10 @@ def write_delta(path: Path, changes: Changes) -> None:
     StorageError if the disk is full or fails; nothing is left then.
     """
     touched = {name: of for name, of in changes.tables.items() if len(of.ids) or len(of.removed)}
-    columns = {
-        f"{name}/{column}": tensors.Tensor(_DTYPES[column], getattr(of, column))
-        for column in sorted(_DTYPES, key=lambda column: _DTYPES[column] != "I64")  # so that all are aligned
-        for name, of in touched.items()
-    }
+    columns = {f"{name}/removed": tensors.Tensor("I64", of.removed) for name, of in touched.items()}
+    for name, of in touched.items():
+        parts = storage.columns(of.piece(name), changes.specs[name])
+        columns |= {f"{name}/{column}": tensor for column, tensor in parts.items()}
 
     def fill(fresh: Path) -> dict[str, Any]:
         return {
@@ -149,6 +147,11 @@ def write_delta(path: Path, changes: Changes) -> None:
         }
 
     manifest.write(path, fill)
+
+
+def _row_of(spec: TableSpec) -> tuple[str, int, int, str]:
+    """What must stay the same in a log."""
+    return spec.name, spec.dim, spec.state, spec.precision
 
 
 def _compacted(base: Snapshot, changes: Changes) -> Iterator[Piece]:
