@@ -7,9 +7,10 @@ Names of parts choose among them; none means all.
 import argparse
 
 import table_grow
+import table_snapshot
 import table_steps
 
-PARTS = {"steps": table_steps.measure, "grow": table_grow.measure}
+PARTS = {"steps": table_steps.measure, "grow": table_grow.measure, "snapshot": table_snapshot.measure}
 
 
 def main() -> None:

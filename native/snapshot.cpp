@@ -1,7 +1,9 @@
 #include "snapshot.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "store.hpp"
@@ -10,28 +12,31 @@ namespace larix {
 
 namespace {
 
-constexpr size_t kSlice = size_t{256} << 10;  // bytes copied under the lock at a time: some ten microseconds
+constexpr size_t kSlice = size_t{1} << 20;  // bytes copied under the lock at a time: some tenths of a millisecond
+constexpr int kRest = 9;                      // times as long others have the lock to themselves, if there are any
 
-size_t row_bytes(const Group& group) { return 16 + (group.dim + group.state()) * sizeof(float); }
+using Time = std::chrono::steady_clock;
 
 }  // namespace
 
 Snapshot::Snapshot(Store& store, size_t memory, size_t piece, std::string folder)
     : store_(store),
       piece_(std::min(piece, memory / 8)),
-      most_staged_(memory / 4),
-      portion_(std::min(kSlice, piece_ / 2)),
-      aside_(std::make_unique<Aside>(memory / 2, std::move(folder))) {  // and an eighth is in the hands of who asked
+      most_staged_(memory / 8 * 3 - piece_ / 2),  // and an eighth is in the hands of who asked
+      portion_(std::min(kSlice, piece_ / 4)),
+      aside_(std::make_unique<Aside>(memory / 2, std::move(folder))) {
   const std::lock_guard lock(store_.mutex_);
   sequence_ = store_.end();
   steps_ = store_.clock_.steps;
   now_ = store_.clock_.now;
-  staged_.resize(store_.sizes_.size());
-  rows_ = store_.sizes_;
+  size_t longest = 0;
   for (size_t group = 0; group < store_.groups_.size(); ++group) {
+    const Rows& rows = store_.groups_[group]->rows;
     watches_.push_back({sequence_, static_cast<uint32_t>(group), 0, aside_.get()});
-    ends_.push_back(store_.groups_[group]->rows.high());
+    ends_.push_back(rows.high());
+    longest = std::max(longest, rows.stride());
   }
+  stage_.emplace(store_.sizes_.size(), most_staged_, portion_, longest);
   for (size_t group = 0; group < store_.groups_.size(); ++group) {
     store_.groups_[group]->watches.push_back(&watches_[group]);
   }
@@ -52,28 +57,19 @@ void Snapshot::close() {
   aside_.reset();
   pending_ = {};
   slice_ = {};
-  staged_.clear();
+  stage_.reset();
 }
 
 Snapshot::Piece Snapshot::next(int& error) {
   error = 0;
   if (!aside_) return {};
   for (;;) {
-    uint32_t fullest = 0;
-    size_t most = 0, total = 0;
-    for (uint32_t table = 1; table < staged_.size(); ++table) {
-      const size_t bytes = staged_[table].ids.size() * row_bytes(store_.group_of(table));
-      total += bytes;
-      if (bytes > most) most = bytes, fullest = table;
-    }
-    peak_ = std::max(peak_, total + put_aside_ + slice_.size());
-    const bool more = most < piece_ && total < most_staged_ && advance(error);
-    if (error) return {};
-    if (more) continue;
-    Piece piece{.table = fullest, .rows = {}};
-    if (fullest) std::swap(piece.rows, staged_[fullest]);
-    rows_[fullest] -= static_cast<int64_t>(piece.rows.ids.size());
-    return piece;
+    const uint32_t fullest = stage_->fullest();
+    peak_ = std::max(peak_, stage_->high() + put_aside_ + slice_.capacity());
+    if (stage_->bytes(fullest) < piece_ && stage_->used() < most_staged_ && advance(error)) continue;
+    if (error || fullest == 0) return {};
+    const Group& group = store_.group_of(fullest);
+    return {fullest, stage_->give(fullest, group, group.rows.stride())};
   }
 }
 
@@ -96,9 +92,12 @@ bool Snapshot::advance(int& error) {
 // Takes what was put aside, or has the cursor go on; returns false once both are done.
 bool Snapshot::look(int& error) {
   const Group* group = nullptr;
-  bool walked;
+  bool walked, busy;
+  Time::duration held;
   {
     const std::lock_guard lock(store_.mutex_);
+    const Time::time_point start = Time::now();
+    busy = std::exchange(calls_, store_.calls_) != store_.calls_;
     error = aside_->error();
     if (error) return false;
     put_aside_ = aside_->peak();
@@ -111,9 +110,12 @@ bool Snapshot::look(int& error) {
       group = store_.groups_[group_].get();
       copy_slice(group->rows, watches_[group_].next, ends_[group_]);
     }
+    held = Time::now() - start;
   }
   if (group) {
+    const Time::time_point rest = Time::now() + kRest * held;
     for (size_t at = 0; at < slice_.size(); at += group->rows.stride()) stage(*group, slice_.data() + at);
+    if (busy) std::this_thread::sleep_until(rest);
     return true;
   }
   if (!walked || !pending_.empty()) return true;
@@ -137,12 +139,7 @@ void Snapshot::copy_slice(const Rows& rows, uint64_t& next, uint64_t end) {
 void Snapshot::stage(const Group& group, const char* row) {
   const auto& header = *reinterpret_cast<const Header*>(row);
   if (header.table == 0 || header.changed > sequence_) return;  // free, or younger: then it was put aside if it was there
-  Columns& columns = staged_[header.table];
-  if (columns.ids.capacity() == 0) {
-    const auto left = static_cast<size_t>(std::max<int64_t>(rows_[header.table], 0));
-    columns.reserve(std::min(left, (piece_ + 2 * portion_) / row_bytes(group)), group.dim, group.state());
-  }
-  columns.add(group, row);
+  stage_->add(header.table, row, group.rows.stride());
 }
 
 }  // namespace larix

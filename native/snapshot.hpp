@@ -8,11 +8,13 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "memory.hpp"
+#include "stage.hpp"
 #include "track.hpp"
 
 namespace larix {
@@ -127,8 +129,8 @@ class Snapshot {
   size_t group_ = 0;               // that the cursor is in
   std::vector<char> slice_;
   std::span<const char> pending_;  // put aside, not staged yet
-  std::vector<Columns> staged_;    // by table, as is the next
-  std::vector<int64_t> rows_;      // still to be given
+  std::optional<Stage> stage_;
+  uint64_t calls_ = 0;  // of the store when it was last looked at
   size_t put_aside_ = 0;
   size_t peak_ = 0;
   size_t spilled_ = 0;

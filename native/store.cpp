@@ -86,6 +86,7 @@ void Store::borrow(Team team) {
 
 int64_t Store::gather(std::span<const Slot> slots, bool insert) {
   const std::lock_guard lock(mutex_);
+  ++calls_;
   clear_misses();
   if (insert) tick();
   run(slots, [&](unsigned me, unsigned threads) {
@@ -189,6 +190,7 @@ void Store::apply(std::span<const Slot> slots, double lr_scale, const float* cli
 }
 
 void Store::apply_found(std::span<const Slot> slots, double lr_scale, const float* clicks) {
+  ++calls_;
   clock_.open = true;
   std::vector<std::vector<Slot>> by_group(groups_.size());
   for (const Slot& slot : slots) by_group[group_numbers_[slot.table]].push_back(slot);
@@ -276,6 +278,7 @@ void Store::read(uint32_t table, std::span<const int64_t> ids, float* weights, f
 int64_t Store::put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state,
                    const uint32_t* seen, const float* score) {
   const std::lock_guard lock(mutex_);
+  ++calls_;
   if (!ids.empty()) clock_.open = true;
   ++clock_.turns;
   Group& group = group_of(table);
@@ -309,6 +312,7 @@ int64_t Store::put(uint32_t table, std::span<const int64_t> ids, const float* we
 
 int64_t Store::remove(uint32_t table, std::span<const int64_t> ids) {
   const std::lock_guard lock(mutex_);
+  ++calls_;
   Group& group = group_of(table);
   int64_t removed = 0;
   for (const int64_t id : ids) {

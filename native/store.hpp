@@ -162,6 +162,7 @@ class Store {
 
   Clock clock_;
   uint32_t kept_ = 0;
+  uint64_t calls_ = 0;  // by which background work sees whether anyone else is at work
   Ledger ledger_;
   TableRules rules_;
   std::vector<std::unique_ptr<Group>> groups_;

@@ -15,21 +15,22 @@ constexpr size_t kTask = 1 << 16;    // rows that a thread looks through at a ti
 constexpr size_t kAhead = 8;         // blocks or rows asked for ahead of use
 constexpr size_t kFewestGone = 2048;  // that a shard lists before it lets go
 
-// What one thread has found in one group: raw rows as they were under the lock, and ids that are gone.
-struct Found {
+// Some rows of a group to be looked through, and those that changed as they were under the lock.
+struct Task {
+  size_t group;
+  size_t first, last;
   std::vector<char> rows;
-  std::vector<Gone::One> gone;
 };
 
 void ask_block(const Rows& rows, uint32_t first) {
   for (uint32_t row = first; row < first + Rows::kMarked; ++row) __builtin_prefetch(rows.at(row));
 }
 
-// Appends the rows [first, last) that changed later than ``since``.
-void collect(const Rows& rows, uint32_t first, uint32_t last, uint32_t since, std::vector<char>& into) {
+// Copies the rows that changed later than ``since``.
+void collect(const Rows& rows, uint32_t since, Task& task) {
   std::vector<uint32_t> blocks, changed;
-  for (uint32_t row = first; row < last; row += Rows::kMarked) {
-    if (rows.marked(row) > since) blocks.push_back(row);
+  for (size_t row = task.first; row < task.last; row += Rows::kMarked) {
+    if (rows.marked(static_cast<uint32_t>(row)) > since) blocks.push_back(static_cast<uint32_t>(row));
   }
   for (size_t at = 0; at < blocks.size(); ++at) {
     if (at + kAhead < blocks.size()) ask_block(rows, blocks[at + kAhead]);
@@ -39,11 +40,10 @@ void collect(const Rows& rows, uint32_t first, uint32_t last, uint32_t since, st
     }
   }
   const size_t stride = rows.stride();
-  size_t end = into.size();
-  into.resize(end + changed.size() * stride);
-  for (size_t at = 0; at < changed.size(); ++at, end += stride) {
+  task.rows.resize(changed.size() * stride);
+  for (size_t at = 0; at < changed.size(); ++at) {
     if (at + kAhead < changed.size()) rows.prefetch(changed[at + kAhead]);
-    std::memcpy(into.data() + end, rows.at(changed[at]), stride);
+    std::memcpy(task.rows.data() + at * stride, rows.at(changed[at]), stride);
   }
 }
 
@@ -58,7 +58,7 @@ Columns columns(const Group& group, std::span<const char* const> rows) {
   for (const char* row : rows) keys.push_back({reinterpret_cast<const Header*>(row)->id, row});
   std::sort(keys.begin(), keys.end(), [](const Key& a, const Key& b) { return a.id < b.id; });
   Columns all;
-  all.reserve(rows.size(), group.dim, group.state());
+  all.reserve(group, rows.size());
   for (size_t at = 0; at < keys.size(); ++at) {
     if (at + kAhead < keys.size()) __builtin_prefetch(keys[at + kAhead].row);
     all.add(group, keys[at].row);
@@ -68,10 +68,10 @@ Columns columns(const Group& group, std::span<const char* const> rows) {
 
 }  // namespace
 
-void Columns::reserve(size_t rows, size_t dim, size_t states) {
+void Columns::reserve(const Group& group, size_t rows) {
   ids.reserve(rows);
-  weights.reserve(rows * dim);
-  state.reserve(rows * states);
+  weights.reserve(rows * group.dim);
+  state.reserve(rows * group.state());
   seen.reserve(rows);
   score.reserve(rows);
 }
@@ -173,7 +173,7 @@ Store::Times Store::times() {
 }
 
 std::optional<Changes> Store::changes(uint32_t since) {
-  std::vector<std::vector<Found>> found;  // by thread and group
+  std::vector<Task> tasks;
   Changes changes;
   {
     const std::lock_guard lock(mutex_);
@@ -182,43 +182,37 @@ std::optional<Changes> Store::changes(uint32_t since) {
     changes.sequence = end();
     changes.steps = clock_.steps;
     changes.now = clock_.now;
-    struct Task {
-      size_t group, first, last;
-    };
-    std::vector<Task> tasks;
     for (size_t group = 0; group < groups_.size(); ++group) {
       const size_t high = groups_[group]->rows.high();
-      for (size_t first = 0; first < high; first += kTask) tasks.push_back({group, first, std::min(first + kTask, high)});
+      for (size_t first = 0; first < high; first += kTask) {
+        tasks.push_back({group, first, std::min(first + kTask, high), {}});
+      }
     }
-    found.resize(threads_.count());
+    std::vector<std::vector<Gone::One>> gone(threads_.count());
     std::atomic<size_t> next = 0;
     threads_.run([&](unsigned me) {
-      found[me].resize(groups_.size());
       for (size_t at; (at = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();) {
-        const auto& [group, first, last] = tasks[at];
-        collect(groups_[group]->rows, static_cast<uint32_t>(first), static_cast<uint32_t>(last), since,
-                found[me][group].rows);
+        collect(groups_[tasks[at].group]->rows, since, tasks[at]);
       }
-      for (size_t group = 0; group < groups_.size(); ++group) {
+      for (const auto& group : groups_) {
         for (uint32_t shard = me; shard < Index::kShards; shard += threads_.count()) {
-          for (const Gone::One& one : groups_[group]->gone.of(shard)) {
-            if (one.sequence <= since) continue;
-            const uint64_t hash = place_hash(one.id, one.table);
-            if (groups_[group]->find(hash, one.table, one.id) == kNoRow) found[me][group].gone.push_back(one);
+          for (const Gone::One& one : group->gone.of(shard)) {
+            const bool back = group->find(place_hash(one.id, one.table), one.table, one.id) != kNoRow;
+            if (one.sequence > since && !back) gone[me].push_back(one);
           }
         }
       }
     });
+    changes.tables.resize(sizes_.size());
+    for (const std::vector<Gone::One>& some : gone) {
+      for (const Gone::One& one : some) changes.tables[one.table].removed.push_back(one.id);
+    }
   }
-  std::vector<std::vector<const char*>> rows(sizes_.size());
-  changes.tables.resize(sizes_.size());
-  for (const std::vector<Found>& hand : found) {
-    for (size_t group = 0; group < hand.size(); ++group) {
-      const std::vector<char>& raw = hand[group].rows;
-      for (size_t at = 0; at < raw.size(); at += groups_[group]->rows.stride()) {
-        rows[reinterpret_cast<const Header*>(raw.data() + at)->table].push_back(raw.data() + at);
-      }
-      for (const Gone::One& one : hand[group].gone) changes.tables[one.table].removed.push_back(one.id);
+  std::vector<std::vector<const char*>> rows(changes.tables.size());
+  for (const Task& task : tasks) {
+    const size_t stride = groups_[task.group]->rows.stride();
+    for (const char* row = task.rows.data(); row != task.rows.data() + task.rows.size(); row += stride) {
+      rows[reinterpret_cast<const Header*>(row)->table].push_back(row);
     }
   }
   for (uint32_t table = 1; table < rows.size(); ++table) {

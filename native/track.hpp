@@ -15,7 +15,7 @@ struct Group;
 
 // Rows of one table, a column each.
 struct Columns {
-  void reserve(size_t rows, size_t dim, size_t states);
+  void reserve(const Group& group, size_t rows);
   // A row as it lies in memory.
   void add(const Group& group, const char* row);
 

@@ -193,3 +193,22 @@ def test_settings_may_change_and_tables_be_added_on_loading(saved, tmp_path):
     loaded = type(saved).load(tmp_path / "v1", specs=specs)
     assert loaded.specs["plain"].optimizer == SGD(lr=7.0)
     assert (loaded.rows("new"), loaded.rows("plain")) == (0, 102)
+
+
+@pytest.mark.parametrize("kept", ["bf16", "fp16"])
+def test_rows_are_saved_as_they_are_kept_and_come_back_in_any_precision(store, tmp_path, kept):
+    tables = store([TableSpec(name="a", dim=7, precision=kept)])
+    ids = np.arange(50)
+    values = np.random.default_rng(1).standard_normal((50, 7)).astype(np.float32)
+    values[:3, 0] = np.inf, -np.inf, np.nan
+    tables.put("a", ids, values, np.ones((50, 1), np.float32))
+    tables.save(tmp_path / "half")
+    (file,) = (tmp_path / "half").glob("*.safetensors")
+    assert {"bf16": b'"BF16"', "fp16": b'"F16"'}[kept] in file.read_bytes()
+    for precision in ("fp32", kept):
+        loaded = store.load(tmp_path / "half", specs=[TableSpec(name="a", dim=7, precision=precision)])
+        assert contents(loaded) == contents(tables)
+    whole = store([TableSpec(name="a", dim=7)])
+    whole.put("a", ids, values, np.ones((50, 1), np.float32))
+    whole.save(tmp_path / "whole")
+    assert contents(store.load(tmp_path / "whole", specs=list(tables.specs.values()))) == contents(tables)

@@ -7,7 +7,7 @@ from larix.embedding import SGD, Adagrad, TableSpec
 SPECS = [
     TableSpec(name="plain", dim=3, optimizer=SGD()),
     TableSpec(name="full", dim=2, optimizer=Adagrad()),
-    TableSpec(name="alike/ids", dim=2, optimizer=Adagrad()),
+    TableSpec(name="alike/ids", dim=2, optimizer=Adagrad(), precision="bf16"),
 ]
 
 

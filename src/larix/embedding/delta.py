@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from larix.embedding import follow, manifest, storage, tensors
-from larix.embedding.changes import Changes, Touched, combine
+from larix.embedding.changes import Changes, combine
 from larix.embedding.follow import Follower, path_of
 from larix.embedding.snapshot import Instant, Piece, Snapshot, even_pieces
 from larix.embedding.spec import TableSpec
@@ -21,7 +21,6 @@ from larix.embedding.store import Store
 from larix.errors import ConfigError, StorageError
 
 _FILE = "rows.safetensors"
-_DTYPES = dict(zip(Touched._fields, ("I64", "F32", "F32", "U32", "F32", "I64"), strict=True))
 
 
 class DeltaLog:
@@ -42,11 +41,7 @@ class DeltaLog:
             shutil.rmtree(stale, ignore_errors=True)
         self._number, self._instant = self._end()
         if self._instant is None:
-            tables.cut()  # from here on changes are kept
-            with tables.snapshot() as snapshot:
-                self._number += 1
-                self._instant = snapshot.instant
-                storage.write(snapshot, path_of(self.folder, "base", self._number))
+            self._begin()
         self._prune()
 
     @property
@@ -55,17 +50,22 @@ class DeltaLog:
         assert self._instant is not None
         return self._instant
 
-    def append(self) -> Changes:
-        """Write what has changed since the log's newest state, synced, and return it; nothing if nothing has.
+    def append(self) -> Path | None:
+        """Write what has changed since the log's newest state, synced, and return where; None if nothing has.
 
-        StorageError if the disk is full or fails: nothing is lost then, the next append holds these changes,
-        too.
+        It is a delta, or a base if the store no longer knows all that changed since. StorageError if the
+        disk is full or fails: nothing is lost then, the next append holds these changes, too.
         """
+        kept = self._tables.kept
+        if kept is None or kept > self.instant.sequence:
+            return self._begin()
         changes = self._tables.changes(self.instant.sequence)
-        if changes.follows(self.instant.sequence):
-            write_delta(path_of(self.folder, "delta", self._number + 1), changes)
-            self._number, self._instant = self._number + 1, changes.instant
-        return changes
+        if not changes.follows(self.instant.sequence):
+            return None
+        path = path_of(self.folder, "delta", self._number + 1)
+        write_delta(path, changes)
+        self._number, self._instant = self._number + 1, changes.instant
+        return path
 
     def compact(self) -> None:
         """Write the newest base and the deltas since as a new base, then let go what is older than ``keep`` bases.
@@ -96,13 +96,20 @@ class DeltaLog:
         body = manifest.read(path_of(self.folder, kind, newest), (2,))
         instant = Instant.from_json(body["instant"])
         given = body["specs"] if kind == "delta" else [entry["spec"] for entry in body["tables"]]
-        shapes = [(spec.name, spec.dim, spec.state) for spec in map(TableSpec.from_json, given)]
-        ours = [(spec.name, spec.dim, spec.state) for spec in self._tables.specs.values()]
+        rows = [_row_of(TableSpec.from_json(each)) for each in given]
+        ours = [_row_of(spec) for spec in self._tables.specs.values()]
         kept, origin = self._tables.kept, self._tables.origin
         continued = instant.history == self._tables.history or instant.same_state(origin)
-        if bases and continued and kept is not None and kept <= instant.sequence and shapes == ours:
+        if bases and continued and kept is not None and kept <= instant.sequence and rows == ours:
             return newest, instant
         return newest, None
+
+    def _begin(self) -> Path:
+        self._tables.cut()  # from here on changes are kept
+        path = path_of(self.folder, "base", self._number + 1)
+        instant = storage.save(self._tables, path)
+        self._number, self._instant = self._number + 1, instant
+        return path
 
     def _prune(self) -> None:
         bases = follow.numbers(self.folder, "base")
@@ -122,11 +129,10 @@ def write_delta(path: Path, changes: Changes) -> None:
     StorageError if the disk is full or fails; nothing is left then.
     """
     touched = {name: of for name, of in changes.tables.items() if len(of.ids) or len(of.removed)}
-    columns = {
-        f"{name}/{column}": tensors.Tensor(_DTYPES[column], getattr(of, column))
-        for column in sorted(_DTYPES, key=lambda column: _DTYPES[column] != "I64")  # so that all are aligned
-        for name, of in touched.items()
-    }
+    columns = {f"{name}/removed": tensors.Tensor("I64", of.removed) for name, of in touched.items()}
+    for name, of in touched.items():
+        parts = storage.columns(of.piece(name), changes.specs[name])
+        columns |= {f"{name}/{column}": tensor for column, tensor in parts.items()}
 
     def fill(fresh: Path) -> dict[str, Any]:
         return {
@@ -141,6 +147,11 @@ def write_delta(path: Path, changes: Changes) -> None:
         }
 
     manifest.write(path, fill)
+
+
+def _row_of(spec: TableSpec) -> tuple[str, int, int, str]:
+    """What must stay the same in a log."""
+    return spec.name, spec.dim, spec.state, spec.precision
 
 
 def _compacted(base: Snapshot, changes: Changes) -> Iterator[Piece]:

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from larix.embedding import check, storage
-from larix.embedding.snapshot import Snapshot
 from larix.embedding.store import Store
 from larix.errors import StorageError
 
@@ -51,7 +50,5 @@ def export_safetensors(store: Store, table: str, folder: str | Path) -> int:
     manifest. StorageError if the disk does not take it; what was there stays then.
     """
     check.known(table, store.specs)
-    with store.snapshot() as whole:
-        pieces = (piece for piece in whole if piece.table == table)
-        storage.write(Snapshot({table: store.specs[table]}, whole.seed, whole.instant, pieces), Path(folder))
+    storage.save(store, folder, [table])
     return sum(len(piece.ids) for piece in storage.read(folder))

@@ -13,6 +13,7 @@ import numpy as np
 from larix.batch import Floats, Ids
 from larix.embedding import manifest, tensors
 from larix.embedding.changes import Changes
+from larix.embedding.precision import Precision
 from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.embedding.store import Store
@@ -22,16 +23,27 @@ _FORMAT = 2  # 1: one file a table, without seen and score
 _ROWS = 1 << 16  # rows read or put at a time
 
 
+DTYPES: dict[Precision, str] = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}  # of weights
 AnyStore = TypeVar("AnyStore", bound=Store)
 
 
-def save(store: Store, folder: str | Path) -> None:
-    """Write the store as it is now to ``folder``, replacing what is there once all is on disk.
+def save(store: Store, folder: str | Path, tables: Sequence[str] | None = None) -> Instant:
+    """Write the store, or some of its tables, as it is now to ``folder``, and return when that was.
 
-    Rows may change meanwhile. StorageError if the disk is full or fails; the version that was there stays.
+    What is there is replaced once all is on disk. Rows may change meanwhile. StorageError if the disk is full
+    or fails; the version that was there stays.
     """
-    with store.snapshot() as snapshot:
-        write(snapshot, Path(folder))
+    wanted = store.specs if tables is None else {name: store.specs[name] for name in tables}
+    instants = []
+
+    def fill(fresh: Path) -> dict[str, Any]:
+        with store.snapshot(folder=fresh) as whole:
+            instants.append(whole.instant)
+            some = (piece for piece in whole if piece.table in wanted)
+            return _fill(Snapshot(wanted, whole.seed, whole.instant, some), fresh)
+
+    manifest.write(Path(folder), fill)
+    return instants[0]
 
 
 def write(snapshot: Snapshot, folder: Path) -> None:
@@ -118,14 +130,14 @@ def pieces(store: Store, table: str, ids: Ids) -> Iterator[tuple[Ids, Floats, Fl
         yield piece, *store.read(table, piece)
 
 
-def columns(piece: Piece) -> dict[str, tensors.Tensor]:
-    """Return a piece's arrays as they are written; the widest types first, so that all are aligned."""
+def columns(piece: Piece, spec: TableSpec) -> dict[str, tensors.Tensor]:
+    """Return a piece's arrays as they are written: weights in the table's precision, which they have already."""
     return {
         "ids": tensors.Tensor("I64", piece.ids),
         "state": tensors.Tensor("F32", piece.state),
         "seen": tensors.Tensor("U32", piece.seen),
         "score": tensors.Tensor("F32", piece.score),
-        "weights": tensors.Tensor("F32", piece.weights),
+        "weights": tensors.Tensor(DTYPES[spec.precision], piece.weights),
     }
 
 
@@ -137,7 +149,7 @@ def _fill(snapshot: Snapshot, folder: Path) -> dict[str, Any]:
             continue
         written = files[piece.table]
         name = f"{numbers[piece.table]:03}-{quote(piece.table, safe=' ')[:100]}.{len(written):04}.safetensors"
-        digest = tensors.write(folder / name, columns(piece))
+        digest = tensors.write(folder / name, columns(piece, snapshot.specs[piece.table]))
         written.append({"file": name, "rows": len(piece.ids), "sha256": digest})
     tables = [
         {"spec": spec.to_json(), "rows": sum(file["rows"] for file in files[name]), "files": files[name]}

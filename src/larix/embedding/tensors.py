@@ -5,6 +5,7 @@ Knows the format (an 8-byte header length, a JSON header, raw little-endian data
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from larix.errors import StorageError
 
 _DTYPES: dict[str, np.dtype[Any]] = {
+    "BF16": np.dtype("<u2"),  # numpy has no name for it: its bits
+    "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "I64": np.dtype("<i8"),
     "U32": np.dtype("<u4"),
@@ -24,14 +27,18 @@ _PIECE = 1 << 22
 
 
 class Tensor(NamedTuple):
-    """An array to be written, and as what: "F32", "I64" or "U32"."""
+    """An array to be written, and as what: "I64", "U32", "F32", or float32 whose values fit as "BF16" or "F16"."""
 
     dtype: str
     array: NDArray[Any]
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write and fsync the file; return its SHA-256. OSError if the disk does not take it."""
+    """Write and fsync the file, the widest types first, so that all are aligned; return its SHA-256.
+
+    OSError if the disk does not take it.
+    """
+    tensors = dict(sorted(tensors.items(), key=lambda item: -_DTYPES[item[1].dtype].itemsize))
     header: dict[str, Any] = {}
     end = 0
     for name, (dtype, array) in tensors.items():
@@ -48,14 +55,17 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
 
         put(len(text).to_bytes(8, "little") + text)
         for dtype, array in tensors.values():
-            put(np.ascontiguousarray(array, _DTYPES[dtype]).reshape(-1).view(np.uint8).data)
+            put(_narrow(dtype, array).reshape(-1).view(np.uint8).data)
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
 
 
 def read(path: Path, sha256: str) -> dict[str, NDArray[Any]]:
-    """Return the file's arrays, mapped, not read; StorageError names a file missing or not as written."""
+    """Return the file's arrays, mapped, not read; those of 16 bits as float32.
+
+    StorageError names a file missing or not as written.
+    """
     try:
         with path.open("rb") as file:
             found = hashlib.sha256()
@@ -70,27 +80,42 @@ def read(path: Path, sha256: str) -> dict[str, NDArray[Any]]:
             f"'{path}' is damaged: its SHA-256 is {found.hexdigest()[:12]}..., not {sha256[:12]}...; "
             f"load another version"
         )
-    return arrays(path)
-
-
-def arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a file of unknown origin, mapped; StorageError if it is no sound safetensors file."""
     try:
-        data = np.memmap(path, np.uint8, "r")
-        begin = 8 + int.from_bytes(data[:8].tobytes(), "little")
-        if begin > len(data):
-            raise ValueError("its header is longer than the file")
-        found = {}
+        return parse(np.memmap(path, np.uint8, "r"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"'{path}' is damaged: it is no safetensors file: {error}") from error
+
+
+def parse(data: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file's bytes ``[n]``, whoever wrote it, as views; ValueError if it is not sound."""
+    begin = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    if begin > len(data):
+        raise ValueError("its header is longer than the file")
+    found = {}
+    try:
         for name, entry in json.loads(data[8:begin].tobytes()).items():
             if name == "__metadata__":
                 continue
-            start, end = (int(offset) for offset in entry["data_offsets"])
-            if not 0 <= start <= end <= len(data) - begin:
+            start, end = entry["data_offsets"]
+            dtype, shape = entry["dtype"], tuple(entry["shape"])
+            size = math.prod(shape) * _DTYPES[dtype].itemsize
+            if not 0 <= start <= end == start + size <= len(data) - begin or min(shape, default=0) < 0:
                 raise ValueError(f"'{name}' is not inside the file")
-            dtype, shape = _DTYPES[entry["dtype"]], [int(size) for size in entry["shape"]]
-            found[name] = data[begin + start : begin + end].view(dtype).reshape(shape)
-    except OSError as error:
-        raise StorageError(f"'{path}' cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StorageError(f"'{path}' is damaged: it is no safetensors file: {error}") from error
+            found[name] = _wide(dtype, data[begin + start : begin + end].view(_DTYPES[dtype]).reshape(shape))
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"its header is not one: {error}") from error
     return found
+
+
+def _narrow(dtype: str, array: NDArray[Any]) -> NDArray[Any]:
+    if dtype == "BF16":
+        bits = np.ascontiguousarray(array, "<f4").view("<u4")
+        assert not (bits & 0xFFFF).any(), "a weight does not fit in bf16"
+        return (bits >> 16).astype("<u2")
+    return np.ascontiguousarray(array, _DTYPES[dtype])
+
+
+def _wide(dtype: str, array: NDArray[Any]) -> NDArray[Any]:
+    if dtype == "BF16":
+        return (array.astype("<u4") << 16).view("<f4")
+    return array.astype("<f4") if dtype == "F16" else array

@@ -207,7 +207,7 @@ class Tables:
         }
         return Changes(first=since + 1, instant=self._track.end(), specs=dict(self.specs), tables=touched)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, memory: int = 128 << 20, folder: str | Path | None = None) -> Snapshot:
         tables = [rows.piece(np.fromiter(rows.places, np.int64)) for rows in self._tables.values()]
         pieces = (part for piece in tables for part in even_pieces([piece]))
         return Snapshot(self.specs, self.seed, self._track.end(), pieces)
