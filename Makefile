@@ -63,7 +63,8 @@ sanitize: | $(BIN)/python
 	@for kind in address,undefined thread; do \
 	  $(BIN)/cmake -S native -B build/sanitize-$${kind%%,*} -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	    -DLARIX_SANITIZE=$$kind >/dev/null && $(BIN)/ninja -C build/sanitize-$${kind%%,*} \
-	    && build/sanitize-$${kind%%,*}/stress && build/sanitize-$${kind%%,*}/stress_versions || exit 1; \
+	    && build/sanitize-$${kind%%,*}/stress && build/sanitize-$${kind%%,*}/stress_versions \
+	    && build/sanitize-$${kind%%,*}/stress_replica || exit 1; \
 	done
 
 clean:
