@@ -43,6 +43,7 @@ void bind_replica(nb::module_& m) {
              const nb::gil_scoped_release release;
              return self.remove(table, {ids.data(), ids.shape(0)});
            })
+      .def("clear", &Replica::clear, nb::call_guard<nb::gil_scoped_release>())
       .def("publish", &Replica::publish, nb::call_guard<nb::gil_scoped_release>())
       .def("abandon", &Replica::abandon, nb::call_guard<nb::gil_scoped_release>())
       .def("rows", &Replica::rows)

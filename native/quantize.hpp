@@ -41,12 +41,13 @@ LARIX_INLINE uint16_t fp16_of(float value) {
   return static_cast<uint16_t>(sign | (size < 0x7F800000 ? finite : size == 0x7F800000 ? 0x7C00 : 0x7E00));
 }
 
-// The scale of a row whose largest weight is ``largest``. Not below the smallest normal float, so that dividing by it is
-// exact enough; NaN for a row with an infinity.
+// The scale of a row whose largest weight is ``largest``: a normal float, so that dividing by it is exact enough, and such
+// that 127 of it are finite; NaN for a row with an infinity.
 LARIX_INLINE float int8_scale(float largest) {
+  constexpr float kSmallest = 0x1p-126f, kLargest = 0x1.020406p+121f;
   const float scale = largest / 127.0f;
   if (!(largest < std::bit_cast<float>(0x7F800000))) return std::bit_cast<float>(0x7FC00000);
-  return scale > 0x1p-126f ? scale : 0x1p-126f;
+  return scale < kSmallest ? kSmallest : scale > kLargest ? kLargest : scale;
 }
 
 LARIX_INLINE void encode_int8(const float* weights, size_t dim, char* row) {

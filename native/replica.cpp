@@ -148,6 +148,16 @@ int64_t Replica::remove(uint32_t table, std::span<const int64_t> ids) {
   return removed;
 }
 
+void Replica::clear() {
+  many_ = true;
+  changes_ = {};
+  const uint8_t mark = next();
+  index_.each([mark](Cell& cell, Entry entry) {
+    if (entry.dead() == 0) cell.store(entry.dying(mark));
+  });
+  std::fill(sizes_.begin(), sizes_.end(), 0);
+}
+
 void Replica::publish() {
   const uint64_t version = version_.load(std::memory_order_relaxed) + 1;
   for (size_t table = 0; table < sizes_.size(); ++table) shown_[table].store(sizes_[table], std::memory_order_relaxed);

@@ -61,6 +61,8 @@ class Replica {
   void put(uint32_t table, std::span<const int64_t> ids, const float* weights);
   // Takes rows away; returns how many there were.
   int64_t remove(uint32_t table, std::span<const int64_t> ids);
+  // Takes all rows of all tables away.
+  void clear();
   // Shows the next version, then waits for the calls that read the one before.
   void publish();
   // Undoes what has been put and removed since the last publish.

@@ -67,6 +67,10 @@ void write(World& world, uint64_t seed, Clock::time_point until) {
     State next = (*world.states)[version];
     const Level level = level_of(version + 1);
     const bool abandoned = random() % 5 == 0;
+    if (random() % 10 == 0) {
+      world.replica.clear();
+      next = State{};
+    }
     for (uint32_t table = 1; table <= kDims.size(); ++table) {
       auto& levels = next[table - 1];
       const size_t span = 16 << random() % 9;  // from a few to all

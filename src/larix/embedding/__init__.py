@@ -10,6 +10,7 @@ from larix.embedding.init import Constant, Normal, Uniform
 from larix.embedding.layout import Layout, Output, Slot
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, RowAdagrad
+from larix.embedding.replica import Replica, ReplicaStats
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, StepDecay, Warmup
 from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
@@ -40,6 +41,8 @@ __all__ = [
     "Normal",
     "Output",
     "Piece",
+    "Replica",
+    "ReplicaStats",
     "RowAdagrad",
     "Slot",
     "Snapshot",
