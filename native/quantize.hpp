@@ -13,7 +13,7 @@ namespace larix {
 
 enum class Format { fp32 = 0, bf16 = 1, fp16 = 2, int8 = 3 };
 
-inline size_t encoded_bytes(Format format, size_t dim) {
+constexpr size_t encoded_bytes(Format format, size_t dim) {
   switch (format) {
     case Format::fp32: return dim * 4;
     case Format::int8: return 4 + (dim + 3) / 4 * 4;
@@ -85,18 +85,21 @@ LARIX_INLINE void encode(Format format, const float* weights, size_t dim, char* 
 // ---- and back: each reads the weights of one row.
 
 struct Fp32Row {
+  static constexpr Format kFormat = Format::fp32;
   const float* weights;
   explicit Fp32Row(const char* row) : weights(reinterpret_cast<const float*>(row)) {}
   LARIX_INLINE float operator[](size_t i) const { return weights[i]; }
 };
 
 struct Bf16Row {
+  static constexpr Format kFormat = Format::bf16;
   const uint16_t* halves;
   explicit Bf16Row(const char* row) : halves(reinterpret_cast<const uint16_t*>(row)) {}
   LARIX_INLINE float operator[](size_t i) const { return std::bit_cast<float>(uint32_t{halves[i]} << 16); }
 };
 
 struct Fp16Row {
+  static constexpr Format kFormat = Format::fp16;
   const uint16_t* halves;
   explicit Fp16Row(const char* row) : halves(reinterpret_cast<const uint16_t*>(row)) {}
   LARIX_INLINE float operator[](size_t i) const {
@@ -110,6 +113,7 @@ struct Fp16Row {
 };
 
 struct Int8Row {
+  static constexpr Format kFormat = Format::int8;
   float scale;
   const int8_t* steps;
   explicit Int8Row(const char* row) : steps(reinterpret_cast<const int8_t*>(row + sizeof(scale))) {

@@ -23,18 +23,14 @@ struct Reader {
   size_t dim;
   float missing;
   uint8_t next;
-
-  LARIX_INLINE void prefetch(const char* const* found, size_t at, size_t end) const {
-    if (at + kAhead < end && found[at + kAhead]) ReplicaRows::prefetch(found[at + kAhead], rows.stride());
-  }
 };
 
 // Finds the rows of ids[0..count), null where there is none; returns how many have none.
 LARIX_INLINE size_t find(const Reader& read, const int64_t* ids, size_t count, const char** found) {
   // Two batches are under way: the home buckets of one are on their way while ids are compared in those of the other.
   struct Key {
-    const ReplicaIndex::View* view;
-    uint32_t home;
+    uint64_t hash;
+    const Cells* home;
   };
   Key keys[2][kBatch];
   size_t overflown[kBatch];
@@ -43,8 +39,8 @@ LARIX_INLINE size_t find(const Reader& read, const int64_t* ids, size_t count, c
     for (size_t at = start; at < std::min(start + kBatch, count); ++at, ++into) {
       const uint64_t hash = place_hash(ids[at], read.slot.table);
       const ReplicaIndex::View& view = read.index.view(hash);
-      *into = {&view, view.home(hash)};
-      __builtin_prefetch(&view.bucket(into->home));
+      *into = {hash, &view.bucket(view.home(hash))};
+      __builtin_prefetch(into->home, 0, 2);
     }
   };
   const auto answer = [&](size_t at, uint32_t row) {
@@ -57,7 +53,7 @@ LARIX_INLINE size_t find(const Reader& read, const int64_t* ids, size_t count, c
     size_t more = 0;  // keys that may lie beyond their home bucket
     for (size_t i = 0; i < std::min(kBatch, count - start); ++i) {
       const Key& key = keys[turn][i];
-      const Cells& home = key.view->bucket(key.home);
+      const Cells& home = *key.home;
       const unsigned hits = home.match(ids[start + i]);
       if (hits) {
         const Entry entry = home.cells[static_cast<unsigned>(std::countr_zero(hits))].load();
@@ -69,19 +65,31 @@ LARIX_INLINE size_t find(const Reader& read, const int64_t* ids, size_t count, c
         answer(start + i, 0);
         continue;
       }
-      __builtin_prefetch(&key.view->bucket(key.view->after(key.home)));
+      __builtin_prefetch(key.home + 1, 0, 2);
       overflown[more++] = i;
     }
     for (size_t n = 0; n < more; ++n) {
       const Key& key = keys[turn][overflown[n]];
       const size_t at = start + overflown[n];
-      answer(at, key.view->find(key.home, read.slot.table, ids[at], read.next));
+      const ReplicaIndex::View& view = read.index.view(key.hash);
+      answer(at, view.find(view.home(key.hash), read.slot.table, ids[at], read.next));
     }
   }
   return missing;
 }
 
-// Adds ``weight`` times a row, or writes the row; ``Dim`` 0: known at run time only.
+// Asks for a row if there is one; ``Dim`` here and below 0: known at run time only.
+template <class Row, size_t Dim>
+LARIX_INLINE void ask(const Reader& read, const char* found) {
+  if (found) ReplicaRows::prefetch(found, encoded_bytes(Row::kFormat, Dim ? Dim : read.dim));
+}
+
+template <class Row, size_t Dim>
+LARIX_INLINE void ask_ahead(const Reader& read, const char* const* found, size_t at, size_t end) {
+  if (at + kAhead < end) ask<Row, Dim>(read, found[at + kAhead]);
+}
+
+// Adds ``weight`` times a row, or writes the row.
 template <class Row, size_t Dim>
 LARIX_INLINE void add(const Reader& read, const char* found, float weight, float* __restrict out) {
   const size_t dim = Dim ? Dim : read.dim;
@@ -113,7 +121,7 @@ LARIX_INLINE void pool(const Reader& read, const char* const* found, size_t firs
     float* __restrict out = slot.data + sample * slot.stride;
     std::memset(out, 0, dim * sizeof(float));
     for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at) {
-      read.prefetch(found, at - begin, end);
+      ask_ahead<Row, Dim>(read, found, at - begin, end);
       add<Row, Dim>(read, found[at - begin], slot.weights ? slot.weights[at] : 1.0f, out);
     }
     if (slot.pool == Pool::mean) {
@@ -131,7 +139,7 @@ LARIX_INLINE void copy_sequences(const Reader& read, const char* const* found, s
     float* out = slot.data + sample * slot.stride;
     size_t position = 0;
     for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at, ++position) {
-      read.prefetch(found, at - begin, end);
+      ask_ahead<Row, Dim>(read, found, at - begin, end);
       copy<Row, Dim>(read, found[at - begin], out + position * slot.width);
     }
     for (; position < slot.length; ++position) std::memset(out + position * slot.width, 0, read.dim * sizeof(float));
@@ -143,8 +151,8 @@ LARIX_INLINE void copy_each(const Reader& read, const char* const* found, size_t
   const Slot& slot = read.slot;
   for (size_t at = 0; at < last - first; ++at) {
     float* out = slot.data + (first + at) * slot.stride;
-    read.prefetch(found, at, last - first);
-    __builtin_prefetch(out + kAhead * slot.stride, 1);
+    ask_ahead<Row, Dim>(read, found, at, last - first);
+    __builtin_prefetch(out + kAhead * slot.stride, 0, 2);
     copy<Row, Dim>(read, found[at], out);
   }
 }
@@ -152,9 +160,7 @@ LARIX_INLINE void copy_each(const Reader& read, const char* const* found, size_t
 template <class Row, size_t Dim>
 LARIX_INLINE void block(const Reader& read, const char* const* found, size_t first, size_t last) {
   const size_t count = read.slot.begin(last) - read.slot.begin(first);
-  for (size_t at = 0; at < std::min(kAhead, count); ++at) {
-    if (found[at]) ReplicaRows::prefetch(found[at], read.rows.stride());
-  }
+  for (size_t at = 0; at < std::min(kAhead, count); ++at) ask<Row, Dim>(read, found[at]);
   if (read.slot.pool == Pool::sequence) {
     copy_sequences<Row, Dim>(read, found, first, last);
   } else if (read.slot.offsets || read.slot.weights) {

@@ -75,9 +75,8 @@ struct alignas(64) Cells {
 
   // A bit for every cell with this id, used or not.
   LARIX_INLINE unsigned match(int64_t id) const {
-    unsigned hits = 0;
-    for (unsigned i = 0; i < kCount; ++i) hits |= static_cast<unsigned>(cells[i].load_id() == id) << i;
-    return hits;
+    const auto hit = [&](unsigned i) { return static_cast<unsigned>(cells[i].load_id() == id) << i; };
+    return hit(0) | hit(1) | hit(2) | hit(3);
   }
   bool full() const { return cells[kCount - 1].load().bits != 0; }  // once full, a bucket stays so
 };
@@ -161,7 +160,7 @@ class ReplicaIndex {
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr unsigned kChunkBits = 8;
+  static constexpr unsigned kChunkBits = 9;
   static constexpr size_t kChunkBytes = sizeof(Cells) << kChunkBits;
 
   struct alignas(64) Shard {

@@ -27,9 +27,10 @@ class ReplicaRows {
     return reinterpret_cast<char**>(slabs_.data())[row >> bits_] + (row & ((uint32_t{1} << bits_) - 1)) * stride_;
   }
 
+  // Asks for a row, into the second cache: few lines can be under way to the first.
   LARIX_INLINE static void prefetch(const char* row, size_t bytes) {
-    for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(row + offset);
-    __builtin_prefetch(row + bytes - 1);
+    for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(row + offset, 0, 2);
+    if (bytes % 64) __builtin_prefetch(row + bytes - 1, 0, 2);  // others begin and end with a line
   }
 
   // A row to be written, by the one writer. Never row 0. May throw.
