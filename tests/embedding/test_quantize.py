@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from larix.embedding import Replica, TableSpec
-from larix.embedding.quantize import Precision, decode, encode, row_bytes
+from larix.embedding.quantize import Format, decode, encode, row_bytes
 
-PRECISIONS = get_args(Precision)
+PRECISIONS = get_args(Format)
 LARGEST = np.finfo(np.float32).max
 matrices = arrays.arrays(
     np.float32, st.tuples(st.integers(1, 9), st.integers(1, 19)), elements=st.floats(width=32)

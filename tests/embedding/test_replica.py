@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from test_histories import random_batch, random_ids, worlds
 
 from larix.embedding import DeltaLog, Replica, Tables, TableSpec, reference
-from larix.embedding.quantize import Precision, decode, encode
+from larix.embedding.quantize import Format, decode, encode
 from larix.errors import ConfigError, DataError, StorageError
 
-PRECISIONS = get_args(Precision)
+PRECISIONS = get_args(Format)
 SPECS = [TableSpec(name="a", dim=3), TableSpec(name="b", dim=8), TableSpec(name="c", dim=3)]
 IDS = np.array([0, -1, 1, 2, 3, 5, 8, np.iinfo(np.int64).min, np.iinfo(np.int64).max], np.int64)
 

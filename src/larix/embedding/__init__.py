@@ -15,6 +15,7 @@ from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, StepDecay, W
 from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.embedding.table import Tables
+from larix.embedding.updater import Updater
 
 __all__ = [
     "FTRL",
@@ -52,6 +53,7 @@ __all__ = [
     "Tables",
     "TimeToLive",
     "Uniform",
+    "Updater",
     "Warmup",
     "export_parquet",
     "export_safetensors",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from larix.batch import Floats
 
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Format = Literal["fp32", "bf16", "fp16", "int8"]
 Rows = NDArray[np.uint8]  # encoded, [n, row_bytes]
 
 _INFINITY = np.uint32(0x7F800000)
@@ -19,7 +19,7 @@ _SMALLEST = np.float32(2.0**-126)
 _LARGEST = np.float32(float.fromhex("0x1.020406p+121"))
 
 
-def row_bytes(precision: Precision, dim: int) -> int:
+def row_bytes(precision: Format, dim: int) -> int:
     """Return how many bytes a row takes, without its place in the index."""
     match precision:
         case "fp32":
@@ -30,7 +30,7 @@ def row_bytes(precision: Precision, dim: int) -> int:
             return 4 + (dim + 3) // 4 * 4
 
 
-def encode(precision: Precision, weights: Floats) -> Rows:
+def encode(precision: Format, weights: Floats) -> Rows:
     """Return rows of ``weights`` float32 ``[n, dim]`` as bytes ``[n, row_bytes]``.
 
     bf16 and fp16: the nearest value, ties to even; a finite weight stays finite, at most the largest there is;
@@ -58,7 +58,7 @@ def encode(precision: Precision, weights: Floats) -> Rows:
     return rows
 
 
-def decode(precision: Precision, rows: Rows, dim: int) -> Floats:
+def decode(precision: Format, rows: Rows, dim: int) -> Floats:
     """Return the weights float32 ``[n, dim]`` that encoded rows read as."""
     read: Floats
     match precision:

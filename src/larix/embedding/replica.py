@@ -18,12 +18,12 @@ from larix.embedding import check, follow, storage
 from larix.embedding.changes import Changes
 from larix.embedding.layout import Layout
 from larix.embedding.plans import Plans
-from larix.embedding.quantize import Precision
+from larix.embedding.quantize import Format
 from larix.embedding.snapshot import Instant, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError
 
-_FORMATS = {precision: number for number, precision in enumerate(get_args(Precision))}
+_FORMATS = {precision: number for number, precision in enumerate(get_args(Format))}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,13 +58,11 @@ class Replica:
     ``instant`` is the state that it shows, None at first; ``sequence`` the last sequence number in it, 0 at first.
     """
 
-    def __init__(
-        self, specs: Sequence[TableSpec], *, precision: Precision = "fp32", threads: int = 1
-    ) -> None:
+    def __init__(self, specs: Sequence[TableSpec], *, precision: Format = "fp32", threads: int = 1) -> None:
         self.specs = check.specs(specs)
         if precision not in _FORMATS:
             raise ConfigError(f"precision is {precision!r}; it must be one of {list(_FORMATS)}")
-        self.precision: Precision = precision
+        self.precision: Format = precision
         self.instant: Instant | None = None
         self._numbers = {name: number for number, name in enumerate(self.specs, 1)}
         self._dims = {name: spec.dim for name, spec in self.specs.items()}
@@ -77,7 +75,7 @@ class Replica:
         self._writing = threading.Lock()
 
     @classmethod
-    def load(cls, folder: str | Path, *, precision: Precision = "fp32", threads: int = 1) -> Self:
+    def load(cls, folder: str | Path, *, precision: Format = "fp32", threads: int = 1) -> Self:
         """Return a replica of what ``Tables.save`` or a ``DeltaLog`` wrote to ``folder``, at its newest state."""
         folder = Path(folder)
         if not follow.numbers(folder, "base"):
