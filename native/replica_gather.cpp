@@ -95,8 +95,10 @@ LARIX_INLINE void add(const Reader& read, const char* found, float weight, float
   const size_t dim = Dim ? Dim : read.dim;
   if (found) {
     const Row row(found);
+    LARIX_COLUMNS
     for (size_t i = 0; i < dim; ++i) out[i] += weight * row[i];
   } else {
+    LARIX_COLUMNS
     for (size_t i = 0; i < dim; ++i) out[i] += weight * read.missing;
   }
 }
@@ -106,6 +108,7 @@ LARIX_INLINE void copy(const Reader& read, const char* found, float* __restrict 
   const size_t dim = Dim ? Dim : read.dim;
   if (found) {
     const Row row(found);
+    LARIX_COLUMNS
     for (size_t i = 0; i < dim; ++i) out[i] = row[i];
   } else {
     std::fill_n(out, dim, read.missing);
@@ -126,6 +129,7 @@ LARIX_INLINE void pool(const Reader& read, const char* const* found, size_t firs
     }
     if (slot.pool == Pool::mean) {
       const float total = slot.total(sample);
+      LARIX_COLUMNS
       for (size_t i = 0; i < dim; ++i) out[i] = total == 0.0f ? 0.0f : out[i] / total;
     }
   }
@@ -197,8 +201,12 @@ LARIX_INLINE size_t gather_rows(const Reader& read, size_t first, size_t last) {
 }
 
 LARIX_SIMD size_t gather_fp32(const Reader& read, size_t first, size_t last) { return gather_rows<Fp32Row>(read, first, last); }
-LARIX_SIMD size_t gather_bf16(const Reader& read, size_t first, size_t last) { return gather_rows<Bf16Row>(read, first, last); }
-LARIX_SIMD size_t gather_fp16(const Reader& read, size_t first, size_t last) { return gather_rows<Fp16Row>(read, first, last); }
+LARIX_SIMD size_t gather_bf16(const Reader& read, size_t first, size_t last) {
+  return gather_rows<HalfRow<Precision::bf16>>(read, first, last);
+}
+LARIX_SIMD size_t gather_fp16(const Reader& read, size_t first, size_t last) {
+  return gather_rows<HalfRow<Precision::fp16>>(read, first, last);
+}
 LARIX_SIMD size_t gather_int8(const Reader& read, size_t first, size_t last) { return gather_rows<Int8Row>(read, first, last); }
 
 }  // namespace

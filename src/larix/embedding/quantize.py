@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Floats
+from larix.embedding.precision import nearest
 
 Format = Literal["fp32", "bf16", "fp16", "int8"]
 Rows = NDArray[np.uint8]  # encoded, [n, row_bytes]
 
-_INFINITY = np.uint32(0x7F800000)
 # Scales of int8: normal floats, so that dividing by them is exact enough; 127 of the largest are finite.
 _SMALLEST = np.float32(2.0**-126)
 _LARGEST = np.float32(float.fromhex("0x1.020406p+121"))
@@ -33,8 +33,7 @@ def row_bytes(precision: Format, dim: int) -> int:
 def encode(precision: Format, weights: Floats) -> Rows:
     """Return rows of ``weights`` float32 ``[n, dim]`` as bytes ``[n, row_bytes]``.
 
-    bf16 and fp16: the nearest value, ties to even; a finite weight stays finite, at most the largest there is;
-    infinities and NaN stay what they are. int8: ``scale = max(|w|) / 127``, a float32 at the row's start, then
+    bf16 and fp16: see ``precision.nearest``. int8: ``scale = max(|w|) / 127``, a float32 at the row's start, then
     ``round(w / scale)`` for each weight: off by at most ``scale / 2``, but for float32's rounding (a factor of
     1 + 2**-14); zero is kept as it is. The scale is at least 2**-126, so that rows of denormal numbers are off by
     2**-127 at most. A row with a NaN or an infinity reads NaN in all columns: what cannot be scaled is not hidden.
@@ -45,9 +44,9 @@ def encode(precision: Format, weights: Floats) -> Rows:
         case "fp32":
             parts: list[NDArray[Any]] = [weights]
         case "bf16":
-            parts = [_bf16(weights)]
+            parts = [(nearest(precision, weights).view(np.uint32) >> np.uint32(16)).astype(np.uint16)]
         case "fp16":
-            parts = [_fp16(weights)]
+            parts = [nearest(precision, weights).astype(np.float16)]
         case "int8":
             parts = list(_int8(weights))
     start = 0
@@ -77,38 +76,6 @@ def decode(precision: Format, rows: Rows, dim: int) -> Floats:
 
 def _columns(rows: Rows, start: int, dim: int, dtype: Any) -> NDArray[Any]:
     return np.ascontiguousarray(rows[:, start : start + dim * np.dtype(dtype).itemsize]).view(dtype)
-
-
-def _bf16(weights: Floats) -> NDArray[np.uint16]:
-    size, sign = _split(weights)
-    rounded = (size + np.uint32(0x7FFF) + (size >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
-    return _join(size, sign, rounded, largest=0x7F7F, infinity=0x7F80, nan=0x7FC0)
-
-
-def _fp16(weights: Floats) -> NDArray[np.uint16]:
-    size, sign = _split(weights)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is made the largest
-        rounded = size.view(np.float32).astype(np.float16).view(np.uint16).astype(np.uint32)
-    return _join(size, sign, rounded, largest=0x7BFF, infinity=0x7C00, nan=0x7E00)
-
-
-def _split(weights: Floats) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    bits = weights.view(np.uint32)
-    return bits & np.uint32(0x7FFFFFFF), bits >> np.uint32(16) & np.uint32(0x8000)
-
-
-def _join(
-    size: NDArray[np.uint32],
-    sign: NDArray[np.uint32],
-    rounded: NDArray[np.uint32],
-    *,
-    largest: int,
-    infinity: int,
-    nan: int,
-) -> NDArray[np.uint16]:
-    finite = np.minimum(rounded, np.uint32(largest))
-    other = np.where(size == _INFINITY, np.uint32(infinity), np.uint32(nan))
-    return (np.where(size < _INFINITY, finite, other) | sign).astype(np.uint16)
 
 
 def _int8(weights: Floats) -> tuple[Floats, NDArray[np.int8]]:
