@@ -14,10 +14,9 @@ import numpy as np
 
 from larix import _native
 from larix.batch import Batch, Floats, Ids
-from larix.embedding import check, follow, storage
+from larix.embedding import check, core, follow, storage
 from larix.embedding.changes import Changes
 from larix.embedding.layout import Layout
-from larix.embedding.plans import Plans
 from larix.embedding.quantize import Format
 from larix.embedding.snapshot import Instant, Snapshot
 from larix.embedding.spec import TableSpec
@@ -66,10 +65,10 @@ class Replica:
         self.instant: Instant | None = None
         self._numbers = {name: number for number, name in enumerate(self.specs, 1)}
         self._dims = {name: spec.dim for name, spec in self.specs.items()}
-        self._plans = Plans(self._dims)
+        self._plans = core.Plans(self._dims)
         self._core = _native.Replica(
             _FORMATS[precision],
-            [(spec.dim, float(getattr(spec, "default", 0.0))) for spec in self.specs.values()],
+            [(spec.dim, spec.default) for spec in self.specs.values()],
             check.threads(threads),
         )
         self._writing = threading.Lock()

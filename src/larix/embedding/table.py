@@ -18,11 +18,9 @@ from larix.embedding.budget import sketch_bytes
 from larix.embedding.changes import Changes, Touched
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
-from larix.embedding.plans import Plans
 from larix.embedding.snapshot import Instant, Piece, Snapshot, UInts
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError, StorageError
-
 
 
 class Tables:
@@ -81,7 +79,7 @@ class Tables:
         )
         self.history = uuid.uuid4().hex
         self.origin: Instant | None = None
-        self._plans = Plans(self._dims)
+        self._plans = core.Plans(self._dims)
 
     def __len__(self) -> int:
         """Rows of all tables."""
@@ -355,6 +353,7 @@ class Tables:
                 f"the snapshot is given up: what changed meanwhile cannot be kept in '{folder}': "
                 f"{error.strerror}; name a folder with more room, or give it more memory"
             ) from error
+
     def _housed(self, short_of: int) -> None:
         if short_of:
             raise ConfigError(
