@@ -63,7 +63,9 @@ sanitize: | $(BIN)/python
 	@for kind in address,undefined thread; do \
 	  $(BIN)/cmake -S native -B build/sanitize-$${kind%%,*} -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	    -DLARIX_SANITIZE=$$kind >/dev/null && $(BIN)/ninja -C build/sanitize-$${kind%%,*} \
-	    && build/sanitize-$${kind%%,*}/stress && build/sanitize-$${kind%%,*}/stress_versions || exit 1; \
+	    && for program in stress stress_room stress_versions stress_replica; do \
+	      build/sanitize-$${kind%%,*}/$$program || exit 1; \
+	    done || exit 1; \
 	done
 
 clean:

@@ -8,4 +8,5 @@ class Store;
 }
 
 void bind_features(nanobind::module_& m);
+void bind_replica(nanobind::module_& m);
 void bind_snapshot(nanobind::module_& m, nanobind::class_<larix::Store>& store);

@@ -78,7 +78,7 @@ int64_t Store::house(std::span<const Slot> slots, bool must) {
     // Those that may not be refused first.
     std::stable_partition(homeless[number].begin(), homeless[number].end(),
                           [&](const Miss& miss) { return rules_.policies[miss.table].keep == Keep::always; });
-    bool room = true;
+    bool room = true, force = true;  // whether making more of it may help
     for (size_t at = 0; at < homeless[number].size(); ++at) {
       const Miss& miss = homeless[number][at];
       const auto housed = [&] {
@@ -91,9 +91,9 @@ int64_t Store::house(std::span<const Slot> slots, bool must) {
         room_->make(number, homeless[number].size() - at, false);
         if ((room = housed())) continue;
       }
-      if (!must && rules_.policies[miss.table].keep == Keep::always) {
+      if (force && !must && rules_.policies[miss.table].keep == Keep::always) {
         room_->make(number, 1, true);
-        if (housed()) continue;
+        if ((force = housed())) continue;
       }
       if (must || rules_.policies[miss.table].keep == Keep::always) short_of += static_cast<int64_t>(group.rows.cost());
       *miss.handle = kRefused;

@@ -10,10 +10,12 @@ from larix.embedding.init import Constant, Normal, Uniform
 from larix.embedding.layout import Layout, Output, Slot
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, RowAdagrad
+from larix.embedding.replica import Replica, ReplicaStats
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, StepDecay, Warmup
 from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.embedding.table import Tables
+from larix.embedding.updater import Updater
 
 __all__ = [
     "FTRL",
@@ -40,6 +42,8 @@ __all__ = [
     "Normal",
     "Output",
     "Piece",
+    "Replica",
+    "ReplicaStats",
     "RowAdagrad",
     "Slot",
     "Snapshot",
@@ -49,6 +53,7 @@ __all__ = [
     "Tables",
     "TimeToLive",
     "Uniform",
+    "Updater",
     "Warmup",
     "export_parquet",
     "export_safetensors",

@@ -1,5 +1,9 @@
-"""How the settings of tables are told to the native core. Knows nothing of rows; ``table.py`` makes and asks the store."""
+"""How the settings of tables, and layouts, are told to the native core.
 
+Knows nothing of rows: ``table.py`` and ``replica.py`` make what holds them, and ask it.
+"""
+
+from collections.abc import Mapping
 from dataclasses import fields
 
 from larix import _native
@@ -7,11 +11,14 @@ from larix.embedding import birth
 from larix.embedding.admission import Admission, ByChance, ByCount
 from larix.embedding.eviction import Eviction, TimeToLive, fading, keeps_score, score_weights
 from larix.embedding.init import Constant, Uniform
+from larix.embedding.layout import Layout
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
 from larix.embedding.precision import Precision
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
 from larix.embedding.spec import TableSpec
 
+_POOLS = {"sum": 0, "mean": 1, "sequence": 2}
+_MOST = 16  # layouts remembered; a store sees one or two
 _RULES: dict[type[Optimizer], _native.Rule] = {
     SGD: _native.Rule.sgd,
     Momentum: _native.Rule.momentum,
@@ -77,3 +84,26 @@ def birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:
     """Initialiser, key and factor: as native/birth.hpp numbers them."""
     kind = 0 if isinstance(spec.init, Constant) else 1 if isinstance(spec.init, Uniform) else 2
     return kind, birth.table_key(seed, spec.name), birth.factor(spec.init)
+
+
+class Plans:
+    """The plans of one store, whose tables are numbered from 1 in the order of ``dims``."""
+
+    def __init__(self, dims: Mapping[str, int]) -> None:
+        self._dims = dims
+        self._numbers = {name: number for number, name in enumerate(dims, 1)}
+        self._made: dict[int, tuple[Layout, _native.Plan]] = {}
+
+    def of(self, layout: Layout) -> _native.Plan:
+        """Return the core's form of a layout; ConfigError if it does not fit the store's tables."""
+        kept = self._made.get(id(layout))
+        if kept is None or kept[0] is not layout:
+            layout.check(self._dims)
+            slots = [
+                (self._numbers[slot.table], _POOLS[slot.pool], slot.output, slot.column)
+                for slot in layout.slots
+            ]
+            kept = layout, _native.Plan(slots, [(output.width, output.length) for output in layout.outputs])
+            # A new dict each time: threads may be reading the old one.
+            self._made = {id(layout): kept} if len(self._made) >= _MOST else self._made | {id(layout): kept}
+        return kept[1]

@@ -105,13 +105,13 @@ class Follower:
         specs: Sequence[TableSpec] | None = None,
     ) -> storage.AnyStore:
         """Return a store with all rows of the newest state, able to continue the log; see ``storage.load``."""
-        given = self._newest_specs() if specs is None else specs
+        given = self.newest_specs() if specs is None else specs
         store = storage.restore(self.base, make, given, tracked=True, source=str(self.folder))
         for changes in self.poll():
             storage.merge(store, changes, tracked=True)
         return store
 
-    def _newest_specs(self) -> list[TableSpec]:
+    def newest_specs(self) -> list[TableSpec]:
         """Those of the last delta, whose settings may be others than the base's."""
         deltas = [number for number in numbers(self.folder, "delta") if number > self.number]
         if not deltas:

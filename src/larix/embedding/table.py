@@ -22,8 +22,6 @@ from larix.embedding.snapshot import Instant, Piece, Snapshot, UInts
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError, StorageError
 
-_POOLS = {"sum": 0, "mean": 1, "sequence": 2}
-
 
 class Tables:
     """Many named tables of rows; each (table, id) pair has a row of its own, whatever the 64 bits of the id.
@@ -81,7 +79,7 @@ class Tables:
         )
         self.history = uuid.uuid4().hex
         self.origin: Instant | None = None
-        self._plans: dict[int, tuple[Layout, _native.Plan]] = {}
+        self._plans = core.Plans(self._dims)
 
     def __len__(self) -> int:
         """Rows of all tables."""
@@ -132,7 +130,7 @@ class Tables:
         ConfigError for a layout or buffer that does not fit, DataError for ids that do not; nothing is done
         then.
         """
-        plan = self._plan(layout)
+        plan = self._plans.of(layout)
         check.buffers(layout, batch.size, outs, writable=True)
         jaggeds = check.slots(layout, batch)
         parts = [(jagged.values, jagged.offsets, jagged.weights) for jagged in jaggeds]
@@ -158,7 +156,7 @@ class Tables:
         float32 ``[size]``: how often each sample was clicked. Every id of a sample is a show of its row, and brings the
         sample's clicks with it: see ``FeatureScore``.
         """
-        plan = self._plan(lookup.layout)
+        plan = self._plans.of(lookup.layout)
         check.buffers(lookup.layout, lookup.batch.size, grads, writable=False)
         parts = [
             (jagged.values, jagged.offsets, jagged.weights)
@@ -366,19 +364,6 @@ class Tables:
     def _number(self, table: str) -> int:
         check.known(table, self.specs)
         return self._numbers[table]
-
-    def _plan(self, layout: Layout) -> _native.Plan:
-        """Return the core's form of a layout, checked and made once."""
-        kept = self._plans.get(id(layout))
-        if kept is None or kept[0] is not layout:
-            layout.check(self._dims)
-            slots = [
-                (self._numbers[slot.table], _POOLS[slot.pool], slot.output, slot.column)
-                for slot in layout.slots
-            ]
-            kept = layout, _native.Plan(slots, [(output.width, output.length) for output in layout.outputs])
-            self._plans = {id(layout): kept} if len(self._plans) >= 16 else self._plans | {id(layout): kept}
-        return kept[1]
 
 
 def _piece(spec: TableSpec, ids: Ids, weights: Floats, state: Floats, seen: UInts, score: Floats) -> Piece:

@@ -1,0 +1,77 @@
+// What the files that bind stores share: a layout's plan, and one batch joined with it.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <tuple>
+#include <vector>
+
+#include "slot.hpp"
+
+namespace nb = nanobind;
+
+template <class T, int Dims>
+using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+using Ids = Array<const int64_t, 1>;
+
+// One slot of a layout: table number, pool, output, column.
+using PlanSlot = std::tuple<uint32_t, int, size_t, size_t>;
+// One output of a layout: width, length.
+using PlanOutput = std::tuple<size_t, size_t>;
+
+struct Plan {
+  std::vector<PlanSlot> slots;
+  std::vector<PlanOutput> outputs;
+};
+
+template <class T>
+const T* optional_data(nb::handle given) {
+  return given.is_none() ? nullptr : nb::cast<Array<const T, 1>>(given).data();
+}
+
+// Joins a layout's plan with one batch. ``jaggeds``: (values, offsets or None, weights or None) a slot. The arrays have
+// the shapes that table.py or replica.py checked; they are kept alive by the caller. ``handles`` may be null.
+inline std::vector<larix::Slot> bind_slots(const Plan& plan, const nb::list& jaggeds, const nb::list& buffers, size_t samples,
+                                    larix::Handle* handles) {
+  std::vector<float*> data;
+  for (nb::handle buffer : buffers) {
+    const auto array = nb::cast<nb::ndarray<const float, nb::c_contig, nb::device::cpu>>(buffer);
+    data.push_back(const_cast<float*>(array.data()));  // gather's buffers are writable: table.py saw to it
+  }
+  std::vector<larix::Slot> slots;
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    const auto& [table, pool, output, column] = plan.slots[i];
+    const auto& [width, length] = plan.outputs[output];
+    const auto jagged = nb::cast<nb::tuple>(jaggeds[i]);
+    const auto ids = nb::cast<Ids>(jagged[0]);
+    slots.push_back({.table = table,
+                     .pool = static_cast<larix::Pool>(pool),
+                     .ids = ids.data(),
+                     .count = ids.shape(0),
+                     .offsets = optional_data<int64_t>(jagged[1]),
+                     .weights = optional_data<float>(jagged[2]),
+                     .samples = samples,
+                     .data = data[output] + column,
+                     .stride = width * (length ? length : 1),
+                     .length = length,
+                     .width = width,
+                     .handles = handles});
+    if (handles) handles += ids.shape(0);
+  }
+  return slots;
+}
+
+inline larix::Slot bind_ids(uint32_t table, const Ids& ids, const float* data, size_t dim) {
+  return {.table = table,
+          .ids = ids.data(),
+          .count = ids.shape(0),
+          .samples = ids.shape(0),
+          .data = const_cast<float*>(data),
+          .stride = dim,
+          .width = dim};
+}

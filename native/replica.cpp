@@ -1,0 +1,203 @@
+#include "replica.hpp"
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+namespace larix {
+
+namespace {
+
+constexpr size_t kBatch = 64;          // keys hashed and prefetched together
+constexpr size_t kWorthThreads = 4096;  // ids in a call from which waking threads pays
+constexpr size_t kFewChanges = 4096;    // that are listed however small the tables
+constexpr size_t kFewBytes = 1 << 20;   // of index that may wait to be used again however small it is
+
+LARIX_SIMD void write_row(Format format, const float* weights, size_t dim, char* row) { encode(format, weights, dim, row); }
+
+}  // namespace
+
+Replica::Replica(Format format, const std::vector<ReplicaTable>& tables, unsigned threads)
+    : format_(format), tables_(1), rows_(1), sizes_(tables.size() + 1), shown_(tables.size() + 1), threads_(threads) {
+  std::map<size_t, ReplicaRows*> kinds;
+  for (const ReplicaTable& table : tables) {
+    ReplicaRows*& rows = kinds[table.dim];
+    if (!rows) rows = owned_.emplace_back(std::make_unique<ReplicaRows>(encoded_bytes(format, table.dim))).get();
+    tables_.push_back(table);
+    rows_.push_back(rows);
+  }
+}
+
+void Replica::gather(std::span<const Slot> slots) const {
+  Epochs::Stay stay(epochs_);
+  const uint8_t next = mark_of(version_.load(std::memory_order_acquire) + 1);
+  size_t lookups = 0;
+  for (const Slot& slot : slots) lookups += slot.count;
+  std::atomic<size_t> missing{0};
+  const auto work = [&](unsigned me, unsigned threads) {
+    size_t mine = 0;
+    for (const Slot& slot : slots) {
+      const auto [first, last] = part(slot.samples, me, threads);
+      mine += larix::gather(index_, *rows_[slot.table], format_, tables_[slot.table], next, slot, first, last);
+    }
+    missing.fetch_add(mine, std::memory_order_relaxed);
+  };
+  if (lookups < kWorthThreads || threads_.count() == 1 || taken_.test_and_set(std::memory_order_acquire)) {
+    work(0, 1);
+  } else {
+    struct Release {
+      std::atomic_flag& taken;
+      ~Release() { taken.clear(std::memory_order_release); }
+    } const release{taken_};
+    threads_.run([&](unsigned me) { work(me, threads_.count()); });
+  }
+  stay.count(lookups, missing.load(std::memory_order_relaxed));
+}
+
+std::vector<int64_t> Replica::keys(uint32_t table) const {
+  const Epochs::Stay stay(epochs_);
+  const uint8_t next = mark_of(version_.load(std::memory_order_acquire) + 1);
+  std::vector<int64_t> ids;
+  ids.reserve(static_cast<size_t>(rows(table)));
+  index_.each([&](const Cell& cell, Entry entry) {
+    if (entry.seen(table, next)) ids.push_back(cell.load_id());
+  });
+  return ids;
+}
+
+ReplicaCounts Replica::counts() const {
+  ReplicaCounts counts;
+  for (const std::atomic<int64_t>& rows : shown_) counts.rows += rows.load(std::memory_order_relaxed);
+  counts.bytes = static_cast<int64_t>(index_.bytes());
+  for (const auto& rows : owned_) counts.bytes += static_cast<int64_t>(rows->bytes());
+  epochs_.each([&](const Epochs::Slot& slot) {
+    counts.lookups += static_cast<int64_t>(slot.lookups.load(std::memory_order_relaxed));
+    counts.missing += static_cast<int64_t>(slot.missing.load(std::memory_order_relaxed));
+  });
+  return counts;
+}
+
+// Makes room to note so many changes more, or gives up to list them.
+void Replica::prepare(size_t changes) {
+  size_t rows = 0;
+  for (const int64_t size : sizes_) rows += static_cast<size_t>(size);
+  many_ = many_ || changes_.size() + 2 * changes > std::max(kFewChanges, rows / 16);
+  if (many_) {
+    changes_ = {};
+  } else if (changes_.capacity() < changes_.size() + 2 * changes) {
+    changes_.reserve(std::max(2 * changes_.capacity(), changes_.size() + 2 * changes));
+  }
+}
+
+void Replica::put(uint32_t table, std::span<const int64_t> ids, const float* weights) {
+  prepare(ids.size());
+  const uint8_t mark = next();
+  const size_t dim = tables_[table].dim;
+  ReplicaRows& rows = *rows_[table];
+  std::array<uint64_t, kBatch> hashes;
+  for (size_t start = 0; start < ids.size(); start += kBatch) {
+    const size_t count = std::min(kBatch, ids.size() - start);
+    for (size_t i = 0; i < count; ++i) {
+      hashes[i] = place_hash(ids[start + i], table);
+      const ReplicaIndex::View& view = index_.view(hashes[i]);
+      __builtin_prefetch(&view.bucket(view.home(hashes[i])), 1);
+    }
+    for (size_t i = 0; i < count; ++i) {
+      const uint64_t hash = hashes[i];
+      const int64_t id = ids[start + i];
+      const float* const given = weights + (start + i) * dim;
+      index_.make_room(hash);
+      Cell* const there = index_.living(hash, table, id);
+      const Entry old = there ? there->load() : Entry{};
+      if (old.born() == mark) {  // put before in this version: nobody has seen it
+        write_row(format_, given, dim, rows.at(old.row()));
+        continue;
+      }
+      const uint32_t row = rows.take();
+      write_row(format_, given, dim, rows.at(row));
+      if (there) {
+        note(hash, old.row(), table);
+        there->store(old.dying(mark));
+      } else {
+        ++sizes_[table];
+      }
+      note(hash, row, table);
+      index_.insert(hash, id, Entry::of(row, table, mark));
+    }
+    if (index_.retired_bytes() > std::max(kFewBytes, index_.bytes() / 16)) {
+      epochs_.wait();
+      index_.recycle();
+    }
+  }
+}
+
+int64_t Replica::remove(uint32_t table, std::span<const int64_t> ids) {
+  prepare(ids.size());
+  const uint8_t mark = next();
+  int64_t removed = 0;
+  for (const int64_t id : ids) {
+    const uint64_t hash = place_hash(id, table);
+    Cell* const there = index_.living(hash, table, id);
+    if (!there) continue;
+    const Entry old = there->load();
+    if (old.born() != mark) note(hash, old.row(), table);
+    there->store(old.dying(mark));
+    ++removed;
+  }
+  sizes_[table] -= removed;
+  return removed;
+}
+
+void Replica::clear() {
+  many_ = true;
+  changes_ = {};
+  const uint8_t mark = next();
+  index_.each([mark](Cell& cell, Entry entry) {
+    if (entry.dead() == 0) cell.store(entry.dying(mark));
+  });
+  std::fill(sizes_.begin(), sizes_.end(), 0);
+}
+
+void Replica::publish() {
+  const uint64_t version = version_.load(std::memory_order_relaxed) + 1;
+  for (size_t table = 0; table < sizes_.size(); ++table) shown_[table].store(sizes_[table], std::memory_order_relaxed);
+  version_.store(version, std::memory_order_release);
+  epochs_.wait();  // from here on nobody reads a row that is dead
+  settle(true, mark_of(version));
+}
+
+void Replica::abandon() {
+  for (size_t table = 0; table < sizes_.size(); ++table) sizes_[table] = shown_[table].load(std::memory_order_relaxed);
+  settle(false, next());
+}
+
+void Replica::settle(bool published, uint8_t mark) {
+  for (const Change& change : changes_) {
+    Cell& cell = index_.holding(change.hash, change.table, change.row);
+    settle(published, mark, change.hash, cell, cell.load());
+  }
+  if (many_) {
+    index_.each([&](Cell& cell, Entry entry) {
+      if (entry.born() == mark || entry.dead() == mark) {
+        settle(published, mark, place_hash(cell.id, entry.table()), cell, entry);
+      }
+    });
+  }
+  changes_.clear();
+  many_ = false;
+  epochs_.wait();  // from here on nobody has met a cell before it was erased
+  index_.recycle();
+}
+
+// A version that is published keeps what was born and drops what is dead; one that is abandoned, the other way about. The
+// rows dropped are those that no reader sees: they may be written again at once.
+void Replica::settle(bool published, uint8_t mark, uint64_t hash, Cell& cell, Entry entry) {
+  if ((published ? entry.dead() : entry.born()) == mark) {
+    rows_[entry.table()]->give_back(entry.row());
+    index_.erase(hash, cell);
+  } else {
+    cell.store(published ? entry.settled() : entry.alive());
+  }
+}
+
+}  // namespace larix

@@ -1,0 +1,197 @@
+"""What a serving process holds: tables that any number of threads read while they are brought up to date.
+
+Its own door to the native core: checks every argument. Knows nothing of optimizers, and nothing of who sends changes.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, get_args
+
+import numpy as np
+
+from larix import _native
+from larix.batch import Batch, Floats, Ids
+from larix.embedding import check, core, follow, storage
+from larix.embedding.changes import Changes
+from larix.embedding.layout import Layout
+from larix.embedding.quantize import Format
+from larix.embedding.snapshot import Instant, Snapshot
+from larix.embedding.spec import TableSpec
+from larix.errors import ConfigError
+
+_FORMATS = {precision: number for number, precision in enumerate(get_args(Format))}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaStats:
+    """What a replica holds and has done since it was made.
+
+    ``rows`` of all tables; ``bytes``: memory of rows and index, with what is kept to be used again. ``lookups``
+    and ``missing`` (ids without a row) are counted by id, repeats included. ``sequence``: see ``Replica``.
+    """
+
+    rows: int
+    bytes: int
+    lookups: int
+    missing: int
+    sequence: int
+
+
+class Replica:
+    """Weights of many tables, to be read only: no optimizer state, and in fewer bits if asked for.
+
+    ``specs``: the tables; of each, name, dim and what is read of an id without a row count. ``precision``: what
+    weights are kept as, see ``quantize.encode``. ``threads``: how many share a large call, if no other call has
+    them just then; for many threads that each make calls of their own, 1 is best.
+
+    Any number of threads may read at once; no lock is taken, and none waits for another or for the writer. Each
+    call reads one version of all tables: the newest when it began, whole deltas only. ``apply`` and ``replace``
+    make the next version beside the one that is read: for that time the rows they change take memory twice. Then
+    they, not the readers, wait for calls on the version before to end.
+
+    A row takes ``quantize.row_bytes`` (dim 16: fp32 64, bf16 and fp16 32, int8 20) and 20 to 27 bytes of index.
+
+    ``instant`` is the state that it shows, None at first; ``sequence`` the last sequence number in it, 0 at first.
+    """
+
+    def __init__(self, specs: Sequence[TableSpec], *, precision: Format = "fp32", threads: int = 1) -> None:
+        self.specs = check.specs(specs)
+        if precision not in _FORMATS:
+            raise ConfigError(f"precision is {precision!r}; it must be one of {list(_FORMATS)}")
+        self.precision: Format = precision
+        self.instant: Instant | None = None
+        self._numbers = {name: number for number, name in enumerate(self.specs, 1)}
+        self._dims = {name: spec.dim for name, spec in self.specs.items()}
+        self._plans = core.Plans(self._dims)
+        self._core = _native.Replica(
+            _FORMATS[precision],
+            [(spec.dim, spec.default) for spec in self.specs.values()],
+            check.threads(threads),
+        )
+        self._writing = threading.Lock()
+
+    @classmethod
+    def load(cls, folder: str | Path, *, precision: Format = "fp32", threads: int = 1) -> Self:
+        """Return a replica of what ``Tables.save`` or a ``DeltaLog`` wrote to ``folder``, at its newest state."""
+        folder = Path(folder)
+        if not follow.numbers(folder, "base"):
+            saved = storage.read(folder)
+            replica = cls(list(saved.specs.values()), precision=precision, threads=threads)
+            replica.replace(saved)
+            return replica
+        log = follow.Follower(folder)
+        replica = cls(log.newest_specs(), precision=precision, threads=threads)
+        replica.replace(log.base)
+        for changes in log.poll():
+            replica.apply(changes)
+        return replica
+
+    def __len__(self) -> int:
+        """Rows of all tables."""
+        return self._core.counts()[0]
+
+    @property
+    def sequence(self) -> int:
+        """The last sequence number whose changes are shown."""
+        return 0 if self.instant is None else self.instant.sequence
+
+    def rows(self, table: str) -> int:
+        """Rows of one table."""
+        return self._core.rows(self._number(table))
+
+    def keys(self, table: str) -> Ids:
+        """Return all ids of a table, rising."""
+        keys = self._core.keys(self._number(table))
+        keys.sort()
+        return keys
+
+    def lookup(self, table: str, ids: Ids, *, out: Floats | None = None) -> Floats:
+        """Return the weights of ``ids``: float32 ``[n, dim]``, written into ``out`` if given.
+
+        An id without a row reads its table's default row and counts as missing.
+        """
+        number, ids = self._number(table), check.ids(ids)
+        shape = (len(ids), self._dims[table])
+        out = np.empty(shape, np.float32) if out is None else out
+        check.floats(out, shape, "out", writable=True)
+        self._core.lookup(number, ids, out)
+        return out
+
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats]) -> None:
+        """Look up all slots of a batch in one version, pooled as by ``Tables.gather`` with ``insert=False``.
+
+        ``outs`` are C-contiguous float32 of the shapes the layout gives. ConfigError for a layout or buffer that
+        does not fit, DataError for ids that do not; nothing is done then.
+        """
+        plan = self._plans.of(layout)
+        check.buffers(layout, batch.size, outs, writable=True)
+        jaggeds = check.slots(layout, batch)
+        parts = [(jagged.values, jagged.offsets, jagged.weights) for jagged in jaggeds]
+        if self._core.gather(plan, parts, list(outs), batch.size) >= 0:
+            check.offsets(layout, jaggeds)
+            raise AssertionError("the core refused offsets that are sound")
+
+    def apply(self, changes: Changes) -> bool:
+        """Show the state at ``changes.last``; return False, with nothing done, if it is shown already.
+
+        Tables that the replica was not made with are passed over. StorageError if changes are missing in
+        between, ConfigError if a table has another dim; the replica shows what it did then.
+        """
+        with self._version(changes.specs) as fresh:
+            if not changes.follows(self.sequence):
+                return False
+            for name, touched in changes.tables.items():
+                if name in self.specs:
+                    self._core.remove(self._numbers[name], check.ids(touched.removed))
+                    self._put(name, touched.ids, touched.weights)
+            fresh.append(changes.instant)
+        return True
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Show the state of ``snapshot`` in place of all rows. Tables and errors as with ``apply``.
+
+        Rows take memory twice until calls on the old ones have ended.
+        """
+        with self._version(snapshot.specs) as fresh:
+            self._core.clear()
+            for piece in snapshot:
+                if piece.table in self.specs:
+                    self._put(piece.table, piece.ids, piece.weights)
+            fresh.append(snapshot.instant)
+
+    def stats(self) -> ReplicaStats:
+        """Return what the replica holds and has done."""
+        rows, size, lookups, missing = self._core.counts()
+        return ReplicaStats(rows=rows, bytes=size, lookups=lookups, missing=missing, sequence=self.sequence)
+
+    @contextmanager
+    def _version(self, theirs: Mapping[str, TableSpec]) -> Iterator[list[Instant]]:
+        """One writer's turn: what it puts is shown if it says of which instant it is, and undone if it fails."""
+        for name in self.specs.keys() & theirs.keys():
+            if theirs[name].dim != self._dims[name]:
+                raise ConfigError(
+                    f"table '{name}' has dim {theirs[name].dim} but the replica's has {self._dims[name]}; "
+                    f"load a new replica"
+                )
+        fresh: list[Instant] = []
+        with self._writing:
+            try:
+                yield fresh
+            except BaseException:
+                self._core.abandon()
+                raise
+            if fresh:
+                self._core.publish()
+                self.instant = fresh[0]
+
+    def _put(self, table: str, ids: Ids, weights: Floats) -> None:
+        ids = check.ids(ids)
+        check.floats(weights, (len(ids), self._dims[table]), f"weights of table '{table}'")
+        self._core.put(self._numbers[table], ids, weights)
+
+    def _number(self, table: str) -> int:
+        check.known(table, self.specs)
+        return self._numbers[table]

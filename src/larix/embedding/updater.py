@@ -1,0 +1,127 @@
+"""Keeps a replica at the newest state of a log that another process writes, while others read it.
+
+Knows nothing of how a log is written or how a replica keeps its rows.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from larix.embedding import follow, manifest
+from larix.embedding.replica import Replica
+from larix.embedding.snapshot import Instant
+from larix.errors import ConfigError, StorageError
+
+
+class Updater:
+    """Follows the folder of a ``DeltaLog``: by hand with ``poll``, or on a thread of its own from ``start`` to ``stop``.
+
+    A replica that shows a state of the log goes on from there; any other, also one that has fallen behind the
+    oldest delta that is kept, is given the newest base first (``replaced`` counts how often). Nothing that fails
+    is hidden, and the replica goes on showing what it did.
+    """
+
+    def __init__(self, replica: Replica, folder: str | Path) -> None:
+        self.replica = replica
+        self.folder = Path(folder)
+        self.replaced = 0
+        self._log: follow.Follower | None = None
+        self._turn = threading.Lock()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+
+    def poll(self) -> bool:
+        """Bring the replica to the newest state in the folder; return whether that is another than before.
+
+        StorageError names a file that is damaged or missing; the next poll begins anew with the newest base, and
+        so gets over it once there is one. ConfigError if a table has another dim by now.
+        """
+        with self._turn:
+            before = self.replica.instant
+            for first in (True, False):
+                try:
+                    self._catch_up()
+                    break
+                except Exception as error:
+                    behind = isinstance(error, StorageError) and self._fell_behind()
+                    self._log = None  # where it stands is not sure any more
+                    if not (first and behind):
+                        raise
+            return self.replica.instant != before
+
+    def start(self, every: float = 1.0, *, on_error: Callable[[Exception], None] | None = None) -> None:
+        """Poll now and ``every`` so many seconds from now on, on a daemon thread.
+
+        What a poll raises goes to ``on_error``, and polling goes on; without it the thread ends, with the error
+        on standard error, and ``stop`` raises it.
+        """
+        if self.running:
+            raise ConfigError(f"'{self.folder}' is being polled already; stop it first")
+        if not every > 0:
+            raise ConfigError(f"every is {every} seconds; it must be above 0")
+        self._over.clear()
+        self._failure = None
+        self._thread = threading.Thread(
+            target=self._run, args=(every, on_error), name=f"updater of {self.folder}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread polls."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End polling, if it is going on, and raise what ended it before."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _run(self, every: float, on_error: Callable[[Exception], None] | None) -> None:
+        try:
+            while True:
+                try:
+                    self.poll()
+                except Exception as error:
+                    if on_error is None:
+                        raise
+                    on_error(error)
+                if self._over.wait(every):
+                    return
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def _catch_up(self) -> None:
+        if self._log is None:
+            log = follow.Follower(self.folder)
+            if not self._continues(log):
+                self.replica.replace(log.base)
+                self.replaced += 1
+            self._log = log
+        for changes in self._log.poll():
+            self.replica.apply(changes)
+
+    def _continues(self, log: follow.Follower) -> bool:
+        """Whether the replica shows the newest base or a state that came after it."""
+        if self.replica.instant is None:
+            return False
+        states = [log.instant]
+        for number in follow.numbers(self.folder, "delta"):
+            if number > log.number:
+                path = follow.path_of(self.folder, "delta", number)
+                states.append(Instant.from_json(manifest.read(path, (follow.DELTA_FORMAT,))["instant"]))
+        return any(state.same_state(self.replica.instant) for state in states)
+
+    def _fell_behind(self) -> bool:
+        """Whether the next delta is not there, but a newer base is."""
+        if self._log is None:
+            return False
+        following = follow.path_of(self.folder, "delta", self._log.number + 1)
+        bases = follow.numbers(self.folder, "base")
+        return not following.exists() and max(bases, default=0) > self._log.number
