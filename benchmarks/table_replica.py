@@ -1,4 +1,4 @@
-"""What serving does: lookups of a replica beside those of the store, and their tail while a big delta is applied.
+"""What serving does: lookups of a replica beside those of the store, and their tail while big deltas are applied.
 
 No peer is asked: none serves from rows that change under its readers.
 """
@@ -7,112 +7,108 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 from measure import Worker, emit, work
-from numpy.typing import NDArray
-from table_larix import NAMES, batch, layout, specs
+from table_larix import batch, layout, specs
 from table_work import BATCH, DISTRIBUTIONS, IDS, SLOTS, keys, numbered, positions
 
-from larix.batch import Batch
+from larix.batch import Batch, Floats
 from larix.embedding import Changes, Instant, Piece, Replica, Snapshot, Tables
 from larix.embedding.changes import Touched
 from larix.embedding.quantize import Format, row_bytes
 
-FORMATS = get_args(Format)
+FORMATS: tuple[Format, ...] = get_args(Format)
 DIM = 16
 STEPS = 8  # of BATCH x SLOTS ids, timed in one go
-CALL = 100  # samples of a request whose time is taken
-SHARE = 10  # one row in so many is in a delta
-TAILS = ("idle", "delta", "delta to another")
+REQUEST = 100  # samples of a call whose time is taken
+SHARE, DELTAS = 10, 3  # one row in so many is in a delta; deltas one after the other
+TAILS = {"idle": "larix", "delta": "larix", "delta to another": "limit"}
+Round = Callable[[], dict[str, float]]
+Read = Callable[[Batch, Floats], object]
 
 
 def measure(quick: bool, peers: bool) -> None:
-    """Emit ``replica lookup``, ``replica memory`` and ``replica idle | delta``, each precision."""
+    """Emit ``replica lookup`` and ``replica memory`` of each precision, ``replica idle`` and ``replica delta``.
+
+    ``Tables`` is the store doing the same lookups; the limit of a delta is one that another replica takes, so that
+    readers and writer share nothing but the machine.
+    """
     del peers
-    rows, rounds = (1_000_000, 3) if quick else (10_000_000, 10)
-    rows = rows // SLOTS // BATCH * BATCH * SLOTS
-    worker = start("lookup", rows)
+    most, rounds = (1_000_000, 3) if quick else (10_000_000, 10)
+    rows = most // SLOTS * SLOTS
+    told = run("lookup", rows, rounds)
+    for case in told[0]:
+        subject, _, tail = case.partition(": ")
+        memory = tail.startswith("memory")
+        metric, unit = ("overhead_bytes_per_row", "bytes") if memory else ("rows_per_s", "rows/s")
+        emit("table", subject, f"replica {tail}", metric, [each[case] for each in told], unit, rows=rows)
+    for precision in ("fp32", "int8"):
+        told = run(precision, rows, rounds)
+        tail = f"dim={DIM} precision={precision}"
+        for what, subject in TAILS.items():
+            for metric in ("p50_ms", "p99_ms"):
+                values = [each[f"{what} {metric}"] for each in told]
+                emit("table", subject, f"replica {what} {tail}", metric, values, "ms", rows=rows)
+        values = [each["applied"] for each in told]
+        emit("table", "larix", f"replica delta {tail}", "rows_per_s", values, "rows/s", rows=rows)
+
+
+def run(what: str, rows: int, rounds: int) -> list[dict[str, float]]:
+    worker = Worker(sys.executable, str(Path(__file__).resolve()), [what, str(rows)])
     told = [worker.round() for _ in range(rounds)]
     worker.end()
-    for case in told[0]:
-        subject, _, its = case.partition(": ")
-        metric, unit = (
-            ("overhead_bytes_per_row", "bytes") if its.startswith("memory") else ("rows_per_s", "rows/s")
-        )
-        emit("table", subject, f"replica {its}", metric, [each[case] for each in told], unit, rows=rows)
-    for precision in ("fp32", "int8"):
-        worker = start(precision, rows)
-        told = [worker.round() for _ in range(rounds)]
-        worker.end()
-        for tail in TAILS:
-            subject = "limit" if tail == "delta to another" else "larix"
-            case = f"replica {tail} dim={DIM} precision={precision}"
-            for metric in ("p50_ms", "p99_ms"):
-                emit(
-                    "table",
-                    subject,
-                    case,
-                    metric,
-                    [each[f"{tail} {metric}"] for each in told],
-                    "ms",
-                    rows=rows,
-                )
-        case = f"replica delta dim={DIM} precision={precision}"
-        emit("table", "larix", case, "rows_per_s", [each["applied"] for each in told], "rows/s", rows=rows)
-
-
-def start(what: str, rows: int) -> Worker:
-    return Worker(sys.executable, str(Path(__file__).resolve()), [what, str(rows)])
-
-
-def weights(rows: int) -> NDArray[np.float32]:
-    return np.random.default_rng(3).standard_normal((rows, DIM), np.float32)
-
-
-def snapshot(rows: int) -> Snapshot:
-    """``rows`` in all, as many of each table, in pieces as they are read from files."""
-
-    def pieces():  # type: ignore[no-untyped-def]
-        for at, spec in enumerate(specs(DIM)):
-            ids = keys(np.arange(rows // SLOTS) + at * (rows // SLOTS))
-            n = len(ids)
-            values, state = weights(n), np.zeros((n, spec.state), np.float32)
-            yield Piece(spec.name, ids, values, state, np.zeros(n, np.uint32), np.zeros(n, np.float32))
-
-    return Snapshot({spec.name: spec for spec in specs(DIM)}, 0, instant(1), pieces())
+    return told
 
 
 def instant(sequence: int) -> Instant:
     return Instant(history="benchmark", sequence=sequence, steps=0, clock=0)
 
 
-def delta(rows: int, sequence: int) -> Changes:
-    """New weights for one row in ``SHARE``, of all tables."""
-    tables = {}
+def pieces(rows: int, first: int = 0, step: int = 1) -> Iterator[Piece]:
+    """Rows of all tables, every ``step``-th of each from ``first`` on, with new weights."""
+    rng = np.random.default_rng(first)
     for at, spec in enumerate(specs(DIM)):
-        ids = keys(np.arange(sequence % SHARE, rows // SLOTS, SHARE) + at * (rows // SLOTS))
+        ids = keys(np.arange(first, rows // SLOTS, step) + at * (rows // SLOTS))
         n = len(ids)
-        values, state = weights(n), np.zeros((n, spec.state), np.float32)
-        none = np.zeros(0, np.int64)
-        tables[spec.name] = Touched(ids, values, state, np.zeros(n, np.uint32), np.zeros(n, np.float32), none)
+        weights, state = rng.standard_normal((n, DIM), np.float32), np.zeros((n, spec.state), np.float32)
+        yield Piece(spec.name, ids, weights, state, np.zeros(n, np.uint32), np.zeros(n, np.float32))
+
+
+def snapshot(rows: int) -> Snapshot:
+    return Snapshot({spec.name: spec for spec in specs(DIM)}, 0, instant(1), pieces(rows))
+
+
+def delta(rows: int, sequence: int) -> Changes:
+    none = np.zeros(0, np.int64)
+    tables = {
+        piece.table: Touched(*piece[1:], removed=none) for piece in pieces(rows, sequence % SHARE, SHARE)
+    }
     named = {spec.name: spec for spec in specs(DIM)}
     return Changes(first=sequence, instant=instant(sequence), specs=named, tables=tables)
 
 
-def lookups(rows: int) -> tuple[dict[str, object], Callable[[], dict[str, float]]]:
-    """Whole steps from the store and from a replica of each precision, in turn; then from all cores at once."""
-    tables = Tables(specs(DIM), threads=1)
-    for name, ids, values, state, *_ in snapshot(rows):
-        tables.put(name, ids, values, state)
-    replicas = {}
-    for precision in FORMATS:
-        replicas[precision] = Replica(specs(DIM), precision=precision)
-        replicas[precision].replace(snapshot(rows))
-    plan = layout(DIM)
+def lookups(rows: int) -> Round:
+    """Whole steps from the store and from a replica of each precision, in turn: by one thread, then one a core."""
+    tables, plan = Tables(specs(DIM), threads=1), layout(DIM)
+    for piece in pieces(rows):
+        tables.put(piece.table, piece.ids, piece.weights, piece.state)
+    replicas = {precision: Replica(specs(DIM), precision=precision) for precision in FORMATS}
+    for replica in replicas.values():
+        replica.replace(snapshot(rows))
+
+    def reading(replica: Replica) -> Read:
+        return lambda step, out: replica.gather(plan, step, [out])
+
+    reads: dict[tuple[str, str], Read] = {
+        ("Tables", f"dim={DIM}"): lambda step, out: tables.gather(plan, step, [out], insert=False)
+    }
+    for precision, replica in replicas.items():
+        reads["larix", f"dim={DIM} precision={precision}"] = reading(replica)
     pools = {
         each: [batch(ids) for ids in keys(numbered(positions(each, rows), rows))] for each in DISTRIBUTIONS
     }
@@ -120,105 +116,81 @@ def lookups(rows: int) -> tuple[dict[str, object], Callable[[], dict[str, float]
     outs = [np.empty((BATCH, SLOTS * DIM), np.float32) for _ in range(cores)]
     done = 0
 
-    def reads() -> dict[str, Callable[[Batch, NDArray[np.float32]], object]]:
-        ours = {
-            f"larix: precision={precision}": (
-                lambda step, out, replica=replica: replica.gather(plan, step, [out])
-            )
-            for precision, replica in replicas.items()
-        }
-        return {"Tables: ": lambda step, out: tables.gather(plan, step, [out], insert=False)} | ours
+    def steps(read: Read, pool: list[Batch], me: int) -> None:
+        for step in range(STEPS):
+            read(pool[((done + 3 * me) * STEPS + step) % len(pool)], outs[me])
 
     def one_round() -> dict[str, float]:
         nonlocal done
         told = {}
         for distribution, pool in pools.items():
             for readers in dict.fromkeys((1, cores)):
-                for case, read in reads().items():
-                    subject, _, tail = case.partition(": ")
-
-                    def some(me: int, read=read, pool=pool) -> None:  # type: ignore[no-untyped-def]
-                        for step in range(STEPS):
-                            read(pool[(done * STEPS + step + 7 * me) % len(pool)], outs[me])
-
-                    begin = time.perf_counter()
-                    threads = [threading.Thread(target=some, args=(me,)) for me in range(readers)]
+                for (subject, tail), read in reads.items():
+                    threads = [threading.Thread(target=steps, args=(read, pool, me)) for me in range(readers)]
+                    start = time.perf_counter()
                     for thread in threads:
                         thread.start()
                     for thread in threads:
                         thread.join()
-                    speed = readers * STEPS * IDS / (time.perf_counter() - begin)
-                    told[
-                        f"{subject}: lookup {distribution} dim={DIM} {tail} readers={readers}".replace(
-                            "  ", " "
-                        )
-                    ] = speed
-        done += 1
+                    speed = readers * STEPS * IDS / (time.perf_counter() - start)
+                    told[f"{subject}: lookup {distribution} {tail} readers={readers}"] = speed
         for precision, replica in replicas.items():
-            each = replica.stats().bytes / len(replica) - row_bytes(precision, DIM)
-            told[f"larix: memory dim={DIM} precision={precision}"] = each
+            overhead = replica.stats().bytes / len(replica) - row_bytes(precision, DIM)
+            told[f"larix: memory dim={DIM} precision={precision}"] = overhead
+        done += 1
         return told
 
-    return {"subject": "larix"}, one_round
+    return one_round
 
 
-def tails(precision: Format, rows: int) -> tuple[dict[str, object], Callable[[], dict[str, float]]]:
-    """Requests from one thread: with nothing else, while deltas are applied, and while another replica takes them."""
+def tails(precision: Format, rows: int) -> Round:
+    """Calls of one thread: alone, while deltas are applied to its replica, and while they are to another."""
     shown, another = (Replica(specs(DIM), precision=precision) for _ in range(2))
     shown.replace(snapshot(rows))
     another.replace(snapshot(rows))
-    plan, out = layout(DIM), np.empty((CALL, SLOTS * DIM), np.float32)
+    plan, out = layout(DIM), np.empty((REQUEST, SLOTS * DIM), np.float32)
     drawn = keys(numbered(positions("zipf", rows), rows))
-    requests = [batch(np.ascontiguousarray(ids[:, :CALL])) for ids in drawn]
-    assert set(requests[0].ids) == set(NAMES)
-    sequences = {id(shown): 1, id(another): 1}
+    requests = [batch(np.ascontiguousarray(ids[:, :REQUEST])) for ids in drawn]
 
-    def spent(until: Callable[[], bool]) -> dict[str, float]:
-        times = []
-        while not until():
-            begin = time.perf_counter()
-            shown.gather(plan, requests[len(times) % len(requests)], [out])
-            times.append(time.perf_counter() - begin)
-        p50, p99 = np.quantile(times, [0.5, 0.99]) * 1e3
-        return {"p50_ms": float(p50), "p99_ms": float(p99)}
+    def calls(what: str, enough: Callable[[], bool]) -> dict[str, float]:
+        spent: list[float] = []
+        while not enough():
+            start = time.perf_counter()
+            shown.gather(plan, requests[len(spent) % len(requests)], [out])
+            spent.append(time.perf_counter() - start)
+        p50, p99 = np.quantile(spent, [0.5, 0.99]) * 1e3
+        return {f"{what} p50_ms": float(p50), f"{what} p99_ms": float(p99)}
 
-    def applying(replica: Replica) -> tuple[dict[str, float], float]:
-        made = []
-        for _ in range(3):
-            sequences[id(replica)] += 1
-            made.append(delta(rows, sequences[id(replica)]))
-        changed = sum(len(touched.ids) for changes in made for touched in changes.tables.values())
-        took = 0.0
+    def over(writer: threading.Thread) -> bool:
+        return not writer.is_alive()
 
-        def apply() -> None:
-            nonlocal took
-            begin = time.perf_counter()
-            for changes in made:
-                assert replica.apply(changes)
-            took = time.perf_counter() - begin
-
-        writer = threading.Thread(target=apply)
-        writer.start()
-        told = spent(lambda: not writer.is_alive())
-        return told, changed / took
+    def apply(replica: Replica, deltas: list[Changes], took: list[float]) -> None:
+        start = time.perf_counter()
+        for changes in deltas:
+            assert replica.apply(changes)
+        took.append(time.perf_counter() - start)
 
     def one_round() -> dict[str, float]:
         end = time.perf_counter() + 1
-        told = {f"idle {metric}": each for metric, each in spent(lambda: time.perf_counter() > end).items()}
-        for tail, replica in (("delta", shown), ("delta to another", another)):
-            found, speed = applying(replica)
-            told |= {f"{tail} {metric}": each for metric, each in found.items()}
+        told = calls("idle", lambda: time.perf_counter() > end)
+        for what, replica in (("delta", shown), ("delta to another", another)):
+            deltas = [delta(rows, replica.sequence + 1 + number) for number in range(DELTAS)]
+            took: list[float] = []
+            writer = threading.Thread(target=apply, args=(replica, deltas, took))
+            writer.start()
+            told |= calls(what, partial(over, writer))
             if replica is shown:
-                told["applied"] = speed
+                changed = sum(len(touched.ids) for each in deltas for touched in each.tables.values())
+                told["applied"] = changed / took[0]
         return told
 
-    return {"subject": "larix"}, one_round
+    return one_round
 
 
 def main() -> None:
     what, rows = sys.argv[1], int(sys.argv[2])
-    about, one_round = lookups(rows) if what == "lookup" else tails(what, rows)  # type: ignore[arg-type]
-    work(about, one_round)
+    formats = {str(precision): precision for precision in FORMATS}
+    work({"subject": "larix"}, lookups(rows) if what == "lookup" else tails(formats[what], rows))
 
 
 if __name__ == "__main__":

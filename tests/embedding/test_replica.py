@@ -142,6 +142,15 @@ def test_large_calls_give_every_row_as_it_is_kept_however_many_threads_share_the
     assert np.array_equal(replica.keys("a"), ids)
 
 
+def test_an_id_without_a_row_reads_the_default_of_its_table_exactly_whatever_the_precision():
+    specs = [TableSpec(name="a", dim=3, default=0.1), TableSpec(name="b", dim=3)]
+    for precision in PRECISIONS:
+        replica = Replica(specs, precision=precision)
+        assert (replica.lookup("a", [1, 2]) == np.float32(0.1)).all()
+        assert not replica.lookup("b", [1, 2]).any()
+        assert replica.stats().missing == 4
+
+
 def test_a_pooled_sample_of_thousands_of_ids_is_summed_in_order():
     from larix.batch import Batch, Jagged
     from larix.embedding import Layout, Output, Slot
