@@ -20,6 +20,7 @@ VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base"}
 SHARED = {
     "embedding/test_crash.py",
     "embedding/test_histories.py",
+    "test_docs.py",
     "test_readme.py",
 }  # tests of what several modules do together
 WITHOUT_TORCH = ("errors", "batch", "features", "data", "embedding")
