@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from versions import contents, do, held, make
 
-from larix.embedding import SGD, Adam, TableSpec, reference, snapshot, table
+from larix.embedding import SGD, Adam, DeltaLog, Follower, LeastRecent, TableSpec, reference, snapshot, table
 from larix.errors import ConfigError, StorageError
 
 
@@ -170,3 +170,42 @@ def test_a_snapshot_taken_while_four_threads_train_is_one_instant_of_them_all(mo
                 done[name] += 1
         assert sum(done.values()) == steps, "the tables are of different instants"
         assert contents(oracle) == rows
+
+
+def evicting(background):
+    """A store with room for a good part of the ids that it meets."""
+    specs = [TableSpec(name=name, dim=8, eviction=LeastRecent()) for name in "ab"]
+    return table.Tables(specs, threads=2, memory_budget="8MiB", background=background)
+
+
+def meet(tables, rng, calls):
+    for _ in range(calls):
+        for name in tables.specs:
+            ids = rng.integers(0, 200_000, 5000)
+            tables.lookup(name, ids, insert=True)
+            tables.update(name, ids, rng.standard_normal((len(ids), 8)).astype(np.float32))
+
+
+def test_rows_that_are_evicted_while_a_snapshot_is_read_are_in_it():
+    tables, rng = evicting(background=False), np.random.default_rng(1)
+    meet(tables, rng, 20)
+    before, evicted = contents(tables), tables.stats().evicted
+    with tables.snapshot(memory=1 << 16) as taken:
+        meet(tables, rng, 20)
+        assert tables.stats().evicted > evicted + 10_000
+        assert held(taken) == before
+
+
+def test_what_is_evicted_behind_the_scenes_is_in_the_changes(tmp_path):
+    tables, rng = evicting(background=True), np.random.default_rng(2)
+    log = DeltaLog(tmp_path, tables)
+    compared = 0
+    for _ in range(40):
+        meet(tables, rng, 2)
+        log.append()
+        with tables.snapshot() as taken:
+            if taken.instant == log.instant:  # nothing was evicted in between
+                assert held(taken) == held(Follower(tmp_path).rows().values())
+                compared += 1
+    assert tables.stats().evicted > 10_000
+    assert compared > 0
