@@ -21,6 +21,7 @@ class Room {
   // Whether there could ever be something to do ahead of need.
   bool needed() const { return timed() || (limited_ && sweep_.any()); }
   bool timed() const { return sweep_.timed(); }
+  bool limited() const { return limited_; }
 
   // So many rows of each group were born in a call: about as many will be in those that come.
   void expect(std::span<const size_t> born);
