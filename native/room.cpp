@@ -1,6 +1,7 @@
 #include "room.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace larix {
 
@@ -55,6 +56,12 @@ Room::Lack Room::lack() const {
   return lack;
 }
 
+void Room::charge_gone() {
+  size_t bytes = 0;
+  for (const auto& group : groups_) bytes += group->gone.bytes();
+  ledger_.charge(static_cast<int64_t>(bytes) - static_cast<int64_t>(std::exchange(gone_, bytes)));
+}
+
 bool Room::slice() {
   if (!limited_) {
     if (sweep_.timed()) sweep_.slice(kLooked, 0);
@@ -64,6 +71,7 @@ bool Room::slice() {
     shrink_.slice(kMoved);
     return true;
   }
+  charge_gone();
   const Lack lack = this->lack();
   if (lack.bytes <= 0) {
     at_work_ = false;
@@ -81,6 +89,7 @@ bool Room::slice() {
 
 void Room::make(size_t group, size_t rows, bool force) {
   if (!limited_) return;
+  charge_gone();
   sweep_.restart();
   const auto finish = [this] {
     while (shrink_.working()) shrink_.slice(kShrunk);

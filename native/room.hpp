@@ -21,6 +21,7 @@ class Room {
   // Whether there could ever be something to do ahead of need.
   bool needed() const { return timed() || (limited_ && sweep_.any()); }
   bool timed() const { return sweep_.timed(); }
+  bool limited() const { return limited_; }
 
   // So many rows of each group were born in a call: about as many will be in those that come.
   void expect(std::span<const size_t> born);
@@ -43,6 +44,8 @@ class Room {
     size_t rows;  // surplus of the richest group
   };
   Lack lack() const;
+  // Takes from the ledger, or gives back, what the lists of ids that are gone have grown or shrunk by.
+  void charge_gone();
   size_t at_hand(size_t group) const;
 
   std::span<const std::unique_ptr<Group>> groups_;
@@ -50,6 +53,7 @@ class Room {
   bool limited_;
   bool at_work_ = false;
   size_t widest_ = 0;  // bytes of a row
+  size_t gone_ = 0;    // bytes charged for ids that are gone
   std::vector<size_t> expected_;  // births of a call, by group
   Sweep sweep_;
   Shrink shrink_;

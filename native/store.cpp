@@ -67,7 +67,9 @@ Store::Store(const std::vector<GroupSpec>& groups, std::vector<TableSpec> tables
     background_ = std::make_unique<Background>(
         [this] {
           const std::unique_lock lock(mutex_, std::try_to_lock);
-          return !lock || room_->slice();  // calls come first
+          if (!lock) return true;  // calls come first
+          limit_gone();
+          return room_->slice();
         },
         room_->timed() ? kTimed : kUntimed);
   }

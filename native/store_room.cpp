@@ -116,6 +116,7 @@ void Store::note_lag(std::span<const Slot> slots) {
 
 void Store::look_ahead() {
   if (!room_->needed()) return;
+  limit_gone();
   room_->expect(newborn_);
   if (background_ && background_->alive()) return background_->wake();
   size_t born = 0;

@@ -47,7 +47,11 @@ class Gone {
     uint32_t sequence;
   };
 
-  void add(uint32_t shard, const One& one) { lists_[shard].push_back(one); }
+  void add(uint32_t shard, const One& one) {
+    std::vector<One>& list = lists_[shard];
+    if (list.size() == list.capacity()) list.reserve(list.size() + list.size() / 8 + 16);  // twice as much would be felt
+    list.push_back(one);
+  }
   const std::vector<One>& of(uint32_t shard) const { return lists_[shard]; }
 
   // Lets go those of sequence numbers up to ``upto``.

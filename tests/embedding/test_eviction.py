@@ -156,6 +156,21 @@ def test_a_gradient_whose_row_was_evicted_is_lost_and_counted_and_the_id_is_born
     assert np.all(tables.lookup("a", early, insert=True) == 1)
 
 
+def test_evicted_rows_leave_tombstones_in_the_changes(store):
+    tables = full(store, spec(LeastRecent()))
+    train(tables, np.arange(3 * ROOM // 4))
+    before = tables.cut()
+    train(tables, np.arange(3 * ROOM // 4, 17 * ROOM // 16))
+    changes = tables.changes(before).tables["a"]
+    assert np.array_equal(changes.ids, np.setdiff1d(tables.keys("a"), np.arange(3 * ROOM // 4)))
+    gone = np.setdiff1d(np.arange(17 * ROOM // 16), tables.keys("a"))
+    assert np.array_equal(changes.removed, gone)
+    assert len(gone) >= ROOM // 16
+    tables.cut()
+    train(tables, np.arange(10**6, 10**6 + 3 * ROOM))  # so many that what went is no longer known, id by id
+    assert tables.stats().bytes <= tables.memory_budget
+
+
 def test_counts_add_up_while_rows_come_and_go(store):
     tables = full(store, spec(LeastRecent()))
     train(tables, np.random.default_rng(0).zipf(1.1, 150_000))

@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from versions import contents
 
 from larix.batch import Batch, History, Jagged
 from larix.embedding import (
@@ -14,9 +15,14 @@ from larix.embedding import (
     Adagrad,
     Adam,
     AdamW,
+    ByChance,
+    ByCount,
     Constant,
     CosineDecay,
+    FeatureScore,
     Layout,
+    LeastFrequent,
+    LeastRecent,
     Momentum,
     Normal,
     Output,
@@ -43,6 +49,13 @@ OPTIMIZERS = {
 }
 SCHEDULES = [None, CosineDecay(steps=9), Warmup(steps=4, then=StepDecay(every=2, ratio=0.7))]
 INITS = [Uniform(), Normal(std=0.5), Constant(value=-0.25)]
+ADMISSIONS = [None, ByCount(n=2, counters=128), ByCount(n=3, window=40), ByChance(p=0.5)]
+EVICTIONS = [
+    None,
+    LeastRecent(),
+    LeastFrequent(half_life=2.5),
+    FeatureScore(show=0.3, click=1.7, half_life=7.0),
+]
 PRECISIONS = ["fp32", "bf16", "fp16"]
 POOLS = ["sum", "mean", "sequence"]
 
@@ -67,6 +80,9 @@ def worlds(draw):
             optimizer=draw(optimizers()),
             init=draw(st.sampled_from(INITS)),
             precision=draw(st.sampled_from(PRECISIONS)),
+            admission=draw(st.sampled_from(ADMISSIONS)),
+            eviction=draw(st.sampled_from(EVICTIONS)),
+            default=draw(st.sampled_from([0.0, 0.3])),
         )
         for number in range(draw(st.integers(1, 4)))
     ]
@@ -105,6 +121,10 @@ def random_batch(rng, layout, size):
     return Batch(size=size, ids=ids, sequences={"h": history}, dense=np.zeros((size, 0), np.float32))
 
 
+def random_clicks(rng, count):
+    return rng.integers(0, 3, count).astype(np.float32) * np.float32(0.7) if rng.random() < 0.7 else None
+
+
 def replay(tables, layout, seed, steps):
     """Run the history that ``seed`` stands for; return everything that could be seen on the way."""
     rng, seen, pending = np.random.default_rng(seed), [], []
@@ -117,7 +137,9 @@ def replay(tables, layout, seed, steps):
             case 0:
                 seen.append(tables.lookup(spec.name, ids, insert=bool(rng.integers(2))))
             case 1:
-                tables.update(spec.name, ids, grads, lr_scale=float(rng.random()))
+                tables.update(
+                    spec.name, ids, grads, lr_scale=float(rng.random()), clicks=random_clicks(rng, len(ids))
+                )
             case 2:
                 tables.put(spec.name, ids, grads, state)
             case 3:
@@ -135,13 +157,15 @@ def replay(tables, layout, seed, steps):
                     lookup = pending.pop(rng.integers(len(pending)))
                     shapes = [(lookup.batch.size, layout.outputs[0].width)]
                     shapes.append((lookup.batch.size, layout.outputs[1].length, layout.outputs[1].width))
-                    tables.apply(lookup, [rng.standard_normal(shape).astype(np.float32) for shape in shapes])
+                    given = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+                    tables.apply(lookup, given, clicks=random_clicks(rng, lookup.batch.size))
     for name in tables.specs:
         seen.extend(tables.items(name))
         seen.extend(tables.read(name, EXTREMES))
+    held = contents(tables)  # scores, and when rows were seen, with the rest
     counted = asdict(tables.stats())
     del counted["bytes"]
-    return [(array.shape, array.tobytes()) for array in seen], counted
+    return [(array.shape, array.tobytes()) for array in seen], counted, held
 
 
 @settings(deadline=None, max_examples=150)

@@ -20,7 +20,8 @@ class TableSpec:
 
     ``precision``: what weights are kept as between steps; they are read, and given, as float32. Optimizer state is
     float32 always. ``admission``: which ids get a row when they are met in training; None: all. ``eviction``: which
-    rows go when memory is short; None: none ever does. ``default``: every weight that an id without a row reads.
+    rows go when memory is short; None: none ever does. ``default``: every weight that an id without a row reads, rounded
+    to the precision.
     """
 
     name: str

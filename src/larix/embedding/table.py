@@ -54,7 +54,7 @@ class Tables:
         self._dims = {name: spec.dim for name, spec in self.specs.items()}
         kinds = list(dict.fromkeys(map(core.kind_of, self.specs.values())))
         pools = list(dict.fromkeys(spec.eviction for spec in self.specs.values()))
-        budget = check.budget(
+        self.memory_budget = check.budget(
             memory_budget,
             lambda limit: _native.Store.least_bytes(len(kinds), limit) + sketch_bytes(self.specs.values()),
         )
@@ -74,7 +74,7 @@ class Tables:
                 for spec in self.specs.values()
             ],
             check.threads(threads),
-            budget or 0,
+            self.memory_budget or 0,
             background,
         )
         self.history = uuid.uuid4().hex

@@ -105,7 +105,9 @@ class Rows:
     def weights(self, places: Places) -> Floats:
         """Weights ``[n, dim]``; the table's default where there is no row."""
         weights = self.read(places)[:, : self.spec.dim]
-        weights[places < 0] = self.spec.default
+        weights[places < 0] = precision.nearest(
+            self.spec.precision, np.array([[self.spec.default]], np.float32)
+        )
         return weights
 
     def apply(self, places: Places, grads: Floats, lr_scale: float, clicks: Floats) -> int:

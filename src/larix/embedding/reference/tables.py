@@ -38,7 +38,7 @@ class Tables:
         self.specs = check.specs(specs)
         self.seed = seed
         check.threads(threads)
-        self._budget = check.budget(memory_budget, lambda _: sketch_bytes(self.specs.values()))
+        self.memory_budget = check.budget(memory_budget, lambda _: sketch_bytes(self.specs.values()))
         self._track = Track()
         self._tables = {name: Rows(spec, seed, self._track) for name, spec in self.specs.items()}
         self._lookups = self._inserted = self._missing = self._refused = self._lost = self._evicted = 0
@@ -289,9 +289,9 @@ class Tables:
         ConfigError if tables that nothing is evicted from do not fit (``must``: if any does not).
         """
         unique = {name: np.array(list(dict.fromkeys(ids.tolist())), np.int64) for name, ids in new.items()}
-        if self._budget is None:
+        if self.memory_budget is None:
             return unique
-        budget = self._budget - sketch_bytes(self.specs.values())
+        budget = self.memory_budget - sketch_bytes(self.specs.values())
         evicted, kept = room.make(self._tables, budget, unique, held, self._track.clock, must)
         self._evicted += evicted
         return kept
