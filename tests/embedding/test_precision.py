@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from larix.embedding import FTRL, SGD, Adagrad, Constant, Normal, TableSpec, Uniform, birth, table
+from larix.embedding import (
+    FTRL,
+    SGD,
+    Adagrad,
+    Constant,
+    Momentum,
+    Normal,
+    TableSpec,
+    Uniform,
+    Warmup,
+    birth,
+    table,
+)
 from larix.embedding.precision import draws, nearest, stochastic
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -189,6 +201,26 @@ def test_a_saved_table_is_loaded_in_another_precision(store, tmp_path):
         loaded = store.load(tmp_path / "v", specs=[TableSpec(name="a", dim=4, precision=precision)])
         assert np.array_equal(loaded.lookup("a", ids), by_torch(precision, weights))
         assert np.array_equal(loaded.read("a", ids)[1], tables.read("a", ids)[1])
+
+
+@halves
+def test_a_run_that_was_saved_goes_on_to_the_same_bits(store, precision, tmp_path):
+    """Roundings and schedules go by the store's steps, which are saved with it."""
+    momentum = Momentum(lr=0.01, schedule=Warmup(steps=15))
+    ids, rng = np.arange(30), np.random.default_rng(1)
+    grads = rng.standard_normal((20, 30, 5)).astype(np.float32)
+    tables = store([TableSpec(name="a", dim=5, optimizer=momentum, precision=precision)])
+    tables.lookup("a", ids, insert=True)
+    for grad in grads[:10]:
+        tables.update("a", ids, grad)
+    tables.save(tmp_path / "v")
+    loaded = store.load(tmp_path / "v")
+    for grad in grads[10:]:
+        tables.update("a", ids, grad)
+        loaded.update("a", ids, grad)
+    assert loaded.steps == tables.steps == 20
+    for ours, theirs in zip(loaded.read("a", ids), tables.read("a", ids), strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 @halves

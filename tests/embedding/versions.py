@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from larix.embedding import SGD, Adagrad, TableSpec
+from larix.embedding import SGD, Adagrad, TableSpec, Warmup
 
 SPECS = [
-    TableSpec(name="plain", dim=3, optimizer=SGD()),
+    TableSpec(name="plain", dim=3, optimizer=SGD(schedule=Warmup(steps=9)), precision="bf16"),
     TableSpec(name="full", dim=2, optimizer=Adagrad()),
     TableSpec(name="alike/ids", dim=2, optimizer=Adagrad(), precision="bf16"),
 ]
