@@ -7,10 +7,16 @@ Names of parts choose among them; none means all.
 import argparse
 
 import table_grow
+import table_replica
 import table_snapshot
 import table_steps
 
-PARTS = {"steps": table_steps.measure, "grow": table_grow.measure, "snapshot": table_snapshot.measure}
+PARTS = {
+    "steps": table_steps.measure,
+    "grow": table_grow.measure,
+    "snapshot": table_snapshot.measure,
+    "replica": table_replica.measure,
+}
 
 
 def main() -> None:
