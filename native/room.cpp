@@ -7,6 +7,8 @@ namespace larix {
 
 namespace {
 
+constexpr size_t kFewestGone = 65536;    // of a group that are listed: a megabyte
+constexpr size_t kFewestLimited = 4096;  // the same within a memory budget
 constexpr size_t kLooked = 8192;    // rows of a slice that are looked at
 constexpr size_t kDropped = 1024;   // that go at most
 constexpr size_t kMoved = 512;      // that are moved
@@ -56,9 +58,15 @@ Room::Lack Room::lack() const {
   return lack;
 }
 
+size_t Room::most_gone(const Group& group) const {
+  return std::max(limited_ ? kFewestLimited : kFewestGone, group.rows.high() / 4);
+}
+
 void Room::charge_gone() {
   size_t bytes = 0;
-  for (const auto& group : groups_) bytes += group->gone.bytes();
+  for (const auto& group : groups_) {
+    if (group->clock.tracked) bytes += Gone::bytes_of(most_gone(*group));
+  }
   ledger_.charge(static_cast<int64_t>(bytes) - static_cast<int64_t>(std::exchange(gone_, bytes)));
 }
 

@@ -21,7 +21,6 @@ class Room {
   // Whether there could ever be something to do ahead of need.
   bool needed() const { return timed() || (limited_ && sweep_.any()); }
   bool timed() const { return sweep_.timed(); }
-  bool limited() const { return limited_; }
 
   // So many rows of each group were born in a call: about as many will be in those that come.
   void expect(std::span<const size_t> born);
@@ -32,6 +31,9 @@ class Room {
   // Makes memory for ``rows`` more rows of a group now, as far as there are rows to evict; by ``force`` also such that are
   // held.
   void make(size_t group, size_t rows, bool force);
+
+  // How many ids of a group that went away may be listed for deltas.
+  size_t most_gone(const Group& group) const;
 
   int64_t evicted() const { return sweep_.evicted(); }
 
@@ -44,7 +46,7 @@ class Room {
     size_t rows;  // surplus of the richest group
   };
   Lack lack() const;
-  // Takes from the ledger, or gives back, what the lists of ids that are gone have grown or shrunk by.
+  // Has the ledger keep as much as the lists of ids that are gone may come to take.
   void charge_gone();
   size_t at_hand(size_t group) const;
 
@@ -53,7 +55,7 @@ class Room {
   bool limited_;
   bool at_work_ = false;
   size_t widest_ = 0;  // bytes of a row
-  size_t gone_ = 0;    // bytes charged for ids that are gone
+  size_t gone_ = 0;    // bytes kept for ids that are gone
   std::vector<size_t> expected_;  // births of a call, by group
   Sweep sweep_;
   Shrink shrink_;

@@ -13,8 +13,6 @@ namespace {
 
 constexpr size_t kTask = 1 << 16;    // rows that a thread looks through at a time
 constexpr size_t kAhead = 8;         // blocks or rows asked for ahead of use
-constexpr size_t kFewestGone = 2048;  // that a shard lists before it lets go
-constexpr size_t kFewestLimited = 4096;  // that a group does within a memory budget
 
 // Some rows of a group to be looked through, and those that changed as they were under the lock.
 struct Task {
@@ -133,12 +131,11 @@ uint32_t Store::cut() {
   return ended;
 }
 
-// Ids that are gone must not take more memory than four bytes a row, or a megabyte a group (within a memory budget far
-// less): beyond that changes are known from the end of this sequence number only.
+// Ids that are gone must not take more memory than four bytes a row, or a megabyte a group (less within a memory budget):
+// beyond that changes are known from the end of this sequence number only.
 void Store::limit_gone() {
-  const size_t fewest = room_->limited() ? kFewestLimited : kFewestGone * Index::kShards;
-  const auto over = [fewest](const std::unique_ptr<Group>& group) {
-    return group->gone.count() > std::max(fewest, group->rows.high() / 4);
+  const auto over = [this](const std::unique_ptr<Group>& group) {
+    return group->gone.count() > room_->most_gone(*group);
   };
   if (std::none_of(groups_.begin(), groups_.end(), over)) return;
   kept_ = clock_.sequence;

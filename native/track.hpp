@@ -49,7 +49,7 @@ class Gone {
 
   void add(uint32_t shard, const One& one) {
     std::vector<One>& list = lists_[shard];
-    if (list.size() == list.capacity()) list.reserve(list.size() + list.size() / 8 + 16);  // twice as much would be felt
+    if (list.size() == list.capacity()) list.reserve(list.size() + list.size() / 8 + kMore);  // twice as much would be felt
     list.push_back(one);
   }
   const std::vector<One>& of(uint32_t shard) const { return lists_[shard]; }
@@ -61,6 +61,9 @@ class Gone {
       if (list.capacity() > 2 * list.size() + 64) list.shrink_to_fit();
     }
   }
+
+  // Most bytes of so many.
+  static size_t bytes_of(size_t count) { return (count + count / 8 + kMore * Index::kShards) * sizeof(One); }
 
   size_t count() const {
     size_t total = 0;
@@ -74,6 +77,8 @@ class Gone {
   }
 
  private:
+  static constexpr size_t kMore = 16;
+
   std::array<std::vector<One>, Index::kShards> lists_;
 };
 
