@@ -17,6 +17,7 @@ from larix.batch import Batch, Floats, Ids
 from larix.embedding import check, core, follow, storage
 from larix.embedding.changes import Changes
 from larix.embedding.layout import Layout
+from larix.embedding.precision import nearest
 from larix.embedding.quantize import Format
 from larix.embedding.snapshot import Instant, Snapshot
 from larix.embedding.spec import TableSpec
@@ -68,7 +69,7 @@ class Replica:
         self._plans = core.Plans(self._dims)
         self._core = _native.Replica(
             _FORMATS[precision],
-            [(spec.dim, spec.default) for spec in self.specs.values()],
+            [(spec.dim, _default_of(spec)) for spec in self.specs.values()],
             check.threads(threads),
         )
         self._writing = threading.Lock()
@@ -195,3 +196,8 @@ class Replica:
     def _number(self, table: str) -> int:
         check.known(table, self.specs)
         return self._numbers[table]
+
+
+def _default_of(spec: TableSpec) -> float:
+    """Every weight of the default row, as training reads it."""
+    return float(nearest(spec.precision, np.array([spec.default], np.float32))[0])
