@@ -13,6 +13,7 @@ namespace larix {
 namespace {
 
 constexpr size_t kEntry = 8;  // bytes before a row
+constexpr size_t kPage = 4096;
 
 int nameless_file(const std::string& folder) {
 #ifdef O_TMPFILE
@@ -38,7 +39,9 @@ void write_entry(char* to, uint32_t group, const char* row, size_t length) {
 Aside::Aside(size_t bytes, std::string folder)
     : half_(bytes / 5 * 2 / 8 * 8), part_(bytes / 10), folder_(std::move(folder)) {
   for (Half& half : halves_) {
-    half.block = Block(half_, Pages::small);
+    half.block = Block(half_);
+    // Here and now, or it would be those who change rows that wait for memory.
+    for (size_t at = 0; at < half_; at += kPage) static_cast<volatile char*>(half.block.data())[at] = 0;
     half.full = half_;
   }
 }

@@ -12,7 +12,8 @@ namespace larix {
 
 namespace {
 
-constexpr size_t kSlice = size_t{1} << 20;  // bytes copied under the lock at a time: some tenths of a millisecond
+constexpr size_t kSlice = size_t{512} << 10;  // bytes copied under the lock at a time: a tenth of a millisecond
+constexpr size_t kSmall = size_t{64} << 10;  // bytes put aside that are not worth saving
 constexpr int kRest = 9;                      // times as long others have the lock to themselves, if there are any
 
 using Time = std::chrono::steady_clock;
@@ -24,7 +25,7 @@ Snapshot::Snapshot(Store& store, size_t memory, size_t piece, std::string folder
       piece_(std::min(piece, memory / 8)),
       most_staged_(memory / 8 * 3 - piece_ / 2),  // and an eighth is in the hands of who asked
       portion_(std::min(kSlice, piece_ / 4)),
-      aside_(std::make_unique<Aside>(memory / 2, std::move(folder))) {
+      aside_(std::make_unique<Aside>(std::min(memory / 2, 3 * store.row_bytes() + kSmall), std::move(folder))) {
   const std::lock_guard lock(store_.mutex_);
   sequence_ = store_.end();
   steps_ = store_.clock_.steps;

@@ -112,6 +112,9 @@ class Store {
     uint32_t now;
   };
   Times times();
+
+  // Of all rows ever given out, as they lie in memory.
+  size_t row_bytes() const;
   // Bytes that a store of so many groups takes before its first row, sketches aside.
   static int64_t least_bytes(size_t groups, int64_t budget);
 

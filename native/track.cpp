@@ -171,6 +171,13 @@ Store::Times Store::times() {
   return {clock_.sequence, kept_, clock_.tracked, clock_.steps, clock_.now};
 }
 
+size_t Store::row_bytes() const {
+  const std::lock_guard lock(mutex_);
+  size_t total = 0;
+  for (const auto& group : groups_) total += group->rows.high() * group->rows.stride();
+  return total;
+}
+
 std::optional<Changes> Store::changes(uint32_t since) {
   std::vector<Task> tasks;
   Changes changes;
