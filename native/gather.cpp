@@ -169,7 +169,9 @@ void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, 
   }
 }
 
-bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born) {
+namespace {
+
+LARIX_INLINE bool settle_here(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born) {
   if (const uint32_t there = group.find(miss.hash, miss.table, miss.id); there != kNoRow) {
     *miss.handle = there;  // an id may be missed many times in one call
     return true;
@@ -199,6 +201,12 @@ bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, B
   return true;
 }
 
+}  // namespace
+
+bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born) {
+  return settle_here(group, rules, miss, any, born);
+}
+
 LARIX_SIMD void insert(Group& group, const TableRules& rules, std::span<const Miss> misses, unsigned me,
                        unsigned threads, Born& born) {
   std::array<const Miss*, kBatch> mine;  // shards of others must not even be prefetched: they may be growing
@@ -215,7 +223,7 @@ LARIX_SIMD void insert(Group& group, const TableRules& rules, std::span<const Mi
       mine[filled++] = &*miss;
     }
     for (size_t at = 0; at < filled; ++at) {
-      if (!settle(group, rules, *mine[at], false, born)) born.homeless.push_back(*mine[at]);
+      if (!settle_here(group, rules, *mine[at], false, born)) born.homeless.push_back(*mine[at]);
     }
   }
 }
