@@ -132,9 +132,9 @@ class Client {
 int main(int argc, char** argv) {
   const int seconds = argc > 1 ? std::atoi(argv[1]) : 10;
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
-  const larix::Optimizer sgd{larix::Rule::sgd, 1.0, 0.0, 0.0, 0.0, 0.0f};
+  const larix::Optimizer sgd{.rule = larix::Rule::sgd, .lr = 1.0};
   std::vector<larix::GroupSpec> groups;
-  for (const size_t dim : kDims) groups.push_back({dim, sgd});
+  for (const size_t dim : kDims) groups.push_back({dim, larix::Precision::fp32, sgd});
   std::vector<larix::TableSpec> tables;
   for (size_t client = 0; client < kClients; ++client) {
     for (size_t group = 0; group < kTables; ++group) {

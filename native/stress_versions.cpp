@@ -66,7 +66,7 @@ class Client {
     store_.gather({&all, 1}, true);
   }
 
-  void update() { store_.update(slot(data_, handles_), 1.0); }
+  void update() { store_.update(slot(data_, handles_), 1.0, nullptr); }
 
   Store& store_;
   uint32_t table_;
@@ -153,9 +153,11 @@ int main(int argc, char** argv) {
   const int seconds = argc > 1 ? std::atoi(argv[1]) : 10;
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
   std::vector<larix::TableSpec> tables;
-  for (size_t i = 0; i < kClients; ++i) tables.push_back({i % 2, {larix::Init::constant, 0, 3.0f}});
-  const larix::Optimizer sgd{larix::Rule::sgd, 1.0, 0.0, 0.0, 0.0, 0.0f};
-  Store store({{kDim, sgd}, {kDim, sgd}}, tables, 3);
+  for (size_t i = 0; i < kClients; ++i) {
+    tables.push_back({.group = i % 2, .birth = {larix::Init::constant, 0, 3.0f}});
+  }
+  const larix::GroupSpec group{kDim, larix::Precision::fp32, {.rule = larix::Rule::sgd, .lr = 1.0}};
+  Store store({group, group}, std::move(tables), 3);
   store.cut();
   const auto until = Clock::now() + std::chrono::seconds(seconds);
   std::vector<std::thread> threads;
