@@ -199,8 +199,9 @@ def test_rows_that_are_evicted_while_a_snapshot_is_read_are_in_it():
 def test_what_is_evicted_behind_the_scenes_is_in_the_changes(tmp_path):
     tables, rng = evicting(background=True), np.random.default_rng(2)
     log = DeltaLog(tmp_path, tables)
-    compared = 0
-    for _ in range(40):
+    compared = turns = 0
+    while turns < 40 or (compared == 0 and turns < 1000):
+        turns += 1
         meet(tables, rng, 2)
         log.append()
         with tables.snapshot() as taken:
