@@ -89,6 +89,7 @@ void Columns::add(const Group& group, const char* row) {
 void Group::first_touch(uint32_t row, Header& header) {
   if (header.changed <= clock.watched) put_aside(row, header);
   header.changed = clock.sequence;
+  if (!clock.open.load(std::memory_order_relaxed)) clock.open.store(true, std::memory_order_relaxed);  // as when rows move
   if (clock.tracked) rows.mark(row, clock.sequence);
 }
 
@@ -96,7 +97,6 @@ void Group::leave(uint64_t hash, uint32_t row) {
   const Header& header = rows.header(row);
   if (header.changed <= clock.watched) put_aside(row, header);
   clock.open.store(true, std::memory_order_relaxed);
-  clock.open = true;
   if (clock.tracked) gone.add(Index::shard_of(hash), {header.id, header.table, clock.sequence});
 }
 
