@@ -56,10 +56,13 @@ class DeltaLog:
         It is a delta, or a base if the store no longer knows all that changed since. StorageError if the
         disk is full or fails: nothing is lost then, the next append holds these changes, too.
         """
-        kept = self._tables.kept
-        if kept is None or kept > self.instant.sequence:
+        try:
+            changes = self._tables.changes(self.instant.sequence)
+        except ConfigError:  # asked first, it might have let them go by now: rows are evicted behind the scenes
+            kept = self._tables.kept
+            if kept is not None and kept <= self.instant.sequence:
+                raise
             return self._begin()
-        changes = self._tables.changes(self.instant.sequence)
         if not changes.follows(self.instant.sequence):
             return None
         path = path_of(self.folder, "delta", self._number + 1)
