@@ -22,10 +22,13 @@ LARIX_INLINE size_t bin_of(Handle handle, size_t bins) {
 
 // Calls take(occurrence) for the ids [first, last) of a slot, in order.
 template <typename Take>
-LARIX_INLINE void each(const Slot& slot, const float* clicks, size_t first, size_t last, const Take& take) {
+LARIX_INLINE void each(const Slot& slot, const Policy& policy, const float* clicks, size_t first, size_t last,
+                       const Take& take) {
+  const bool sequence = slot.pool == Pool::sequence;
+  const auto gain = [&](size_t sample) { return policy.gain(clicks ? clicks[sample] : 0.0f, sequence); };
   if (!slot.offsets && !slot.weights && slot.pool != Pool::sequence) {
     for (size_t at = first; at < last; ++at) {
-      take({slot.handles[at], slot.data + at * slot.stride, 1.0f, clicks ? clicks[at] : 0.0f});
+      take({slot.handles[at], slot.data + at * slot.stride, 1.0f, gain(at)});
     }
     return;
   }
@@ -36,25 +39,26 @@ LARIX_INLINE void each(const Slot& slot, const float* clicks, size_t first, size
   }
   for (; sample < slot.samples && slot.begin(sample) < last; ++sample) {
     const float* grad = slot.data + sample * slot.stride;
-    const float clicked = clicks ? clicks[sample] : 0.0f;
+    const float gained = gain(sample);
     const size_t begin = slot.begin(sample), from = std::max(begin, first), to = std::min(slot.begin(sample + 1), last);
     if (slot.pool == Pool::sequence) {
-      for (size_t at = from; at < to; ++at) take({slot.handles[at], grad + (at - begin) * slot.width, 1.0f, clicked});
+      for (size_t at = from; at < to; ++at) take({slot.handles[at], grad + (at - begin) * slot.width, 1.0f, gained});
     } else if (const float total = slot.total(sample); total != 0.0f) {
       for (size_t at = from; at < to; ++at) {
-        take({slot.handles[at], grad, (slot.weights ? slot.weights[at] : 1.0f) / total, clicked});
+        take({slot.handles[at], grad, (slot.weights ? slot.weights[at] : 1.0f) / total, gained});
       }
     }
   }
 }
 
 template <typename Take>
-LARIX_INLINE void each(std::span<const Slot> slots, const float* clicks, size_t first, size_t last, const Take& take) {
+LARIX_INLINE void each(std::span<const Slot> slots, std::span<const Policy> policies, const float* clicks, size_t first,
+                       size_t last, const Take& take) {
   size_t begin = 0;  // of the slot, counted over all
   for (const Slot& slot : slots) {
     const size_t end = begin + slot.count;
     if (first < end && last > begin) {
-      each(slot, clicks, std::max(first, begin) - begin, std::min(last, end) - begin, take);
+      each(slot, policies[slot.table], clicks, std::max(first, begin) - begin, std::min(last, end) - begin, take);
     }
     begin = end;
   }
@@ -79,13 +83,13 @@ LARIX_INLINE size_t sum(const Group& group, std::span<const Bins> hands, size_t 
   for (const Bins& hand : hands) most += dealt(hand).size();
   const auto bits = static_cast<unsigned>(std::bit_width(2 * most | 1));
   if (sums.places.size() < size_t{1} << bits) sums.places.resize(size_t{1} << bits);
-  if (sums.handles.size() < most) sums.handles.resize(most), sums.counts.resize(most), sums.clicks.resize(most);
+  if (sums.handles.size() < most) sums.handles.resize(most), sums.counts.resize(most), sums.gains.resize(most);
   if (sums.grads.size() < most * dim) sums.grads.resize(most * dim);
   std::fill_n(sums.places.begin(), size_t{1} << bits, 0);
   uint32_t* const places = sums.places.data();
   Handle* const handles = sums.handles.data();
   uint32_t* const counts = sums.counts.data();
-  float* const clicks = sums.clicks.data();
+  float* const gains = sums.gains.data();
   float* const grads = sums.grads.data();
   size_t count = 0;
   for (const Bins& hand : hands) {
@@ -104,14 +108,14 @@ LARIX_INLINE size_t sum(const Group& group, std::span<const Bins> hands, size_t 
         group.rows.prefetch_far(row_of(one.handle));  // it will be stepped when the bin is summed up
         handles[count] = one.handle;
         counts[count] = 1;
-        clicks[count] = 0.0f + one.clicks;
+        gains[count] = 0.0f + one.gain;
         float* __restrict into = grads + count * dim;
         LARIX_COLUMNS
         for (size_t i = 0; i < dim; ++i) into[i] = 0.0f + scale * grad[i];
         place = static_cast<uint32_t>(++count);
       } else {
         ++counts[place - 1];
-        clicks[place - 1] += one.clicks;
+        gains[place - 1] += one.gain;
         float* __restrict into = grads + (place - 1) * dim;
         LARIX_COLUMNS
         for (size_t i = 0; i < dim; ++i) into[i] += scale * grad[i];
@@ -141,7 +145,7 @@ LARIX_INLINE int64_t step_all(Group& group, std::span<const Birth> births, float
       continue;
     }
     group.touch(row_of(handle), header);
-    group.policies[header.table].met(header, group.clock.now, sums.counts[at], sums.clicks[at]);
+    group.policies[header.table].met(header, group.clock.now, sums.gains[at]);
     char* const kept = Group::weights_of(row);
     float* const weights = wide ? reinterpret_cast<float*>(kept) : sums.wide.data();
     if (!wide) group.load_weights(row, weights);
@@ -174,11 +178,12 @@ size_t bins_for(const Group& group, size_t count) {
   return std::clamp<size_t>(count * (group.rows.stride() + group.dim * sizeof(float)) / kBinBytes, 1, 4096);
 }
 
-void deal(std::span<const Slot> slots, const float* clicks, size_t first, size_t last, size_t bins, Bins& dealt) {
+void deal(std::span<const Slot> slots, std::span<const Policy> policies, const float* clicks, size_t first, size_t last,
+          size_t bins, Bins& dealt) {
   dealt.lost = 0;
   dealt.ends.assign(bins + 1, 0);
   uint32_t* const starts = dealt.ends.data() + 1;  // counts first; then each is moved on to the end of its bin
-  each(slots, clicks, first, last, [&](const Occurrence& one) {
+  each(slots, policies, clicks, first, last, [&](const Occurrence& one) {
     if (has_row(one.handle)) {
       ++starts[bin_of(one.handle, bins)];
     } else {
@@ -189,7 +194,7 @@ void deal(std::span<const Slot> slots, const float* clicks, size_t first, size_t
   for (size_t bin = 0; bin < bins; ++bin) total += std::exchange(starts[bin], total);
   if (dealt.occurrences.size() < total) dealt.occurrences.resize(total);
   Occurrence* const into = dealt.occurrences.data();
-  each(slots, clicks, first, last, [&](const Occurrence& one) {
+  each(slots, policies, clicks, first, last, [&](const Occurrence& one) {
     if (has_row(one.handle)) into[starts[bin_of(one.handle, bins)]++] = one;
   });
   dealt.ends.erase(dealt.ends.begin());

@@ -80,7 +80,7 @@ void bind_embedding(nb::module_& m) {
   // groups: (dim, precision, optimizer); tables: (group, init, key, factor, default, admission, policy).
   using GroupTuple = std::tuple<size_t, larix::Precision, larix::Optimizer>;
   using AdmissionTuple = std::tuple<int, unsigned, size_t, uint64_t, uint64_t>;  // kind, least, blocks, window, bound
-  using PolicyTuple = std::tuple<int, uint32_t, float, float, double, std::vector<double>>;
+  using PolicyTuple = std::tuple<int, uint32_t, float, float, float, double, std::vector<double>>;
   using TableTuple = std::tuple<size_t, int, uint64_t, float, float, AdmissionTuple, PolicyTuple>;
   nb::class_<Store> store(m, "Store");
   bind_snapshot(m, store);
@@ -104,8 +104,8 @@ void bind_embedding(nb::module_& m) {
               spec.admission.least = least;
               spec.admission.bound = bound;
               if (blocks) spec.admission.sketch = std::make_unique<larix::Sketch>(blocks, key, window);
-              const auto& [keep, pool, show, click, age, fading] = policy;
-              spec.policy = {static_cast<larix::Keep>(keep), pool, show, click, age, {}};
+              const auto& [keep, pool, show, click, sequence, age, fading] = policy;
+              spec.policy = {static_cast<larix::Keep>(keep), pool, show, click, sequence, age, {}};
               std::copy(fading.begin(), fading.end(), spec.policy.fading.begin());
               table_specs.push_back(std::move(spec));
             }

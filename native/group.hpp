@@ -176,12 +176,12 @@ void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count
 // the row were ``nothing``.
 void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses);
 
-// One id's gradient: ``scale`` times the vector at ``grad``; what its sample brings in clicks.
+// One id's gradient: ``scale`` times the vector at ``grad``; what it adds to its row's score.
 struct Occurrence {
   Handle handle;
   const float* grad;
   float scale;
-  float clicks;
+  float gain;
 };
 
 // Occurrences in order, apart by a hash of their row: few enough in a bin that all that belongs to it stays in cache.
@@ -194,15 +194,17 @@ struct Bins {
 // How many bins ``count`` occurrences are dealt to.
 size_t bins_for(const Group& group, size_t count);
 
-// Deals occurrences [first, last), counted over all slots, to ``bins`` bins. ``clicks``: of each sample, or null.
-void deal(std::span<const Slot> slots, const float* clicks, size_t first, size_t last, size_t bins, Bins& dealt);
+// Deals occurrences [first, last), counted over all slots, to ``bins`` bins. ``policies`` by table; ``clicks``: of
+// each sample, or null.
+void deal(std::span<const Slot> slots, std::span<const Policy> policies, const float* clicks, size_t first, size_t last,
+          size_t bins, Bins& dealt);
 
 // What one thread sums the gradients of a bin in; kept from call to call for its memory.
 struct Sums {
   std::vector<uint32_t> places;
   std::vector<Handle> handles;
   std::vector<uint32_t> counts;
-  std::vector<float> clicks;
+  std::vector<float> gains;
   std::vector<float> grads;
   std::vector<float> wide;  // one row's weights as float32
 };

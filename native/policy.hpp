@@ -16,6 +16,7 @@ struct Policy {
   uint32_t pool = 0;  // tables of equal policy compete: they have one number
   float show = 0.0f;  // what a show without a click adds to a score, and what a click adds
   float click = 0.0f;
+  float sequence = 1.0f;  // how much an occurrence in a sequence counts for, beside one elsewhere
   double age = 0.0;                  // ticks that a row lives unseen
   std::array<double, 32> fading{};  // what a score is multiplied by in 1, 2, 4, ... ticks
 
@@ -27,12 +28,15 @@ struct Policy {
     return static_cast<float>(static_cast<double>(score) * factor);
   }
 
-  // A row is trained on: it was shown so often, and clicked.
-  void met(Header& header, uint32_t now, uint32_t shows, float clicks) const {
-    if (keep == Keep::score) {
-      const float gained = (static_cast<float>(shows) - clicks) * show + clicks * click;
-      header.score = faded(header.score, elapsed(now, header.seen)) + gained;
-    }
+  // What one occurrence adds to a row's score.
+  float gain(float clicks, bool in_sequence) const {
+    if (keep != Keep::score) return 0.0f;
+    return ((1.0f - clicks) * show + clicks * click) * (in_sequence ? sequence : 1.0f);
+  }
+
+  // A row is trained on.
+  void met(Header& header, uint32_t now, float gained) const {
+    if (keep == Keep::score) header.score = faded(header.score, elapsed(now, header.seen)) + gained;
     header.seen = now;
   }
 

@@ -44,7 +44,7 @@ Room::Lack Room::lack() const {
   for (size_t group = 0; group < groups_.size(); ++group) {
     const Rows& rows = groups_[group]->rows;
     // Free rows for two calls like those before, but not most of the memory for a promise.
-    size_t wanted = expected_[group] ? std::min(2 * expected_[group] + Rows::kExtent, rows.high() / 16 + Rows::kExtent) : 0;
+    size_t wanted = expected_[group] ? std::min(2 * expected_[group], rows.high() / 16) + Rows::kExtent : 0;
     if (at_work_) wanted += wanted / 2;  // once at it, it does not stop at the first row that is enough
     const size_t free = rows.spare();
     if (free < wanted) {

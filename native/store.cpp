@@ -207,7 +207,7 @@ void Store::apply_found(std::span<const Slot> slots, double lr_scale, const floa
   run(slots, [&](unsigned me, unsigned threads) {
     for (size_t group = 0; group < groups_.size(); ++group) {
       const auto [first, last] = part(totals[group], me, threads);
-      deal(by_group[group], clicks, first, last, bins[group], dealt_[group][me]);
+      deal(by_group[group], rules_.policies, clicks, first, last, bins[group], dealt_[group][me]);
     }
   });
   std::vector<std::atomic<size_t>> next(groups_.size());  // bins are taken as threads come free

@@ -15,8 +15,8 @@ constexpr size_t kBornEach = 256;  // births of a call that are worth one more
 }  // namespace
 
 int64_t Store::least_bytes(size_t groups, int64_t budget) {
-  // An index begins with a chunk a shard, and its last chunks are half empty. Pages of 2 MiB at the end of slabs and index are not all in use, but theirs
-  // is the memory of the process: of a small budget this would be too much.
+  // An index begins with a chunk a shard. Pages of 2 MiB at the end of slabs and index are not all in use but are memory of
+  // the process; of a small budget they would be too much.
   const auto index = static_cast<int64_t>(groups * Index::kShards * Chunks::kBytes);
   return index + std::min(static_cast<int64_t>(groups * 2 * kHugePage), budget / 32);
 }

@@ -14,7 +14,7 @@ _UInts = NDArray[np.uint32]
 _Times = tuple[int, int, int]  # sequence, steps, clock
 _Jagged = tuple[_Ids, _Ids | None, _Floats | None]
 _Admission = tuple[int, int, int, int, int]
-_Policy = tuple[int, int, float, float, float, list[float]]
+_Policy = tuple[int, int, float, float, float, float, list[float]]
 
 class Plan:
     def __init__(

@@ -1,10 +1,13 @@
 """The memory budget: how it is told, what it promises, and what happens at its edge."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 from room import room
 
-from larix.embedding import ByCount, Constant, LeastRecent, TableSpec
+from larix.embedding import ByCount, Constant, FeatureScore, LeastRecent, Tables, TableSpec
 from larix.embedding.budget import parse, row_bytes, shown
 from larix.errors import ConfigError
 
@@ -133,3 +136,65 @@ def test_a_budget_that_not_even_the_sketches_fit_in_is_refused(store):
 
 def test_a_row_is_header_weights_and_state():
     assert row_bytes(TableSpec(name="a", dim=16)) == 24 + 64 + 4 + 4 + 2  # the last 4 fill it up to eights
+
+
+def fill(tables, calls, seed=0):
+    """Train on ever new ids among some that return; two tables of different dims, so that memory has to move."""
+    rng = np.random.default_rng(seed)
+    for call in range(calls):
+        name = "ab"[call // 40 % 2]
+        ids = np.concatenate([rng.integers(0, 2_000, 300), rng.integers(0, 2**60, 700)])
+        rows = tables.lookup(name, ids, insert=True)
+        tables.update(name, ids, np.ones_like(rows), clicks=(ids % 3 == 0).astype(np.float32))
+    return tables
+
+
+WIDE = [
+    TableSpec(name="a", dim=4, eviction=FeatureScore()),
+    TableSpec(name="b", dim=24, eviction=FeatureScore()),
+]
+
+
+def test_one_worker_told_the_same_evicts_the_same():
+    stores = [fill(Tables(WIDE, threads=1, memory_budget="6MiB", background=False), 200) for _ in range(2)]
+    assert stores[0].stats() == stores[1].stats()
+    assert stores[0].stats().evicted > 50_000
+    for name in "ab":
+        for one, other in zip(*(tables.items(name) for tables in stores), strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_memory_moves_to_the_tables_that_need_it():
+    tables = Tables(WIDE, threads=1, memory_budget="6MiB", background=False)
+    for start in range(0, 300_000, 1_000):
+        tables.lookup("a", np.arange(start, start + 1_000), insert=True)
+    full = tables.rows("a")
+    for start in range(0, 100_000, 1_000):
+        tables.lookup("b", np.arange(start, start + 1_000), insert=True)
+        tables.update("b", np.arange(start, start + 1_000), np.ones((1_000, 24), np.float32))
+        assert tables.stats().bytes <= tables.memory_budget
+    assert tables.rows("a") < full / 2
+    assert tables.rows("b") > 10_000
+    assert tables.stats().refused == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_thread_in_the_background_keeps_the_budget_and_ends_with_its_store():
+    before = len(os.listdir("/proc/self/task"))
+    tables = fill(Tables(WIDE, threads=1, memory_budget="6MiB"), 200)
+    assert tables.stats().bytes <= tables.memory_budget
+    assert tables.stats().evicted > 50_000
+    del tables
+    assert len(os.listdir("/proc/self/task")) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_evicts_without_the_thread_that_it_has_not_inherited():
+    tables = fill(Tables(WIDE, threads=1, memory_budget="6MiB"), 100)
+    evicted = tables.stats().evicted
+    child = os.fork()
+    if child == 0:
+        stats = fill(tables, 100, seed=1).stats()
+        os._exit(0 if stats.evicted > evicted + 20_000 and stats.bytes <= tables.memory_budget else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert fill(tables, 50, seed=2).stats().bytes <= tables.memory_budget

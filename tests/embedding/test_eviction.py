@@ -217,10 +217,12 @@ def test_a_clock_that_was_set_back_fades_nothing():
 
 
 def test_clicks_weigh_as_the_policy_says():
-    shows, clicks = np.array([1, 4, 3]), np.array([0, 1, 3], np.float32)
-    assert np.allclose(gain(FeatureScore(show=0.5, click=2.0), shows, clicks), [0.5, 3.5, 6])
-    assert np.array_equal(gain(LeastFrequent(), shows, clicks), [1, 4, 3])
-    assert np.array_equal(gain(LeastRecent(), shows, clicks), [0, 0, 0])
+    clicks = np.array([0, 1, 0.5], np.float32)
+    policy = FeatureScore(show=0.5, click=2.0, sequence=0.1)
+    assert np.allclose(gain(policy, clicks), [0.5, 2, 1.25])
+    assert np.allclose(gain(policy, clicks, in_sequence=True), [0.05, 0.2, 0.125])
+    assert np.array_equal(gain(LeastFrequent(), clicks, in_sequence=True), [1, 1, 1])
+    assert np.array_equal(gain(LeastRecent(), clicks), [0, 0, 0])
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ EVICTIONS = [
     None,
     LeastRecent(),
     LeastFrequent(half_life=2.5),
-    FeatureScore(show=0.3, click=1.7, half_life=7.0),
+    FeatureScore(show=0.3, click=1.7, sequence=0.2, half_life=7.0),
 ]
 PRECISIONS = ["fp32", "bf16", "fp16"]
 POOLS = ["sum", "mean", "sequence"]

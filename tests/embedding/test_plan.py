@@ -72,6 +72,13 @@ def test_words_that_are_no_tables_are_named(words, sentence):
         read_tables(words)
 
 
+def test_weights_of_half_the_bytes_are_told_and_counted():
+    (full,), (half,) = (plan(read_tables(["1Mx32"], precision=kind)).lines for kind in ("fp32", "bf16"))
+    assert full.bytes - half.bytes == pytest.approx(1_000_000 * 64, rel=0.01)
+    with pytest.raises(ConfigError, match="precision 'int8'; it must be one of"):
+        read_tables(["5x8"], precision="int8")
+
+
 def test_an_optimizer_that_is_none_is_named():
     with pytest.raises(ConfigError, match="'Adagard' is no optimizer of rows; there are"):
         read_tables(["5x8"], optimizer="Adagard")

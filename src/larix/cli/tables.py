@@ -102,6 +102,9 @@ def plan(
     optimizer: Annotated[
         str, typer.Option("--optimizer", metavar="NAME", help="The rows' optimizer, as Adam.")
     ] = "RowAdagrad",
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="Of weights: fp32, bf16 or fp16.")
+    ] = "fp32",
     keep: Annotated[
         list[str] | None,
         typer.Option("--keep", metavar="NAME", help="A table that nothing is evicted from; may be repeated."),
@@ -121,7 +124,9 @@ def plan(
     from larix.embedding.plan import plan as planned
     from larix.embedding.plan import read_tables
 
-    found = planned(read_tables(tables, optimizer=optimizer, keep=keep or [], admit_at=count), budget)
+    found = planned(
+        read_tables(tables, optimizer=optimizer, precision=precision, keep=keep or [], admit_at=count), budget
+    )
     shown = Table("table", box=SIMPLE_HEAD)
     for heading in ("ids", "dim", "bytes a row", "rows", "memory"):
         shown.add_column(heading, justify="right")

@@ -73,8 +73,8 @@ def admission_of(policy: Admission | None) -> tuple[int, int, int, int, int]:
             return 2, 0, 0, 0, policy.bound
 
 
-def policy_of(policy: Eviction | None, pool: int) -> tuple[int, int, float, float, float, list[float]]:
-    """Kind, pool, weights of shows and clicks, age, what scores fade by: as native/policy.hpp has them."""
+def policy_of(policy: Eviction | None, pool: int) -> tuple[int, int, float, float, float, float, list[float]]:
+    """Kind, pool, weights of shows, of clicks and in sequences, age, what scores fade by: as native/policy.hpp has them."""
     keep = 0 if policy is None else 2 if keeps_score(policy) else 3 if isinstance(policy, TimeToLive) else 1
     age = policy.age if isinstance(policy, TimeToLive) else 0.0
     return keep, pool, *score_weights(policy), age, fading(policy).tolist()

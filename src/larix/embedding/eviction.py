@@ -47,19 +47,22 @@ class TimeToLive:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureScore:
-    """The rows go first that are worth least: a score gains ``(shows - clicks) * show + clicks * click`` a step.
+    """The rows go first that are worth least: a score gains ``(1 - clicks) * show + clicks * click`` an occurrence.
 
-    A row's shows are its occurrences in the step, its clicks what ``apply(..., clicks=...)`` says of their samples.
-    With ``click`` above ``show`` a rare id that is clicked outlives a frequent one that is not, as in the feature
-    stores of production click models. The score halves every ``half_life``, in units of the store's clock; 0: never.
+    ``clicks``: of the occurrence's sample, 0 or 1 as a rule, what ``apply(..., clicks=...)`` says. With ``click`` above
+    ``show`` a rare id that is clicked outlives a frequent one that is not, as in the feature stores of production click
+    models. ``sequence``: how much an occurrence in a sequence counts for, beside one elsewhere: a history shows its ids
+    again with every sample of a user, each as one of many. The score halves every ``half_life``, in units of the
+    store's clock; 0: never.
     """
 
     show: float = 0.1
     click: float = 1.0
+    sequence: float = 1.0
     half_life: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("show", "click"):
+        for name in ("show", "click", "sequence"):
             if not 0 <= getattr(self, name) <= _LARGEST:
                 raise ConfigError(
                     f"FeatureScore.{name} is {getattr(self, name)}; it must be from 0 to {_LARGEST:g}"
@@ -75,11 +78,17 @@ def keeps_score(policy: Eviction | None) -> bool:
     return isinstance(policy, LeastFrequent | FeatureScore)
 
 
-def score_weights(policy: Eviction | None) -> tuple[float, float]:
-    """What a show without a click adds to a row's score, and what a click adds, rounded to float32."""
-    if isinstance(policy, FeatureScore):
-        return float(np.float32(policy.show)), float(np.float32(policy.click))
-    return (1.0, 1.0) if isinstance(policy, LeastFrequent) else (0.0, 0.0)
+def score_weights(policy: Eviction | None) -> tuple[float, float, float]:
+    """What a show without a click adds to a row's score, what a click, and their part in sequences; as float32."""
+    match policy:
+        case FeatureScore():
+            show, click, sequence = np.array(
+                [policy.show, policy.click, policy.sequence], np.float32
+            ).tolist()
+            return show, click, sequence
+        case LeastFrequent():
+            return 1.0, 1.0, 1.0
+    return 0.0, 0.0, 0.0
 
 
 def fading(policy: Eviction | None) -> NDArray[np.float64]:

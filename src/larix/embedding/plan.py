@@ -3,12 +3,13 @@
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import cast, get_args
 
 from larix.embedding import budget
 from larix.embedding.admission import ByCount
 from larix.embedding.eviction import LeastRecent
 from larix.embedding.optimizer import Optimizer
+from larix.embedding.precision import Precision
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError
 
@@ -55,7 +56,12 @@ def plan(ids: Mapping[TableSpec, int], memory_budget: int | str | None = None) -
 
 
 def read_tables(
-    words: Sequence[str], *, optimizer: str = "RowAdagrad", keep: Container[str] = (), admit_at: int = 0
+    words: Sequence[str],
+    *,
+    optimizer: str = "RowAdagrad",
+    precision: str = "fp32",
+    keep: Container[str] = (),
+    admit_at: int = 0,
 ) -> dict[TableSpec, int]:
     """Return specs and numbers of ids of tables told as ``[NAME=]IDSxDIM``, such as ``video=20Mx32``.
 
@@ -76,12 +82,11 @@ def read_tables(
             name=name or f"table {number}",
             dim=int(dim),
             optimizer=kinds[optimizer.lower()](),
+            precision=cast(Precision, precision),  # which the spec checks
             admission=ByCount(n=admit_at) if admit_at else None,
             eviction=None if name in keep else LeastRecent(),
         )
-        count = (
-            float(re.sub("[_,]", "", ids)) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[scale.replace("K", "k")]
-        )
+        count = float(re.sub("[_,]", "", ids)) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[scale.lower()]
         if any(spec.name == other.name for other in found):
             raise ConfigError(f"table '{spec.name}' is there twice; give each table one word")
         found[spec] = round(count)

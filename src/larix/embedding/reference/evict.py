@@ -9,11 +9,11 @@ from larix.embedding.eviction import Eviction, score_weights
 Clock = NDArray[np.uint32]
 
 
-def gain(policy: Eviction | None, shows: NDArray[np.int64], clicks: Floats) -> Floats:
-    """What a step adds to the scores of rows ``[n]`` with so many shows and clicks, in float32."""
-    show, click = (np.float32(weight) for weight in score_weights(policy))
-    gained: Floats = (shows.astype(np.float32) - clicks) * show + clicks * click
-    return gained
+def gain(policy: Eviction | None, clicks: Floats, in_sequence: bool = False) -> Floats:
+    """What occurrences ``[n]`` with so many clicks add to the scores of their rows, in float32."""
+    show, click, sequence = (np.float32(weight) for weight in score_weights(policy))
+    gained = (np.float32(1) - clicks) * show + clicks * click
+    return gained * (sequence if in_sequence else np.float32(1))
 
 
 def elapsed(clock: int, seen: Clock) -> Clock:

@@ -10,7 +10,7 @@ from larix.embedding.budget import row_bytes
 from larix.embedding.eviction import fading, keeps_score
 from larix.embedding.optimizer import rate
 from larix.embedding.reference.admit import Sketch
-from larix.embedding.reference.evict import elapsed, faded, gain
+from larix.embedding.reference.evict import elapsed, faded
 from larix.embedding.reference.step import first_state, step
 from larix.embedding.reference.track import Track
 from larix.embedding.snapshot import Piece, UInts
@@ -110,10 +110,10 @@ class Rows:
         )
         return weights
 
-    def apply(self, places: Places, grads: Floats, lr_scale: float, clicks: Floats) -> int:
+    def apply(self, places: Places, grads: Floats, lr_scale: float, gains: Floats) -> int:
         """Sum the gradients of repeated rows in order, step each row once; return how many met no row.
 
-        ``clicks`` ``[n]``: of each gradient's sample.
+        ``gains`` ``[n]``: what each adds to its row's score.
         """
         there = (places >= 0) & (places < len(self.rows))
         there[there] = self.alive[places[there]]
@@ -128,11 +128,10 @@ class Rows:
         weights[:] = precision.stochastic(spec.precision, weights, draws)
         self.rows[touched] = rows
         if keeps_score(self.spec.eviction):
-            clicked = np.zeros(len(touched), np.float32)
-            np.add.at(clicked, owner, clicks[there])
-            shows = np.bincount(owner, minlength=len(touched))
+            gained = np.zeros(len(touched), np.float32)
+            np.add.at(gained, owner, gains[there])
             old = faded(self.score[touched], elapsed(self.track.clock, self.seen[touched]), self.fading)
-            self.score[touched] = old + gain(self.spec.eviction, shows, clicked)
+            self.score[touched] = old + gained
         self.touch(touched)
         return int(np.count_nonzero(~there & (places != REFUSED)))
 

@@ -16,6 +16,7 @@ from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.reference import room
 from larix.embedding.reference.admit import drawn
+from larix.embedding.reference.evict import gain
 from larix.embedding.reference.pool import owners, pool_rows, spread
 from larix.embedding.reference.rows import REFUSED, Places, Rows
 from larix.embedding.reference.track import Track
@@ -101,7 +102,8 @@ class Tables:
         check.scale(lr_scale)
         given = check.clicks(clicks, len(ids))
         clicked = np.zeros(len(ids), np.float32) if given is None else given
-        self._lost += found.apply(found.find(ids), grads, lr_scale, clicked)
+        gains = gain(found.spec.eviction, clicked)
+        self._lost += found.apply(found.find(ids), grads, lr_scale, gains)
         self._track.step()
 
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
@@ -146,10 +148,12 @@ class Tables:
             dim = self.specs[slot.table].dim
             view = grads[slot.output][..., slot.column : slot.column + dim]
             kept, each = spread(slot.pool, jagged, view)
-            gathered.setdefault(slot.table, []).append((places[kept], each, clicked[owners(jagged)[kept]]))
+            policy, of = self.specs[slot.table].eviction, clicked[owners(jagged)[kept]]
+            gains = gain(policy, of, slot.pool == "sequence")
+            gathered.setdefault(slot.table, []).append((places[kept], each, gains))
         for name, parts in gathered.items():
-            places, each, clicks = (np.concatenate(part) for part in zip(*parts, strict=True))
-            self._lost += self._tables[name].apply(places, each, lr_scale, clicks)
+            places, each, gains = (np.concatenate(part) for part in zip(*parts, strict=True))
+            self._lost += self._tables[name].apply(places, each, lr_scale, gains)
         self._track.step()
 
     def keys(self, table: str) -> Ids:
