@@ -4,6 +4,7 @@ from larix.data.log.columns import Column
 from larix.data.log.consumer import Consumer
 from larix.data.log.disk import DiskLog
 from larix.data.log.events import Events
+from larix.data.log.kafka import KafkaLog
 from larix.data.log.lease import Lease, LeaseError
 from larix.data.log.letters import DeadLetter
 from larix.data.log.letters import read as read_letters
@@ -18,6 +19,7 @@ __all__ = [
     "DiskLog",
     "EventLog",
     "Events",
+    "KafkaLog",
     "Lease",
     "LeaseError",
     "Offsets",

@@ -151,7 +151,7 @@ class Consumer:
                 found.append(each)
             else:
                 rows, rejected = project(each.rows, self._columns)
-                dead.extend(letters.rejected(each, some) for some in rejected)
+                dead += [letter for some in rejected for letter in letters.rejected(each, some)]
                 if len(rows):
                     found.append(replace(each, rows=rows))
         if dead:

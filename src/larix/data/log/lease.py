@@ -11,10 +11,10 @@ import weakref
 from pathlib import Path
 from typing import Self
 
-from larix.errors import StorageError
+from larix.errors import LarixError, StorageError
 
 
-class LeaseError(StorageError):
+class LeaseError(LarixError):
     """Another has the lease."""
 
 

@@ -9,6 +9,8 @@ import pyarrow as pa
 from larix.data.log.columns import Rejected
 from larix.data.log.events import Events, Unreadable
 
+_LARGE = 1 << 18  # bytes of rows in one letter; Kafka's own limit of a message is about four times that
+
 SCHEMA = pa.schema(
     [
         ("topic", pa.string()),
@@ -25,7 +27,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """Rows of one append that share a reason, or a message that could not be read."""
+    """Rows of one append that share a reason (``detail`` says more of the first), or a message that could not be read."""
 
     topic: str
     partition: int
@@ -42,12 +44,16 @@ def unreadable(message: Unreadable) -> dict[str, Any]:
     return _row(message, [], message.reason, "", message.raw)
 
 
-def rejected(events: Events, some: Rejected) -> dict[str, Any]:
-    """Some rows of an append as one row of the topic."""
+def rejected(events: Events, some: Rejected) -> list[dict[str, Any]]:
+    """Some rows of an append as rows of the topic: few, each of a size that a message may have."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, events.rows.schema) as stream:
         stream.write_batch(events.rows.take(pa.array(some.rows)))
-    return _row(events, some.rows.tolist(), some.reason, some.detail, sink.getvalue().to_pybytes())
+    content, half = sink.getvalue(), len(some.rows) // 2
+    if content.size > _LARGE and half:
+        parts = (some._replace(rows=some.rows[:half]), some._replace(rows=some.rows[half:]))
+        return [row for part in parts for row in rejected(events, part)]
+    return [_row(events, some.rows.tolist(), some.reason, some.detail, content.to_pybytes())]
 
 
 def read(batch: pa.RecordBatch) -> Iterator[DeadLetter]:

@@ -49,7 +49,8 @@ class EventLog(ABC):
 
         Raises:
             ConfigError: there is no such topic or partition, or the rows are too large for one append.
-            StorageError: they could not be made durable: a full disk, another process that appends there.
+            StorageError: they could not be made durable, and are not there: a full disk, no broker.
+            LeaseError: another process appends to this partition on disk.
         """
 
     @abstractmethod

@@ -33,7 +33,7 @@ class Offsets:
         """
         try:
             offsets = {int(partition): offset for partition, offset in said["next"].items()}
-            found = cls(log=said["log"], topic=said["topic"], next=offsets)
+            found = cls(log=str(said["log"]), topic=str(said["topic"]), next=offsets)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise DataError(f"{json.dumps(said)[:80]} is no position in a log: {error!r}") from error
         if not all(type(offset) is int and offset >= 0 for offset in offsets.values()):

@@ -35,9 +35,9 @@ def recover(place: Place, head: Head) -> End:
         known = last if durable is None else max(durable, last)
         entries = index.read(place.index(last), place.origin(last))
         # Rows known to be durable need no look, but all are checked if a writer died while it said how far they go.
-        at = index.byte_of(entries, known)
+        at = index.byte_of(entries, known - 1)
         header = segment.header(at)
-        if header is None or header.first > known:
+        if header is None or header.first >= known:
             at = 0
         latest, next_ = _latest(place, there[:-1]), last
         while (header := segment.header(at)) is not None:
