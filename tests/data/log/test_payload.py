@@ -1,0 +1,102 @@
+import contextlib
+import json
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from larix.data.log.payload import decode, encode
+from larix.errors import ConfigError, DataError
+
+ROWS = pa.record_batch(
+    {
+        "user": pa.array([1, None, -(2**63)]),
+        "kind": pa.array(["a", "b", "a"]).dictionary_encode(),
+        "tags": [[1], [], None],
+    }
+)
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**80), 2**80),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+)
+
+
+@pytest.mark.parametrize("kind", ["arrow", "json"])
+def test_rows_come_back_and_headers_say_how_they_are_written(kind):
+    raw, headers = encode(ROWS, kind)
+    assert headers["larix-format"] == kind
+    assert headers["larix-schema"] == encode(ROWS.slice(1), kind)[1]["larix-schema"]
+    assert headers["larix-schema"] != encode(ROWS.select(["user"]), kind)[1]["larix-schema"]
+    for otherwise in ("arrow", "json"):
+        assert decode(raw, headers, otherwise).to_pydict() == ROWS.to_pydict()
+    assert decode(raw, {}, kind).to_pydict() == ROWS.to_pydict()
+
+
+def test_no_rows_are_rows_too():
+    raw, headers = encode(ROWS.slice(0, 0), "arrow")
+    assert decode(raw, headers, "arrow").num_rows == 0
+    assert decode(b"[]", {}, "json").num_rows == 0
+
+
+def test_json_of_others_may_be_an_object_a_list_or_lines():
+    for raw in (b'{"a": 1, "b": "x"}', b'[{"a": 1, "b": "x"}]', b'{"a": 1}', b'{"a": 1}\n{"b": "x"}\n'):
+        rows = decode(raw, {}, "json").to_pylist()
+        assert rows[0]["a"] == 1
+    assert rows == [{"a": 1, "b": None}, {"a": None, "b": "x"}]
+
+
+@given(st.lists(st.fixed_dictionaries({"k": VALUES}), min_size=1, max_size=6))
+def test_values_of_several_kinds_become_text_and_stop_nothing(rows):
+    found = decode(json.dumps(rows).encode(), {}, "json")
+    assert len(found) == len(rows)
+    for value, got in zip((row["k"] for row in rows), found["k"].to_pylist(), strict=True):
+        if value is None:
+            assert got is None
+        elif isinstance(got, str) and not isinstance(value, str):
+            assert json.loads(got) == value
+        elif not isinstance(value, str):
+            assert float(got) == pytest.approx(float(value))
+
+
+def test_half_a_character_is_replaced():
+    assert decode(b'[{"a": "\\ud800x"}]', {}, "json")["a"].to_pylist() == ["?x"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "headers", "reason"),
+    [
+        (b"rubbish", {"larix-format": "arrow"}, "no Arrow stream"),
+        (b"", {"larix-format": "arrow"}, "no Arrow stream"),
+        (b"rubbish", {}, "no JSON"),
+        (b"", {}, "no JSON"),
+        (b'{"a": 1}\nrubbish', {}, "no JSON"),
+        (b"\xff\xfe", {}, "no JSON"),
+        (b"[" * 100_000, {}, "no JSON"),
+        (b"7", {}, "JSON that is no object"),
+        (b'[{"a": 1}, 2]', {}, "JSON that is no object"),
+        (b"[{}]", {}, "JSON without a column"),
+        (b"x", {"larix-format": "avro"}, "format 'avro' is unknown"),
+    ],
+)
+def test_what_holds_no_rows_is_told(raw, headers, reason):
+    with pytest.raises(DataError, match=f"^{reason}$"):
+        decode(raw, headers, "json")
+
+
+def test_a_flipped_bit_in_an_arrow_stream_gives_rows_or_an_error_and_no_crash():
+    raw, headers = encode(ROWS, "arrow")
+    for bit in range(0, 8 * len(raw), 3):
+        damaged = bytearray(raw)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with contextlib.suppress(DataError):
+            assert decode(bytes(damaged), headers, "arrow").num_columns
+
+
+@pytest.mark.parametrize("values", [[float("nan")], [b"\x00"], [{"a": float("inf")}]])
+def test_what_json_has_no_word_for_is_a_mistake(values):
+    with pytest.raises(ConfigError, match=r"JSON has no word for a value of \['x'\].*use Arrow"):
+        encode(pa.record_batch({"x": values}), "json")
