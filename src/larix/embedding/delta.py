@@ -58,7 +58,7 @@ class DeltaLog:
         """
         try:
             changes = self._tables.changes(self.instant.sequence)
-        except ConfigError:  # asked first, it might have let them go by now: rows are evicted behind the scenes
+        except ConfigError:  # not asked first: rows are evicted behind the scenes, it may let go at any time
             kept = self._tables.kept
             if kept is not None and kept <= self.instant.sequence:
                 raise

@@ -112,7 +112,7 @@ def test_threads_that_append_at_once_share_syncs(writing, place, monkeypatch):
 
     def slow(fd):
         synced.append(fd)
-        threading.Event().wait(0.01)
+        threading.Event().wait(0.05)  # long beside what a busy machine makes of an append
         fdatasync(fd)
 
     monkeypatch.setattr(os, "fdatasync", slow)
