@@ -14,6 +14,14 @@ namespace {
 
 constexpr size_t kEntry = 8;  // bytes before a row
 constexpr size_t kPage = 4096;
+constexpr size_t kChunk = size_t{16} << 10;
+
+// Threads that change rows at once should not write to one counter; two of one lane take turns.
+unsigned lane_of_thread() {
+  static std::atomic<unsigned> next = 0;
+  thread_local const unsigned lane = next.fetch_add(1, std::memory_order_relaxed) % Aside::kLanes;
+  return lane;
+}
 
 int nameless_file(const std::string& folder) {
 #ifdef O_TMPFILE
@@ -26,10 +34,14 @@ int nameless_file(const std::string& folder) {
   return named;
 }
 
-void write_entry(char* to, uint32_t group, const char* row, size_t length) {
+void write_head(char* to, uint32_t group, size_t length) {
   const auto bytes = static_cast<uint32_t>(length);
   std::memcpy(to, &group, 4);
   std::memcpy(to + 4, &bytes, 4);
+}
+
+void write_entry(char* to, uint32_t group, const char* row, size_t length) {
+  write_head(to, group, length);
   std::memcpy(to + kEntry, row, length);
 }
 
@@ -37,7 +49,10 @@ void write_entry(char* to, uint32_t group, const char* row, size_t length) {
 
 // Four fifths for the two halves, a tenth each to write to the file and to read from it.
 Aside::Aside(size_t bytes, std::string folder)
-    : half_(bytes / 5 * 2 / 8 * 8), part_(bytes / 10), folder_(std::move(folder)) {
+    : half_(bytes / 5 * 2 / 8 * 8),
+      part_(bytes / 10),
+      chunk_(std::min(kChunk, half_ / 16 / 8 * 8)),
+      folder_(std::move(folder)) {
   for (Half& half : halves_) {
     half.block = Block(half_);
     // Here and now, or it would be those who change rows that wait for memory.
@@ -51,13 +66,40 @@ Aside::~Aside() {
 }
 
 void Aside::put(uint32_t group, const char* row, size_t length) {
+  Lane& lane = lanes_[lane_of_thread()];
+  while (lane.busy.test_and_set(std::memory_order_acquire)) {
+  }
+  const size_t size = kEntry + length;
+  const bool fits = static_cast<size_t>(lane.end - lane.at) >= size || reserve(lane, size);
+  if (fits) {
+    write_entry(lane.at, group, row, length);
+    lane.at += size;
+  }
+  lane.busy.clear(std::memory_order_release);
+  if (!fits) spill(group, row, length);
+}
+
+// Gives the lane another chunk, with room for ``size`` bytes.
+bool Aside::reserve(Lane& lane, size_t size) {
+  finish(lane);
   Half& half = halves_[active_];
-  const size_t at = half.end.fetch_add(kEntry + length, std::memory_order_relaxed);
-  if (at + kEntry + length <= half_) return write_entry(half.block.data() + at, group, row, length);
+  const size_t taken = std::max(size, chunk_);
+  const size_t at = half.end.fetch_add(taken, std::memory_order_relaxed);
+  if (at + taken <= half_) {
+    lane.at = half.block.data() + at;
+    lane.end = lane.at + taken;
+    return true;
+  }
   size_t full = half.full.load(std::memory_order_relaxed);
   while (at < full && !half.full.compare_exchange_weak(full, at, std::memory_order_relaxed)) {
   }
-  spill(group, row, length);
+  return false;
+}
+
+// What is left of a chunk becomes an entry of no group.
+void Aside::finish(Lane& lane) {
+  if (lane.at != lane.end) write_head(lane.at, kNoGroup, static_cast<size_t>(lane.end - lane.at) - kEntry);
+  lane.at = lane.end = nullptr;
 }
 
 double Aside::fill() const {
@@ -65,6 +107,7 @@ double Aside::fill() const {
 }
 
 std::span<const char> Aside::take() {
+  for (Lane& lane : lanes_) finish(lane);
   Half& half = halves_[active_];
   const size_t filled = std::min(half.end.load(std::memory_order_relaxed), half.full.load(std::memory_order_relaxed));
   half.high = std::max(half.high, filled);

@@ -83,7 +83,7 @@ bool Snapshot::advance(int& error) {
     uint32_t group, length;
     std::memcpy(&group, pending_.data() + taken, 4);
     std::memcpy(&length, pending_.data() + taken + 4, 4);
-    stage(*store_.groups_[group], pending_.data() + taken + 8);
+    if (group != Aside::kNoGroup) stage(*store_.groups_[group], pending_.data() + taken + 8);
     taken += 8 + length;
   }
   pending_ = pending_.subspan(taken);

@@ -3,6 +3,7 @@
 // tables or of Python.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -24,9 +25,12 @@ class Rows;
 class Store;
 
 // Rows as they were before a change, until the snapshot takes them: in memory up to a bound, beyond it in a file that has
-// no name. Entries: group and length (4 bytes each), the row.
+// no name. Entries: group and length (4 bytes each), the row; those of kNoGroup mean nothing.
 class Aside {
  public:
+  static constexpr uint32_t kNoGroup = ~uint32_t{0};
+  static constexpr unsigned kLanes = 32;
+
   // ``bytes``: that may be used; ``folder``: where the file is made when it is needed.
   Aside(size_t bytes, std::string folder);
   ~Aside();
@@ -55,13 +59,25 @@ class Aside {
 
   struct Half {
     Block block;
-    std::atomic<size_t> end = 0;  // where the next entry goes; past the block once it is full
-    std::atomic<size_t> full;     // where the first entry would have begun that did not fit
+    std::atomic<size_t> end = 0;  // where the next chunk goes; past the block once it is full
+    std::atomic<size_t> full;     // where the first chunk would have begun that did not fit
     size_t high = 0;              // the highest end, to the last time it was taken
   };
 
-  size_t half_;  // bytes, as is the next
-  size_t part_;  // of the file that is written or read at a time
+  // Where some of the threads write.
+  struct alignas(64) Lane {
+    std::atomic_flag busy;
+    char* at = nullptr;
+    char* end = nullptr;
+  };
+
+  bool reserve(Lane& lane, size_t size);
+  static void finish(Lane& lane);
+
+  size_t half_;   // bytes, as are the next two
+  size_t part_;   // of the file that is written or read at a time
+  size_t chunk_;  // that a lane takes of a half
+  std::array<Lane, kLanes> lanes_;
   Half halves_[2];
   unsigned active_ = 0;
   std::string folder_;
