@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -55,10 +57,6 @@ def polled(consumer, rows, **options):
     while sum(len(events.rows) for events in found) < rows and time.monotonic() < until:
         found += consumer.poll(0.2, **options)
     return found
-
-
-def is_json(log):
-    return isinstance(log, KafkaLog) and log._format == "json"
 
 
 def test_appends_come_back_whole_and_in_order(log, topic):
@@ -161,9 +159,8 @@ def test_producers_of_several_versions_never_stop_a_consumer(log, topic):
     ]
 
 
+@pytest.mark.parametrize("log", ["disk", "kafka"], indirect=True)  # JSON has fewer types: see test_payload.py
 def test_a_row_of_any_arrow_type_survives(log, topic):
-    if is_json(log):
-        pytest.skip("JSON has fewer types: see test_payload.py")
     events = pa.record_batch(
         {
             "id": pa.array([1, None, 2**64 - 1], pa.uint64()),
@@ -278,3 +275,20 @@ def test_a_partition_that_is_not_there_is_told(log, topic):
         log.consumer(topic, partitions=[0, 5])
     with pytest.raises(ConfigError, match="no partition of topic"):
         log.consumer(topic, partitions=[])
+
+
+def test_the_page_about_the_log_does_what_it_says(tmp_path, monkeypatch):
+    page = Path(__file__).resolve().parents[3] / "docs" / "log.md"
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(code, str(page), "exec"), names)
+    assert names["rows"] == 6
+    assert names["checkpoint"]["next"] == {"0": 3, "1": 3}
+    assert names["consumer"].poll() == []
+    names["log"].append("taps", names["taps"])
+    assert [events.rows for events in names["consumer"].poll()] == [names["taps"]]
+    names["consumer"].close()
+    names["log"].close()

@@ -1,14 +1,18 @@
 import re
 import shutil
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from log_events import appends, flip, frames, numbered
 
+from larix.data.log.frame import pack, unpack
 from larix.data.log.head import Head
 from larix.data.log.place import Place
 from larix.data.log.reader import Reader
+from larix.data.log.segment import Segment, after
+from larix.data.log.writer import Writer
 from larix.errors import StorageError
 
 APPENDS, ROWS = 40, 10
@@ -17,8 +21,6 @@ APPENDS, ROWS = 40, 10
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """Forty appends of ten rows in several segments; not to be changed."""
-    from larix.data.log.writer import Writer
-
     folder = tmp_path_factory.mktemp("written")
     Head.create(folder / "head")
     place = Place(folder=folder, log="log", topic="clicks", partition=0)
@@ -94,8 +96,6 @@ def test_a_flipped_bit_is_named_with_file_and_byte_and_costs_no_other_append(wri
 
 def frames_of(place, path):
     """The good frames of a segment one of which is damaged."""
-    from larix.data.log.segment import Segment, after
-
     with Segment(place, int(path.stem)) as segment:
         at = 0
         while at is not None and at < segment.size:
@@ -154,8 +154,6 @@ def test_damage_at_the_very_end_hides_nothing_that_comes_later(place):
     reader = Reader(place, header.first, skip_lost=True)
     assert reader.read(1000) == []
     assert (reader.next, reader.lost) == (APPENDS * ROWS, ROWS)
-    from larix.data.log.writer import Writer
-
     writer = Writer(place, segment_bytes=1 << 20, segment_age_s=None, clock=lambda: 5, rolled=lambda: None)
     writer.append(numbered(1, 77, 5))
     writer.close()
@@ -192,9 +190,31 @@ def test_bytes_read_ahead_while_a_writer_was_writing_them_are_read_again(place, 
     reader.close()
 
 
-def test_a_position_waits_for_the_disk_only_if_the_writer_has_not(writing, place, monkeypatch):
-    from larix.data.log.segment import Segment
+def test_a_schema_that_its_writer_took_back_is_not_passed(place):
+    """The disk was full after the schema of an append; the next append, of another schema, stands in its place."""
+    path = place.segment(place.segments()[-1])
+    header = frames(path)[-1][1]
+    whole, at = path.read_bytes(), header.schema_at
+    size = frames(path)[0][1].size
+    taken_back = whole[at : at + 64 + size]
+    first = header.first + ROWS
+    with path.open("ab") as file:
+        renumbered = unpack(taken_back[:64])._replace(first=first, schema_at=len(whole))
+        file.write(pack(renumbered) + taken_back[64:])
+    reader = Reader(place, first)
+    reader.read(1)
+    reader._enter(first)
+    with path.open("r+b") as file:
+        file.truncate(len(whole))
+    writer = Writer(place, segment_bytes=1 << 20, segment_age_s=None, clock=lambda: 5, rolled=lambda: None)
+    other = pa.record_batch({"quite": [1.5], "another": ["schema"], "with_more": ["columns"]})
+    writer.append(other)
+    writer.close()
+    assert [events.rows for events in reader.read(1)] == [other]
+    reader.close()
 
+
+def test_a_position_waits_for_the_disk_only_if_the_writer_has_not(writing, place, monkeypatch):
     synced = []
     monkeypatch.setattr(Segment, "sync", lambda segment: synced.append(segment.first))
     reader = Reader(place, 0)

@@ -11,7 +11,7 @@ from larix.errors import ConfigError
 
 # A look at a head is a load from shared memory; between two looks a consumer sleeps, longer the longer nothing comes.
 _SHORTEST_S = 0.0002
-_LONGEST_S = 0.002
+_LONGEST_S = 0.001
 
 
 class Following:
