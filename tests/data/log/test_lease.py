@@ -15,10 +15,10 @@ from larix.data.log.lease import Lease
 lease = Lease(Path(sys.argv[1]), "the pen")
 if len(sys.argv) > 2 and os.fork() == 0:
     assert not lease.held
-    os.write(1, b"%d\n" % os.getpid())  # whole lines, though two write
+    os.write(1, f"{os.getpid()}{os.linesep}".encode())  # whole lines, though two write
     time.sleep(60)
     os._exit(0)
-os.write(1, b"%d\n" % os.getpid())
+os.write(1, f"{os.getpid()}{os.linesep}".encode())
 time.sleep(60)
 """
 
