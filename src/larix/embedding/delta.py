@@ -58,7 +58,9 @@ class DeltaLog:
         """
         try:
             changes = self._tables.changes(self.instant.sequence)
-        except ConfigError:  # asked first, it might have let them go by now: rows are evicted behind the scenes
+        except (
+            ConfigError
+        ):  # asked first, it might have let them go by now: rows are evicted behind the scenes
             kept = self._tables.kept
             if kept is not None and kept <= self.instant.sequence:
                 raise
