@@ -6,6 +6,7 @@ Names of parts choose among them; none means all.
 
 import argparse
 
+import table_evict
 import table_grow
 import table_replica
 import table_snapshot
@@ -14,6 +15,7 @@ import table_steps
 PARTS = {
     "steps": table_steps.measure,
     "grow": table_grow.measure,
+    "evict": table_evict.measure,
     "snapshot": table_snapshot.measure,
     "replica": table_replica.measure,
 }
