@@ -10,6 +10,7 @@ import pytest
 from log_events import appends, flip, frames, numbered
 
 from larix.data.log import Column, DiskLog, Offsets, Retention
+from larix.data.log.head import Head
 from larix.errors import ConfigError, StorageError
 
 KILLS = Path(__file__).resolve().parents[1] / "log_kills.py"
@@ -153,6 +154,22 @@ def test_a_position_in_the_middle_of_an_append_gives_the_rest_of_it(log):
     assert rows["row"].to_pylist() == [7, 8, 9]
 
 
+def test_a_head_that_a_power_cut_put_back_is_set_right_for_a_position_beyond_it(log):
+    for n in range(3):
+        log.append("clicks", numbered(1, n, 10))
+    position = log.newest("clicks")
+    log.release("clicks")
+    for offset in (0, 10):
+        with Head(log.folder / "topics/clicks/0/head", write=True) as head:
+            head.show(offset)
+            head.assure(offset)
+        with log.consumer("clicks", start=position) as consumer:
+            assert consumer.lag == 0
+        assert log.newest("clicks") == position
+    with DiskLog(log.folder) as other:
+        assert other.append("clicks", numbered(1, 3, 10)) == 30  # the lease was given back
+
+
 def test_a_position_of_another_log_or_beyond_the_end_is_a_mistake(log, tmp_path):
     log.append("clicks", numbered(1, 0, 10))
     with DiskLog(tmp_path / "other") as other:
@@ -256,8 +273,6 @@ def test_closing_makes_what_was_sent_durable_and_frees_the_partitions(tmp_path):
 
 
 def test_what_is_sent_is_durable_soon_without_asking(tmp_path):
-    from larix.data.log.head import Head
-
     with DiskLog(tmp_path / "log", commit_every_s=0.001) as log:
         log.create("clicks")
         log.send("clicks", numbered(1, 0, 5))

@@ -90,3 +90,12 @@ def test_dictionaries_are_written_out_wherever_they_are():
     assert written.to_pydict() == events.to_pydict()
     assert "dictionary" not in str(written.schema)
     assert frame.plain(written) is written
+
+
+def test_a_dictionary_that_cannot_be_written_out_is_a_mistake_and_no_loss():
+    words = pa.array(["a"]).dictionary_encode()
+    pairs = pa.MapArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array([1]), words)
+    with pytest.raises(ConfigError, match="has dictionaries inside; cast them to their values first"):
+        frame.plain(pa.record_batch({"pairs": pairs}))
+    fine = pa.record_batch({"pairs": pairs.cast(pa.map_(pa.int64(), pa.string()))})
+    assert frame.plain(fine) is fine

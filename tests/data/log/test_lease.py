@@ -8,17 +8,17 @@ import pytest
 from larix.data.log.lease import Lease, LeaseError
 from larix.errors import StorageError
 
-HOLD = """
+HOLD = r"""
 import os, sys, time
 from pathlib import Path
 from larix.data.log.lease import Lease
 lease = Lease(Path(sys.argv[1]), "the pen")
 if len(sys.argv) > 2 and os.fork() == 0:
     assert not lease.held
-    os.write(1, f"{os.getpid()}{os.linesep}".encode())  # whole lines, though two write
+    os.write(1, f"{os.getpid()}\n".encode())
     time.sleep(60)
     os._exit(0)
-os.write(1, f"{os.getpid()}{os.linesep}".encode())
+os.write(1, f"{os.getpid()}\n".encode())
 time.sleep(60)
 """
 

@@ -87,7 +87,10 @@ class Consumer:
                 return found
 
     def drain(self, *, max_rows: int = 1 << 16) -> Iterator[Events]:
-        """What is there, at least up to the end that the topic has at the time of the call: a replay."""
+        """What is there, at least up to the end that the topic has at the time of the call: a replay.
+
+        In Kafka with a group, of the partitions that it has at that time; none before the first `poll`.
+        """
         ends = self._source.ends()
         while any(offset < ends.get(partition, 0) for partition, offset in self._source.next().items()):
             yield from self.poll(0.1, max_rows=max_rows)

@@ -25,7 +25,7 @@ from larix.data.log.lease import Lease, LeaseError
 from larix.data.log.ledger import Ledger, Topic
 from larix.data.log.log import EventLog
 from larix.data.log.offsets import Offsets
-from larix.data.log.place import Place
+from larix.data.log.place import Place, sync_folder
 from larix.data.log.retention import Retention, expire
 from larix.data.log.segment import Segment
 from larix.data.log.writer import Writer
@@ -107,6 +107,8 @@ class DiskLog(EventLog):
                 place = self._place(topic, partition)
                 place.folder.mkdir(parents=True, exist_ok=True)
                 Head.create(place.head)
+                for folder in (place.folder, *list(place.folder.parents)[:3]):
+                    sync_folder(folder)
         except OSError as error:
             raise StorageError(f"'{self.folder}' cannot be written: {error.strerror}") from error
         if there is None or retention is not None:
@@ -125,7 +127,9 @@ class DiskLog(EventLog):
     def release(self, topic: str) -> None:
         """Let another process append to the topic's partitions."""
         self._committer.flush()
-        self._release(topic)
+        with self._lock:
+            for key in [key for key in self._writers if key[0] == topic]:
+                self._writers.pop(key).close()
 
     def expire(self) -> int:
         """Remove the segments that the topics' retention no longer keeps; return how many.
@@ -190,6 +194,8 @@ class DiskLog(EventLog):
             start.fits(self._id, topic)
         kept = start.next if start is not None else self._ledger.committed(group, topic) if group else {}
         begin = {place.partition: kept.get(place.partition, oldest.next[place.partition]) for place in places}
+        for place in places:
+            self._look_at_end(place, begin[place.partition])
 
         def keep(offsets: Offsets) -> None:
             if group is None:
@@ -252,10 +258,22 @@ class DiskLog(EventLog):
                 )
             return writer
 
-    def _release(self, topic: str) -> None:
+    def _look_at_end(self, place: Place, offset: int) -> None:
+        """If a head is behind ``offset``, a power cut may have put it back: whoever appends next would set it right."""
+        with Head(place.head) as head:
+            if offset <= head.visible:
+                return
+        with contextlib.suppress(LeaseError):
+            self._briefly(place.topic, place.partition, lambda writer: None)
+
+    def _briefly(self, topic: str, partition: int, use: Callable[[Writer], object]) -> None:
+        """Use a partition's writer, and give its lease back unless this log had it before."""
         with self._lock:
-            for key in [key for key in self._writers if key[0] == topic]:
-                self._writers.pop(key).close()
+            had = (topic, partition) in self._writers
+        use(self._writer(topic, partition))
+        if not had:
+            with self._lock:
+                self._writers.pop((topic, partition)).close()
 
     def _expire(self, place: Place) -> int:
         return expire(place, self._known(place.topic).retention, self._clock())
@@ -268,13 +286,12 @@ class DiskLog(EventLog):
                 self.create(topic)
             while True:
                 try:
-                    self.append(topic, letters)
-                    break
+                    self._briefly(topic, 0, lambda writer: writer.append(letters))
+                    return
                 except LeaseError:
                     if time.monotonic() > until:
                         raise
                     time.sleep(0.01)
-            self._release(topic)
 
 
 def _identified(folder: Path) -> str:
@@ -282,17 +299,21 @@ def _identified(folder: Path) -> str:
     path = folder / "log.json"
     try:
         if not path.exists():
-            if folder.exists() and any(folder.iterdir()):
+            if folder.exists() and not all(map(_begun, folder.iterdir())) and not path.exists():
                 raise ConfigError(f"'{folder}' is not empty and is no event log; give another folder")
             folder.mkdir(parents=True, exist_ok=True)
-            fresh = folder / f"log-{uuid.uuid4().hex}.json"
-            fresh.write_text(json.dumps({"format": _FORMAT, "id": uuid.uuid4().hex}) + "\n", encoding="utf-8")
+            fresh = folder / f"log-{uuid.uuid4().hex}.new"
+            with fresh.open("w", encoding="utf-8") as file:
+                json.dump({"format": _FORMAT, "id": uuid.uuid4().hex}, file)
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 os.link(fresh, path)  # of several processes that make it, one does
             except FileExistsError:
                 pass
             finally:
                 fresh.unlink()
+            sync_folder(folder)
         said = json.loads(path.read_text(encoding="utf-8"))
         kind, name = said["format"], str(said["id"])
     except OSError as error:
@@ -302,6 +323,11 @@ def _identified(folder: Path) -> str:
     if kind != _FORMAT:
         raise StorageError(f"'{folder}' has format {kind}, not {_FORMAT}; use the larix that wrote it")
     return name
+
+
+def _begun(path: Path) -> bool:
+    """Whether another process is about to make this log, or died when it was."""
+    return path.name.startswith("log-") and path.suffix == ".new"
 
 
 def _at_time(place: Place, time_ms: int, end: int) -> int:

@@ -87,7 +87,11 @@ def checked(header: Header, content: pa.Buffer) -> bool:
 
 
 def plain(events: pa.RecordBatch) -> pa.RecordBatch:
-    """``events`` with dictionaries written out: a frame's schema holds for all frames, their values do not."""
+    """``events`` with dictionaries written out: a frame has a schema and buffers, and no dictionaries.
+
+    Raises:
+        ConfigError: one is inside a type that cannot be written out.
+    """
     types = [_plain(kind) for kind in events.schema.types]
     if types == events.schema.types:
         return events
@@ -106,4 +110,13 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if isinstance(kind, pa.BaseExtensionType):
+        inside = [kind.storage_type]
+    else:
+        inside = [kind.field(number).type for number in range(kind.num_fields)]
+    for each in inside:
+        if _plain(each) != each:
+            raise ConfigError(
+                f"a column of type {kind} has dictionaries inside; cast them to their values first"
+            )
     return kind

@@ -17,11 +17,11 @@ from larix.errors import StorageError
 _TABLES = """
 CREATE TABLE IF NOT EXISTS topics (
     name TEXT PRIMARY KEY, partitions INTEGER NOT NULL, age_s REAL, size_bytes INTEGER
-) STRICT;
+);
 CREATE TABLE IF NOT EXISTS offsets (
     consumers TEXT, topic TEXT, partition INTEGER, next INTEGER NOT NULL,
     PRIMARY KEY (consumers, topic, partition)
-) STRICT;
+);
 """
 _PATIENCE_S = 30.0  # for another process's transaction to end
 

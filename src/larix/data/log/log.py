@@ -98,7 +98,7 @@ class EventLog(ABC):
             topic: which.
             columns: what is wanted, as what; None gives events as they were appended.
             start: where to begin; default: where ``group`` committed last, else at the oldest event.
-            group: the name under which `Consumer.commit` keeps the position.
+            group: the name under which `Consumer.commit` keeps the position; on disk it does no more than that.
             partitions: which; default: all, or in Kafka, with a group, those that the group assigns.
             dead_letters: the topic for events that cannot be had as ``columns``; default: ``TOPIC.dead``, made when
                 the first comes.

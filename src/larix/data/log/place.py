@@ -1,5 +1,6 @@
 """Where a partition's files lie and what they are called. Knows nothing of what is in them."""
 
+import os
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,3 +51,12 @@ class Place:
     def origin(self, first: int) -> int:
         """What every frame of a segment carries, so that one from elsewhere is never taken for its own."""
         return int(google_crc32c.value(f"{self.log}/{self.topic}/{self.partition}/{first}".encode()))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable which names are in a folder."""
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

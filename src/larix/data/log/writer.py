@@ -7,7 +7,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from larix.data.log import frame, index
 from larix.data.log.frame import HEADER, ROWS, SCHEMA, Header, Payload
 from larix.data.log.head import Head
 from larix.data.log.lease import Lease
-from larix.data.log.place import Place
+from larix.data.log.place import Place, sync_folder
 from larix.data.log.recovery import recover
 from larix.errors import StorageError
 
@@ -196,7 +195,7 @@ class Writer:
             time_ms=now,
             latest_ms=latest,
             schema_at=schema_at,
-            origin=self._place.origin(self._segment),
+            origin=self._origin,
         )
         return frame.pack(header)
 
@@ -227,7 +226,7 @@ class Writer:
         if self._indexed >= 0 and at - self._indexed < index.EVERY:
             return
         assert self._index is not None
-        entry = index.Entry(self._next, latest_ms, at, self._place.origin(self._segment))
+        entry = index.Entry(self._next, latest_ms, at, self._origin)
         with contextlib.suppress(OSError):
             os.pwrite(self._index, index.pack(entry), self._index_size)
             self._indexed, self._index_size = at, self._index_size + index.BYTES
@@ -272,15 +271,15 @@ class Writer:
         fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
         try:
             if flags & os.O_CREAT:
-                _sync_folder(self._place.folder)
+                sync_folder(self._place.folder)
             self._index = os.open(self._place.index(segment), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError:
             os.close(fd)
             if flags & os.O_CREAT:
                 path.unlink()
             raise
-        self._fd, self._segment = fd, segment
-        self._indexed, self._index_size = index.cut(self._index, self._place.origin(segment), self._at)
+        self._fd, self._origin = fd, self._place.origin(segment)
+        self._indexed, self._index_size = index.cut(self._index, self._origin, self._at)
 
     def _close_files(self) -> None:
         for fd in (self._fd, self._index):
@@ -293,11 +292,3 @@ class Writer:
             f"{self._place} cannot be written: {error.strerror}: what was to be appended is not there; free some space "
             f"below '{self._place.folder}' and append it again"
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
