@@ -184,7 +184,7 @@ Status Cold::search(std::span<const ColdKey> keys, char* records, uint8_t* found
     }
     const size_t before = hits.size();
     for (size_t at = what.first; at < what.last; ++at) {
-      const RowView row(page + layout_.offset_of(candidates[at].row));
+      const RowView row(page + layout_.offset_of(candidates[at].row), layout_);
       const uint32_t place = sought[candidates[at].sought].at;
       if (row.id != keys[place].id || row.table != keys[place].table) continue;
       hits.push_back({&segment, candidates[at].row});
@@ -229,7 +229,7 @@ Status Cold::walk(const Frozen& frozen, uint64_t first, uint64_t pages, const Vi
   const uint64_t last = std::min<uint64_t>(segment.rows(), end * layout.page_rows);
   for (uint64_t row = first * layout.page_rows; row < last; ++row) {
     if (frozen.dead[row / 64] >> row % 64 & 1) continue;
-    visit(RowView(chunk.data() + (layout.page_of(row) - first) * layout.page_bytes + layout.offset_of(row)));
+    visit(RowView(chunk.data() + (layout.page_of(row) - first) * layout.page_bytes + layout.offset_of(row), layout));
   }
   return {};
 }

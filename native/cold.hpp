@@ -86,6 +86,7 @@ class Cold {
 
   ColdCounts counts() const;
   int64_t rows() const;  // alive on disk
+  size_t segments() const { return segments_.size(); }
 
   // Whether compaction does not keep up: too many segments, or more holes than rows.
   bool behind() const;

@@ -45,7 +45,8 @@ Status Merge::advance(Input& input) {
     if (page >= input.first + input.count) {
       if (Status status = load(input, page); !status.ok()) return status;
     }
-    const RowView row(input.chunk.data() + (page - input.first) * layout.page_bytes + layout.offset_of(input.row));
+    const char* at = input.chunk.data() + (page - input.first) * layout.page_bytes + layout.offset_of(input.row);
+    const RowView row(at, layout);
     input.hash = segment_hash(row.id, row.table);
     input.table = row.table;
     input.id = row.id;

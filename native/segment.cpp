@@ -137,7 +137,7 @@ Status Segment::load_pages(uint64_t rows) {
       const Status status = read(page, std::min(together, pages - page), chunk.data());
       if (!status.ok()) return status;
     }
-    const RowView view(chunk.data() + page % together * layout_.page_bytes + layout_.offset_of(row));
+    const RowView view(chunk.data() + page % together * layout_.page_bytes + layout_.offset_of(row), layout_);
     const uint64_t hash = segment_hash(view.id, view.table);
     if (view.table == 0) return damaged(page, "holds a row of table 0");
     if (row && (hash < hash_before || (hash == hash_before && view.table <= table_before))) {

@@ -54,7 +54,10 @@ struct PageLayout {
 
 // A row as it lies in a page.
 struct RowView {
-  explicit RowView(const char* row) : record(row + PageLayout::kKeyBytes) {
+  RowView(int64_t id, uint32_t table, const char* record, size_t bytes)
+      : id(id), table(table), record(record), bytes(bytes) {}
+  RowView(const char* row, const PageLayout& layout)
+      : record(row + PageLayout::kKeyBytes), bytes(layout.record_bytes) {
     uint16_t number;
     std::memcpy(&id, row, sizeof id);
     std::memcpy(&number, row + sizeof id, sizeof number);
@@ -64,6 +67,7 @@ struct RowView {
   int64_t id;
   uint32_t table;
   const char* record;
+  size_t bytes;
 };
 
 // A key that is looked for: its hash and its place in the caller's list.
