@@ -144,4 +144,8 @@ def replay(
             metrics.update(scores, batch.labels, batch.weight, batch.group)
             step(learner, batch, embed(batch, train=True), settings)
         measured[day] = metrics.compute()["tasks"]
-    return {"days": measured, "stats": tables.stats(), "rows": {name: tables.rows(name) for name in tables.specs}}
+    return {
+        "days": measured,
+        "stats": tables.stats(),
+        "rows": {name: tables.rows(name) for name in tables.specs},
+    }

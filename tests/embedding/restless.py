@@ -1,10 +1,12 @@
 """A native store whose rows go to disk before every call, some of them each time: else it is a store like any other."""
 
+import contextlib
 import itertools
 
 import numpy as np
 
 from larix.embedding import TimeToLive, table
+from larix.errors import StorageError
 
 AMPLE = 64 << 20  # a budget by which no row goes to disk but by order
 
@@ -50,7 +52,8 @@ class Restless:
         for number, name in enumerate(self._tables.specs, 1):
             ids = self._tables.keys(name)
             if self._rng is not None and len(ids):
-                self._tables._core.spill(number, ids[self._rng.random(len(ids)) < self._rng.random()])
+                with contextlib.suppress(StorageError):  # a full disk: then rows stay where they are
+                    self._tables._core.spill(number, ids[self._rng.random(len(ids)) < self._rng.random()])
 
 
 def stores_in(folder):
