@@ -1,6 +1,7 @@
 // The one file that knows Python: checks arguments, drops the GIL, calls the core, turns its status into an exception.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
@@ -14,9 +15,27 @@
 
 namespace nb = nanobind;
 
+void raise(const larix::Status& status) {
+  if (status.ok()) return;
+  PyErr_SetString(nb::module_::import_("larix.errors").attr("StorageError").ptr(), status.sentence().c_str());
+  throw nb::python_error();
+}
+
 // ---- embedding ------------------------------------------------------------------------------------------------------
 
 namespace {
+
+// Returns work(&disk), done without the GIL; raises what the disk refused.
+template <class Work>
+auto without_gil(Work&& work) {
+  larix::Status disk;
+  const auto result = [&] {
+    const nb::gil_scoped_release release;
+    return work(&disk);
+  }();
+  raise(disk);
+  return result;
+}
 
 void bind_optimizers(nb::module_& m) {
   using larix::Decay, larix::Optimizer, larix::Precision, larix::Rule, larix::Schedule;
@@ -118,36 +137,42 @@ void bind_embedding(nb::module_& m) {
            [](Store& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
               const Array<uint64_t, 1>& handles, bool insert) {
              const auto slots = bind_slots(plan, jaggeds, outs, samples, handles.data());
-             const nb::gil_scoped_release release;
-             for (size_t i = 0; i < slots.size(); ++i) {
-               if (!slots[i].sound()) return -1 - static_cast<int64_t>(i);
-             }
-             return self.gather(slots, insert);
+             return without_gil([&](larix::Status* disk) {
+               for (size_t i = 0; i < slots.size(); ++i) {
+                 if (!slots[i].sound()) return -1 - static_cast<int64_t>(i);
+               }
+               return self.gather(slots, insert, disk);
+             });
            })
       .def("apply",
            [](Store& self, const Plan& plan, const nb::list& jaggeds, const nb::list& grads, size_t samples,
               const Array<uint64_t, 1>& handles, double lr_scale, nb::handle clicks) {
              const auto slots = bind_slots(plan, jaggeds, grads, samples, handles.data());
              const float* clicked = optional_data<float>(clicks);
-             const nb::gil_scoped_release release;
-             self.apply(slots, lr_scale, clicked);
+             without_gil([&](larix::Status* disk) {
+               self.apply(slots, lr_scale, clicked, disk);
+               return 0;
+             });
            },
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
       .def("lookup",
            [](Store& self, uint32_t table, const Ids& ids, const Array<float, 2>& out, bool insert) {
              larix::Slot slot = bind_ids(table, ids, out.data(), out.shape(1));
-             const nb::gil_scoped_release release;
-             std::vector<larix::Handle> handles(slot.count);
-             slot.handles = handles.data();
-             return self.gather({&slot, 1}, insert);
+             return without_gil([&](larix::Status* disk) {
+               std::vector<larix::Handle> handles(slot.count);
+               slot.handles = handles.data();
+               return self.gather({&slot, 1}, insert, disk);
+             });
            })
       .def("update",
            [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& grads, double lr_scale,
               nb::handle clicks) {
              const larix::Slot slot = bind_ids(table, ids, grads.data(), grads.shape(1));
              const float* clicked = optional_data<float>(clicks);
-             const nb::gil_scoped_release release;
-             self.update(slot, lr_scale, clicked);
+             without_gil([&](larix::Status* disk) {
+               self.update(slot, lr_scale, clicked, disk);
+               return 0;
+             });
            },
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
       .def("rows", &Store::rows, nb::call_guard<nb::gil_scoped_release>())
@@ -158,18 +183,20 @@ void bind_embedding(nb::module_& m) {
            [](const Store& self, uint32_t table) {
              auto* ids = new std::vector<int64_t>();
              const nb::capsule owner(ids, [](void* p) noexcept { delete static_cast<std::vector<int64_t>*>(p); });
-             {
-               const nb::gil_scoped_release release;
-               *ids = self.keys(table);
-             }
+             without_gil([&](larix::Status* disk) {
+               *ids = self.keys(table, disk);
+               return 0;
+             });
              return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids->data(), {ids->size()}, owner);
            })
       .def("read",
            [](const Store& self, uint32_t table, const Ids& ids, const Array<float, 2>& weights,
               const Array<float, 2>& state) {
              const std::span<const int64_t> keys(ids.data(), ids.shape(0));
-             const nb::gil_scoped_release release;
-             self.read(table, keys, weights.data(), state.data());
+             without_gil([&](larix::Status* disk) {
+               self.read(table, keys, weights.data(), state.data(), disk);
+               return 0;
+             });
            })
       .def("put",
            [](Store& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights,
@@ -177,16 +204,37 @@ void bind_embedding(nb::module_& m) {
              const std::span<const int64_t> keys(ids.data(), ids.shape(0));
              const auto* seen_data = optional_data<uint32_t>(seen);
              const auto* score_data = optional_data<float>(score);
-             const nb::gil_scoped_release release;
-             return self.put(table, keys, weights.data(), state.data(), seen_data, score_data);
+             return without_gil([&](larix::Status* disk) {
+               return self.put(table, keys, weights.data(), state.data(), seen_data, score_data, disk);
+             });
            },
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none())
       .def("remove",
            [](Store& self, uint32_t table, const Ids& ids) {
              const std::span<const int64_t> keys(ids.data(), ids.shape(0));
-             const nb::gil_scoped_release release;
-             return self.remove(table, keys);
+             return without_gil([&](larix::Status* disk) { return self.remove(table, keys, disk); });
            })
+      // ---- rows on disk
+      .def("open_tier",
+           [](Store& self, const std::string& folder) {
+             without_gil([&](larix::Status* disk) {
+               *disk = self.open_tier(folder);
+               return 0;
+             });
+           })
+      .def("spill",
+           [](Store& self, uint32_t table, const Ids& ids) {
+             const std::span<const int64_t> keys(ids.data(), ids.shape(0));
+             return without_gil([&](larix::Status* disk) { return self.spill(table, keys, disk); });
+           })
+      // (rows, bytes, segments, memory, spilled, recalled, pages read, pages read in vain, bytes compacted, trouble)
+      .def("cold_counts",
+           [](const Store& self) {
+             const auto [c, trouble] = self.cold_counts();
+             return std::tuple(c.rows, c.bytes, c.segments, c.memory, c.spilled, c.taken, c.pages_read, c.pages_vain,
+                               c.compacted, trouble);
+           })
+      // ----
       .def("borrow", [](Store& self, uintptr_t team) { self.borrow(reinterpret_cast<larix::Team>(team)); })
       .def("clock", &Store::clock, nb::call_guard<nb::gil_scoped_release>())
       .def("set_clock", &Store::set_clock, nb::call_guard<nb::gil_scoped_release>())

@@ -4,8 +4,12 @@
 #include <nanobind/nanobind.h>
 
 namespace larix {
+class Status;
 class Store;
 }
+
+// Raises StorageError if a status is not good.
+void raise(const larix::Status& status);
 
 void bind_features(nanobind::module_& m);
 void bind_replica(nanobind::module_& m);

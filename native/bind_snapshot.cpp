@@ -51,6 +51,7 @@ void bind_snapshot(nb::module_& m, nb::class_<Store>& store) {
                const nb::gil_scoped_release release;
                piece = self.next(error);
              }
+             raise(self.trouble());
              if (error) {
                errno = error;
                PyErr_SetFromErrno(PyExc_OSError);
@@ -77,10 +78,12 @@ void bind_snapshot(nb::module_& m, nb::class_<Store>& store) {
       .def("changes",
            [](Store& self, uint32_t since) -> nb::object {
              std::optional<larix::Changes> changes;
+             larix::Status disk;
              {
                const nb::gil_scoped_release release;
-               changes = self.changes(since);
+               changes = self.changes(since, &disk);
              }
+             raise(disk);
              if (!changes) return nb::none();
              nb::list tables;
              for (size_t table = 1; table < changes->tables.size(); ++table) {

@@ -5,12 +5,14 @@
 #include <limits>
 
 #include "hash.hpp"
+#include "tier.hpp"
 
 namespace larix {
 
 namespace {
 
-constexpr size_t kAhead = 16;  // headers asked for ahead of use
+constexpr size_t kAhead = 16;       // headers asked for ahead of use
+constexpr size_t kTogether = 8192;  // rows that go to disk at a time, at most
 
 }  // namespace
 
@@ -95,6 +97,11 @@ bool Sweep::goes(const Header& header, bool wanted) const {
   return priority < threshold.priority || mix(static_cast<uint64_t>(header.id) + draws_) >> 32 < threshold.even;
 }
 
+bool Sweep::held(const Group& group, uint32_t row, bool force) const {
+  if (!force) return group.since_held(row) <= clock_.lag + 1;
+  return tier_ && group.since_held(row) == 0;  // gradients find their rows again, but a call must not take its own away
+}
+
 void Sweep::restart() {
   if (exhausted()) share_ = kShare, fresh_ = 0;
   idle_ = 0;
@@ -118,6 +125,7 @@ size_t Sweep::slice(size_t rows, size_t wanted, bool force) {
     if (all == 0) return freed;
     if (wanted && fresh_ == 0) set_thresholds();
     while (!swept_[group_] || row_ >= groups_[group_]->rows.high()) {
+      freed += spill(force);
       group_ = (group_ + 1) % groups_.size();
       row_ = 0;
     }
@@ -130,7 +138,7 @@ size_t Sweep::slice(size_t rows, size_t wanted, bool force) {
       if (row_ + kAhead < end) __builtin_prefetch(group.rows.at(row + kAhead));
       const Header& header = group.rows.header(row);
       if (header.table == 0 || !goes(header, wanted != 0)) continue;
-      if (force || group.since_held(row) > clock_.lag + 1) {
+      if (!held(group, row, force)) {
         victims[filled++] = {place_hash(header.id, header.table), row};
       }
     }
@@ -138,12 +146,14 @@ size_t Sweep::slice(size_t rows, size_t wanted, bool force) {
     looked += seen;
     fresh_ -= std::min(fresh_, seen);
     idle_ = filled ? 0 : idle_ + seen;
-    freed += drop(group_, {victims.data(), filled});
+    const std::span<const Victim> those(victims.data(), filled);
+    freed += tier_ ? gather(those, wanted - std::min(wanted, freed), force) : drop(group_, those);
+    if (!trouble_.ok()) return freed;
     if (wanted && idle_ > all && share_ < 1.0) {  // a round for nothing: all that is left is above the thresholds
       share_ = std::min(1.0, 2 * share_);
       fresh_ = idle_ = 0;
     } else if (exhausted()) {
-      return freed;
+      return freed + spill(force);
     }
   }
   if (freed) share_ = std::max(kShare, share_ / 2);
@@ -159,6 +169,36 @@ size_t Sweep::drop(size_t number, std::span<const Victim> victims) {
   }
   evicted_ += static_cast<int64_t>(victims.size());
   return victims.size() * group.rows.row_bytes();
+}
+
+size_t Sweep::gather(std::span<const Victim> victims, size_t wanted, bool force) {
+  const Group& group = *groups_[group_];
+  size_t freed = 0;
+  chosen_group_ = group_;
+  for (const Victim& victim : victims) {
+    const Header& header = group.rows.header(victim.row);
+    if (rules_.policies[header.table].over(header, clock_.now)) {
+      freed += drop(group_, {&victim, 1});  // for good
+    } else {
+      chosen_.push_back(victim.row);
+    }
+  }
+  const bool enough = chosen_.size() >= kTogether || freed + chosen_.size() * group.rows.row_bytes() >= wanted;
+  return enough && wanted ? freed + spill(force) : freed;
+}
+
+size_t Sweep::spill(bool force) {
+  if (chosen_.empty()) return 0;
+  const Group& group = *groups_[chosen_group_];
+  // Some time may have passed since they were chosen.
+  std::erase_if(chosen_, [&](uint32_t row) {
+    const uint16_t table = row < group.rows.high() ? group.rows.header(row).table : 0;
+    return table == 0 || rules_.policies[table].keep == Keep::always || held(group, row, force);
+  });
+  trouble_ = tier_->spill(chosen_group_, chosen_);
+  const size_t freed = trouble_.ok() ? chosen_.size() * group.rows.row_bytes() : 0;
+  chosen_.clear();
+  return freed;
 }
 
 void Shrink::begin(Group& group, size_t rows) {

@@ -9,11 +9,15 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "group.hpp"
+#include "status.hpp"
 
 namespace larix {
+
+class Tier;
 
 class Sweep {
  public:
@@ -21,12 +25,19 @@ class Sweep {
   Sweep(std::span<const std::unique_ptr<Group>> groups, const TableRules& rules, const Clock& clock,
         std::vector<int64_t>& sizes);
 
+  // From now on rows that go for want of memory go there; it must outlive the sweep.
+  void send_to(Tier* tier) { tier_ = tier; }
+
+  // What the tier refused since this was last asked.
+  Status trouble() { return std::exchange(trouble_, {}); }
+
   // Whether rows could ever be evicted, and whether some are when their time is over.
   bool any() const { return any_; }
   bool timed() const { return timed_; }
 
   // Looks at ``rows`` rows, or fewer once ``wanted`` bytes have come free. Rows whose time is over always go, others if
-  // wanted is not 0; none that is held, unless by force. Returns bytes freed.
+  // wanted is not 0; none that is held, unless by force: then none that this call holds, if rows go to disk. Returns bytes
+  // freed.
   size_t slice(size_t rows, size_t wanted, bool force = false);
 
   // Before slices that must free ``wanted`` bytes in all: as many rows are below the thresholds.
@@ -51,7 +62,11 @@ class Sweep {
   void set_thresholds();
   void sample(size_t group, uint32_t row);
   bool goes(const Header& header, bool wanted) const;
+  bool held(const Group& group, uint32_t row, bool force) const;
   size_t drop(size_t group, std::span<const Victim> victims);
+  // Notes rows of the hand's group that are to go to disk, and once they are enough sends them there. Returns bytes freed.
+  size_t gather(std::span<const Victim> victims, size_t wanted, bool force);
+  size_t spill(bool force);
 
   std::span<const std::unique_ptr<Group>> groups_;
   const TableRules& rules_;
@@ -74,6 +89,10 @@ class Sweep {
   size_t row_ = 0;
   uint64_t draws_ = 0;
   int64_t evicted_ = 0;
+  Tier* tier_ = nullptr;
+  Status trouble_;
+  size_t chosen_group_ = 0;
+  std::vector<uint32_t> chosen_;  // rows that are to go to disk together
 };
 
 // Moves memory from a group with more free rows than it needs to the ledger, by moving its last rows to where others were.

@@ -5,12 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "admit.hpp"
 #include "birth.hpp"
 #include "index.hpp"
+#include "moves.hpp"
 #include "optimizer.hpp"
 #include "policy.hpp"
 #include "precision.hpp"
@@ -71,6 +73,12 @@ struct Group {
     return (header.id == id) & (header.table == table);
   }
 
+  // Whether the row that a handle was of is still where it was.
+  bool alive(Handle handle) const {
+    const Header& header = rows.header(row_of(handle));
+    return header.generation == generation_of(handle) && header.table != 0;
+  }
+
   // To be called by the row's one writer before it changes anything in a row, its key included.
   LARIX_INLINE void touch(uint32_t row, Header& header) {
     if (header.changed != clock.sequence) first_touch(row, header);
@@ -94,6 +102,13 @@ struct Group {
     rows.give_back(Index::shard_of(hash), row);
   }
 
+  // Takes a row out of memory that lives on elsewhere.
+  void send_away(uint64_t hash, uint32_t row);
+
+  // Gives a row that was away a place in memory, in use already if ``any``; kNoRow if there is none. ``content``: the row
+  // from ``changed`` in its header on. A snapshot that is being taken has its copy: it passes over the row from now on.
+  uint32_t take_back(uint64_t hash, uint32_t table, int64_t id, const char* content, bool any);
+
   // Moves a row that is there to another place in memory that is in use already; false if there is none. Handles of it are
   // stale from then on.
   bool move(uint32_t row) {
@@ -106,7 +121,9 @@ struct Group {
     touch(row, from);  // a snapshot that has not come by keeps a copy, and passes over the row where it is now
     std::memcpy(&to, &from, rows.stride());
     to.generation = generation;
+    rows.stamp(number).store(rows.stamp(row).load(std::memory_order_relaxed), std::memory_order_relaxed);
     if (clock.tracked) rows.mark(number, clock.sequence);
+    if (moves) moves->note(handle_of(row, from.generation), handle_of(number, generation));
     index.shard(hash).renumber(Index::tag_of(hash), row, number);
     rows.give_back(Index::shard_of(hash), row);
     return true;
@@ -115,6 +132,12 @@ struct Group {
   // The first change of a row in a sequence number; a row that goes away.
   void first_touch(uint32_t row, Header& header);
   void leave(uint64_t hash, uint32_t row);
+  void note_gone(uint64_t hash, uint32_t table, int64_t id);
+  // Changes up to ``sequence`` need not be known any more.
+  void forget(uint32_t sequence) {
+    gone.forget(sequence);
+    away.forget(sequence);
+  }
 
   size_t dim;
   Precision precision;
@@ -126,6 +149,8 @@ struct Group {
   Rows rows;
   std::vector<std::vector<char>> nothing;  // by table: what an id without a row reads, as the weights of a row
   Gone gone;
+  Gone away;  // rows that were sent away, and when they had changed; not all of them are away still
+  std::unique_ptr<Moves> moves;  // of a store whose rows come and go
   std::vector<Watch*> watches;  // of snapshots that are being taken
 
  private:

@@ -20,7 +20,7 @@ class Ledger {
     left_.fetch_add(wanted, std::memory_order_relaxed);
     return false;
   }
-  // Takes so much whether it is left or not.
+  // Takes bytes that are used already, more than are left if need be: then others have to give.
   void charge(int64_t bytes) { left_.fetch_sub(bytes, std::memory_order_relaxed); }
   void give(size_t bytes) { left_.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed); }
   int64_t left() const { return left_.load(std::memory_order_relaxed); }

@@ -9,7 +9,8 @@
 
 namespace larix {
 
-enum class Keep { always = 0, recent = 1, score = 2, live = 3 };
+// Rows under ``spilled`` never go for good: those trained on longest ago go to disk first, where there is one.
+enum class Keep { always = 0, recent = 1, score = 2, live = 3, spilled = 4 };
 
 struct Policy {
   Keep keep = Keep::always;
@@ -39,6 +40,9 @@ struct Policy {
     if (keep == Keep::score) header.score = faded(header.score, elapsed(now, header.seen)) + gained;
     header.seen = now;
   }
+
+  // Whether an id may be refused a row for want of memory.
+  bool refuses() const { return keep != Keep::always && keep != Keep::spilled; }
 
   // Rows of least priority go first.
   double priority(const Header& header, uint32_t now) const {

@@ -11,6 +11,7 @@ constexpr size_t kFewestGone = 65536;    // of a group that are listed: a megaby
 constexpr size_t kFewestLimited = 4096;  // the same within a memory budget
 constexpr size_t kLooked = 8192;    // rows of a slice that are looked at
 constexpr size_t kDropped = 1024;   // that go at most
+constexpr size_t kSpilled = 8192;   // that go to disk at most: they go together
 constexpr size_t kMoved = 512;      // that are moved
 constexpr size_t kShrunk = 16384;   // whose memory goes to another group at a time
 
@@ -91,8 +92,8 @@ bool Room::slice() {
     if (shrink_.working()) return at_work_ = true;
   }
   if (sweep_.exhausted()) return at_work_ = false;
-  sweep_.slice(kLooked, std::min(static_cast<size_t>(lack.bytes), kDropped * widest_));
-  return at_work_ = true;
+  sweep_.slice(kLooked, std::min(static_cast<size_t>(lack.bytes), (tiered_ ? kSpilled : kDropped) * widest_));
+  return at_work_ = sweep_.trouble().ok();  // of which the next call that makes room will say more
 }
 
 void Room::make(size_t group, size_t rows, bool force) {
@@ -114,9 +115,13 @@ void Room::make(size_t group, size_t rows, bool force) {
       finish();
       if (at_hand(group) > before) continue;
     }
-    const size_t wanted = (rows - before) * groups_[group]->rows.cost();
+    // A segment of a few rows is not worth its file.
+    const size_t together = tiered_ ? std::min(kSpilled, groups_[group]->rows.high() / 16) : 0;
+    const size_t wanted = std::max(rows - before, together) * groups_[group]->rows.cost();
     sweep_.hurry(wanted);
-    if (sweep_.slice(SIZE_MAX, wanted, force) == 0) return;
+    const size_t freed = sweep_.slice(SIZE_MAX, wanted, force);
+    trouble_ = sweep_.trouble();
+    if (freed == 0 || !trouble_.ok()) return;
   }
 }
 

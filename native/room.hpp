@@ -37,6 +37,14 @@ class Room {
 
   int64_t evicted() const { return sweep_.evicted(); }
 
+  // From now on rows that make room go there; see Sweep.
+  void send_to(Tier* tier) {
+    sweep_.send_to(tier);
+    tiered_ = true;
+  }
+  // What the tier refused to the last make, once.
+  Status trouble() { return std::exchange(trouble_, {}); }
+
  private:
   // What is short of the rows expected, in bytes, and what could be had from groups that have more free than that.
   struct Lack {
@@ -54,6 +62,8 @@ class Room {
   Ledger& ledger_;
   bool limited_;
   bool at_work_ = false;
+  bool tiered_ = false;
+  Status trouble_;
   size_t widest_ = 0;  // bytes of a row
   size_t gone_ = 0;    // bytes kept for ids that are gone
   std::vector<size_t> expected_;  // births of a call, by group

@@ -1,12 +1,14 @@
 #include "snapshot.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <thread>
 #include <utility>
 
 #include "store.hpp"
+#include "tier.hpp"
 
 namespace larix {
 
@@ -37,6 +39,10 @@ Snapshot::Snapshot(Store& store, size_t memory, size_t piece, std::string folder
     ends_.push_back(rows.high());
     longest = std::max(longest, rows.stride());
   }
+  for (uint32_t group = 0; store_.tier_ && group < store_.groups_.size(); ++group) {
+    for (Cold::Frozen& segment : store_.tier_->freeze(group)) on_disk_.push_back({group, std::move(segment)});
+  }
+  row_.resize(longest);
   stage_.emplace(store_.sizes_.size(), most_staged_, portion_, longest);
   for (size_t group = 0; group < store_.groups_.size(); ++group) {
     store_.groups_[group]->watches.push_back(&watches_[group]);
@@ -58,6 +64,7 @@ void Snapshot::close() {
   aside_.reset();
   pending_ = {};
   slice_ = {};
+  on_disk_.clear();
   stage_.reset();
 }
 
@@ -120,6 +127,10 @@ bool Snapshot::look(int& error) {
     return true;
   }
   if (!walked || !pending_.empty()) return true;
+  if (!on_disk_.empty()) {
+    read_segment(error);
+    return error == 0;
+  }
   // The cursor is through, so nothing is put aside any more: what is left went to the file.
   pending_ = aside_->read_back();
   spilled_ = aside_->spilled();
@@ -135,6 +146,22 @@ void Snapshot::copy_slice(const Rows& rows, uint64_t& next, uint64_t end) {
   slice_.resize(count * rows.stride());
   std::memcpy(slice_.data(), rows.at(first), slice_.size());
   next += count;
+}
+
+// Stages some rows of a segment that the tier held, which nobody can change.
+void Snapshot::read_segment(int& error) {
+  const auto& [group, frozen] = on_disk_.back();
+  const PageLayout& layout = frozen.segment->layout();
+  const uint64_t pages = std::max<uint64_t>(1, portion_ / layout.page_bytes);
+  trouble_ = Cold::walk(frozen, page_, pages, [&](const RowView& view) {
+    Tier::unpack(view, row_.data());
+    stage(*store_.groups_[group], row_.data());
+  });
+  page_ += pages;
+  if (!trouble_.ok()) error = EIO;
+  if (page_ < layout.pages(frozen.segment->rows())) return;
+  page_ = 0;
+  on_disk_.pop_back();
 }
 
 void Snapshot::stage(const Group& group, const char* row) {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cold.hpp"
 #include "memory.hpp"
 #include "stage.hpp"
 #include "track.hpp"
@@ -117,8 +118,10 @@ class Snapshot {
   uint64_t steps() const { return steps_; }
   uint32_t now() const { return now_; }
 
-  // Some rows of one table; without a table once all have been given. ``error``: an errno if rows could not be put aside.
+  // Some rows of one table; without a table once all have been given. ``error``: an errno if rows could not be put aside,
+  // or not read from the tier: then ``trouble`` says what it is.
   Piece next(int& error);
+  const Status& trouble() const { return trouble_; }
 
   // Lets go all copies; nothing more is given.
   void close();
@@ -130,7 +133,13 @@ class Snapshot {
   bool advance(int& error);
   bool look(int& error);
   void copy_slice(const Rows& rows, uint64_t& next, uint64_t end);
+  void read_segment(int& error);
   void stage(const Group& group, const char* row);
+
+  struct OnDisk {
+    uint32_t group;
+    Cold::Frozen segment;
+  };
 
   Store& store_;
   size_t piece_;
@@ -146,6 +155,10 @@ class Snapshot {
   std::vector<char> slice_;
   std::span<const char> pending_;  // put aside, not staged yet
   std::optional<Stage> stage_;
+  std::vector<OnDisk> on_disk_;    // what the tier held at the instant
+  uint64_t page_ = 0;              // of the last of these that is to be read next
+  std::vector<char> row_;          // one of its rows
+  Status trouble_;
   uint64_t calls_ = 0;  // of the store when it was last looked at
   size_t put_aside_ = 0;
   size_t peak_ = 0;

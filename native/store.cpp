@@ -6,12 +6,15 @@
 #include <cstring>
 #include <utility>
 
+#include "tier.hpp"
+
 namespace larix {
 
 namespace {
 
 // Between looks of the background thread that nobody asked for: rows whose time is over go without anybody's need.
 constexpr std::chrono::milliseconds kTimed{10}, kUntimed{1000};
+constexpr size_t kCompacted = size_t{128} << 10;  // bytes of a slice of compaction
 constexpr int64_t kWorthThreads = 4096;  // ids in a call from which waking threads pays
 
 int64_t total_ids(std::span<const Slot> slots) {
@@ -34,8 +37,10 @@ Store::Store(const std::vector<GroupSpec>& groups, std::vector<TableSpec> tables
       group_numbers_(1),
       sizes_(tables.size() + 1),
       newborn_(groups.size()),
+      returned_(groups.size()),
       scratch_(threads),
-      threads_(threads) {
+      threads_(threads),
+      wants_background_(budget.background) {
   rules_.births.resize(1);
   rules_.admissions.resize(1);
   rules_.policies.resize(1);
@@ -63,16 +68,27 @@ Store::Store(const std::vector<GroupSpec>& groups, std::vector<TableSpec> tables
   }
   dealt_.resize(groups.size());
   room_ = std::make_unique<Room>(groups_, rules_, clock_, sizes_, ledger_, budget.bytes != 0);
-  if (budget.background && room_->needed()) {
-    background_ = std::make_unique<Background>(
-        [this] {
+  if (wants_background_ && room_->needed()) make_background();
+}
+
+Store::~Store() = default;
+
+void Store::make_background() {
+  background_ = std::make_unique<Background>(
+      [this] {
+        bool more;
+        {
           const std::unique_lock lock(mutex_, std::try_to_lock);
           if (!lock) return true;  // calls come first
           limit_gone();
-          return room_->slice();
-        },
-        room_->timed() ? kTimed : kUntimed);
-  }
+          more = room_->slice();
+          if (tier_) more |= tier_->compact(kCompacted);
+          if (tier_) charge_tier();
+        }
+        if (tier_) tier_->settle();
+        return more;
+      },
+      room_->timed() ? kTimed : kUntimed);
 }
 
 // Calls work(me, threads) on one thread or all.
@@ -86,7 +102,7 @@ void Store::borrow(Team team) {
   threads_.borrow(team);
 }
 
-int64_t Store::gather(std::span<const Slot> slots, bool insert) {
+int64_t Store::gather(std::span<const Slot> slots, bool insert, Status* disk) {
   const std::lock_guard lock(mutex_);
   ++calls_;
   clear_misses();
@@ -94,32 +110,46 @@ int64_t Store::gather(std::span<const Slot> slots, bool insert) {
   run(slots, [&](unsigned me, unsigned threads) {
     scratch_[me].late.clear();
     for (const Slot& slot : slots) {
-      if (!gather_part(slot, me, threads, insert ? Births::may_follow : Births::none) && insert) {
+      if (!gather_part(slot, me, threads, insert ? Births::may_follow : Births::none) && (insert || tier_)) {
         scratch_[me].late.push_back(&slot);
       }
     }
   });
   counts_.lookups += total_ids(slots);
-  if (!insert) {
-    counts_.missing += total_misses();
-    return 0;
-  }
-  if (counts_misses_ && total_misses() != 0) {
-    run(slots, [&](unsigned me, unsigned threads) { count_share(me, threads); });
-  }
-  // One round, or one more for ids whose tag was that of another's row.
-  int64_t short_of = 0;
-  while (total_misses() != 0) {
-    run(slots, [&](unsigned me, unsigned threads) { insert_share(me, threads); });
-    short_of += house(slots, false);
+  const auto gather_late = [&](Births births) {
     clear_misses();
     run(slots, [&](unsigned me, unsigned threads) {
-      std::erase_if(scratch_[me].late, [&](const Slot* slot) { return gather_part(*slot, me, threads, Births::done); });
+      std::erase_if(scratch_[me].late, [&](const Slot* slot) { return gather_part(*slot, me, threads, births); });
     });
+  };
+  int64_t short_of = 0;
+  size_t back = 0;  // rows that were on disk
+  Status status;
+  if (tier_) back = recall_missed(slots, short_of, status);
+  if (!insert) {
+    if (back) gather_late(Births::none);
+    counts_.missing += total_misses();
+  } else {
+    if (counts_misses_ && total_misses() != 0) {
+      run(slots, [&](unsigned me, unsigned threads) { count_share(me, threads); });
+    }
+    // One round, or one more for ids whose tag was that of another's row.
+    while ((total_misses() != 0 || back) && status.ok()) {
+      run(slots, [&](unsigned me, unsigned threads) { insert_share(me, threads); });
+      short_of += house(slots, false);
+      gather_late(Births::done);
+      back = tier_ ? recall_missed(slots, short_of, status) : 0;
+    }
+    if (counts_misses_) age_sketches();
+    count_births();
   }
-  if (counts_misses_) age_sketches();
-  count_births();
-  look_ahead();
+  if (insert) {
+    look_ahead();
+  } else if (tier_) {
+    mind_tier();
+  }
+  if (status.ok()) status = room_->trouble();
+  if (disk) *disk = std::move(status);
   return short_of;
 }
 
@@ -173,7 +203,8 @@ void Store::insert_share(unsigned me, unsigned threads) {
 }
 
 void Store::count_births() {
-  std::fill(newborn_.begin(), newborn_.end(), 0);
+  std::swap(newborn_, returned_);
+  std::fill(returned_.begin(), returned_.end(), 0);
   for (Scratch& scratch : scratch_) {
     for (size_t table = 1; table < sizes_.size(); ++table) {
       const int64_t born = std::exchange(scratch.born.rows[table], 0);
@@ -185,14 +216,19 @@ void Store::count_births() {
   }
 }
 
-void Store::apply(std::span<const Slot> slots, double lr_scale, const float* clicks) {
+void Store::apply(std::span<const Slot> slots, double lr_scale, const float* clicks, Status* disk) {
   const std::lock_guard lock(mutex_);
+  ++calls_;
   note_lag(slots);
-  apply_found(slots, lr_scale, clicks);
+  Status status;
+  const int64_t lost = apply_found(slots, lr_scale, clicks).lost;
+  counts_.lost += lost;
+  if (lost && tier_) counts_.lost -= apply_late(slots, lr_scale, clicks, status);
+  ++clock_.steps;
+  if (disk) *disk = std::move(status);
 }
 
-void Store::apply_found(std::span<const Slot> slots, double lr_scale, const float* clicks) {
-  ++calls_;
+Store::Applied Store::apply_found(std::span<const Slot> slots, double lr_scale, const float* clicks) {
   clock_.open = true;
   std::vector<std::vector<Slot>> by_group(groups_.size());
   for (const Slot& slot : slots) by_group[group_numbers_[slot.table]].push_back(slot);
@@ -215,21 +251,34 @@ void Store::apply_found(std::span<const Slot> slots, double lr_scale, const floa
     for (size_t group = 0; group < groups_.size(); ++group) {
       const std::span<const Bins> hands(dealt_[group].data(), threads);
       scratch_[me].lost += hands[me].lost;
+      scratch_[me].dealt += hands[me].lost + static_cast<int64_t>(hands[me].ends.back());
       for (size_t bin; (bin = next[group].fetch_add(1, std::memory_order_relaxed)) < bins[group];) {
         scratch_[me].lost += larix::apply(*groups_[group], rules_.births, hands, bin, rates[group], scratch_[me].sums);
       }
     }
   });
-  for (Scratch& scratch : scratch_) counts_.lost += std::exchange(scratch.lost, 0);
-  ++clock_.steps;
+  Applied applied;
+  for (Scratch& scratch : scratch_) {
+    applied.lost += std::exchange(scratch.lost, 0);
+    applied.stepped += std::exchange(scratch.dealt, 0);
+  }
+  applied.stepped -= applied.lost;
+  return applied;
 }
 
-void Store::update(Slot slot, double lr_scale, const float* clicks) {
+void Store::update(Slot slot, double lr_scale, const float* clicks, Status* disk) {
   const std::lock_guard lock(mutex_);
+  ++calls_;
   std::vector<Miss> misses;
   std::vector<Handle> handles = handles_of(slot.table, {slot.ids, slot.count}, misses);
+  Status status;
+  if (tier_) recall_ids(slot.table, {slot.ids, slot.count}, handles, misses, status);
   slot.handles = handles.data();
-  apply_found({&slot, 1}, lr_scale, clicks);
+  if (status.ok()) {
+    counts_.lost += apply_found({&slot, 1}, lr_scale, clicks).lost;
+    ++clock_.steps;
+  }
+  if (disk) *disk = std::move(status);
 }
 
 uint64_t Store::steps() const {
@@ -242,99 +291,15 @@ void Store::set_steps(uint64_t steps) {
   clock_.steps = steps;
 }
 
-int64_t Store::rows(uint32_t table) const {
-  const std::lock_guard lock(mutex_);
-  return sizes_[table];
-}
-
-std::vector<int64_t> Store::keys(uint32_t table) const {
-  const std::lock_guard lock(mutex_);
-  std::vector<int64_t> ids;
-  ids.reserve(static_cast<size_t>(sizes_[table]));
-  const Group& group = group_of(table);
-  group.index.each([&](uint32_t row) {
-    const Header& header = group.rows.header(row);
-    if (header.table == table) ids.push_back(header.id);
-  });
-  return ids;
-}
-
-void Store::read(uint32_t table, std::span<const int64_t> ids, float* weights, float* state) const {
-  const std::lock_guard lock(mutex_);
-  const Group& group = group_of(table);
-  const size_t dim = group.dim, states = group.state();
-  std::vector<Miss> misses;
-  const std::vector<Handle> handles = handles_of(table, ids, misses);
-  for (size_t at = 0; at < ids.size(); ++at) {
-    if (handles[at] == kNoHandle) {
-      if (weights) std::fill_n(weights + at * dim, dim, 0.0f);
-      if (state) std::fill_n(state + at * states, states, 0.0f);
-    } else {
-      char* row = group.rows.at(row_of(handles[at]));
-      if (weights) group.load_weights(row, weights + at * dim);
-      if (state) std::copy_n(group.state_of(row), states, state + at * states);
-    }
-  }
-}
-
-int64_t Store::put(uint32_t table, std::span<const int64_t> ids, const float* weights, const float* state,
-                   const uint32_t* seen, const float* score) {
-  const std::lock_guard lock(mutex_);
-  ++calls_;
-  if (!ids.empty()) clock_.open = true;
-  ++clock_.turns;
-  Group& group = group_of(table);
-  const size_t dim = group.dim, states = group.state();
-  std::vector<Miss> misses;
-  std::vector<Handle> handles = handles_of(table, ids, misses);  // written to by settle
-  Born& born = scratch_[0].born;
-  for (const Miss& miss : misses) {
-    if (!settle(group, rules_, miss, false, born)) born.homeless.push_back(miss);
-  }
-  const Slot slot{.table = table, .ids = ids.data(), .count = ids.size(), .samples = ids.size(), .handles = handles.data()};
-  const int64_t short_of = house({&slot, 1}, true);
-  const int64_t inserted = counts_.inserted;
-  count_births();
-  counts_.inserted = inserted;  // which counts lookups
-  for (size_t at = 0; at < ids.size(); ++at) {
-    if (!has_row(handles[at])) continue;
-    const uint32_t number = row_of(handles[at]);
-    char* row = group.rows.at(number);
-    Header& header = *reinterpret_cast<Header*>(row);
-    group.touch(number, header);
-    header.seen = seen ? seen[at] : clock_.now;
-    if (score) header.score = score[at];
-    group.store_weights(row, weights + at * dim);
-    if (states) std::copy_n(state + at * states, states, group.state_of(row));
-  }
-  group.hold(handles);
-  look_ahead();
-  return short_of;
-}
-
-int64_t Store::remove(uint32_t table, std::span<const int64_t> ids) {
-  const std::lock_guard lock(mutex_);
-  ++calls_;
-  Group& group = group_of(table);
-  int64_t removed = 0;
-  for (const int64_t id : ids) {
-    const uint64_t hash = place_hash(id, table);
-    const uint32_t row = group.find(hash, table, id);
-    if (row == kNoRow) continue;
-    group.drop(hash, row);
-    ++removed;
-  }
-  sizes_[table] -= removed;
-  return removed;
-}
-
 Counts Store::counts() const {
   const std::lock_guard lock(mutex_);
   Counts counts = counts_;
   for (const int64_t size : sizes_) counts.rows += size;
   for (const auto& group : groups_) {
     counts.bytes += static_cast<int64_t>(group->index.bytes() + group->rows.bytes() + group->gone.bytes());
+    counts.bytes += static_cast<int64_t>(group->away.bytes());
   }
+  if (tier_) counts.bytes += tier_->memory();
   for (const Admission& admission : rules_.admissions) {
     if (admission.sketch) counts.bytes += static_cast<int64_t>(admission.sketch->bytes());
   }

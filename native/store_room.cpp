@@ -77,7 +77,7 @@ int64_t Store::house(std::span<const Slot> slots, bool must) {
     Group& group = *groups_[number];
     // Those that may not be refused first.
     std::stable_partition(homeless[number].begin(), homeless[number].end(),
-                          [&](const Miss& miss) { return rules_.policies[miss.table].keep == Keep::always; });
+                          [&](const Miss& miss) { return !rules_.policies[miss.table].refuses(); });
     bool room = true, force = true;  // whether making more of it may help
     for (size_t at = 0; at < homeless[number].size(); ++at) {
       const Miss& miss = homeless[number][at];
@@ -91,11 +91,11 @@ int64_t Store::house(std::span<const Slot> slots, bool must) {
         room_->make(number, homeless[number].size() - at, false);
         if ((room = housed())) continue;
       }
-      if (force && !must && rules_.policies[miss.table].keep == Keep::always) {
+      if (force && !must && !rules_.policies[miss.table].refuses()) {
         room_->make(number, 1, true);
         if ((force = housed())) continue;
       }
-      if (must || rules_.policies[miss.table].keep == Keep::always) short_of += static_cast<int64_t>(group.rows.cost());
+      if (must || !rules_.policies[miss.table].refuses()) short_of += static_cast<int64_t>(group.rows.cost());
       *miss.handle = kRefused;
       born.refused += !must;
     }
@@ -115,6 +115,7 @@ void Store::note_lag(std::span<const Slot> slots) {
 }
 
 void Store::look_ahead() {
+  if (tier_) mind_tier();
   if (!room_->needed()) return;
   limit_gone();
   room_->expect(newborn_);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "store.hpp"
+#include "stress_folder.hpp"
 
 namespace {
 
@@ -18,6 +19,7 @@ using larix::Slot;
 using larix::Store;
 
 constexpr size_t kClients = 4;
+constexpr int64_t kBudget = int64_t{24} << 20;  // with a tier
 constexpr size_t kDim = 8;
 constexpr size_t kOdd = 7;
 constexpr float kNorm = 0.25f;
@@ -34,16 +36,18 @@ void expect(bool good, const char* what) {
 // share index and rows, all tables share threads.
 class Client {
  public:
-  Client(Store& store, uint32_t number, uint64_t seed)
-      : store_(store), plain_(2 * number + 1), odd_(2 * number + 2), random_(seed + number) {}
+  Client(Store& store, bool tier, uint32_t number, uint64_t seed)
+      : store_(store), tier_(tier), plain_(2 * number + 1), odd_(2 * number + 2), random_(seed + number) {}
 
   void run(std::chrono::steady_clock::time_point until) {
     while (std::chrono::steady_clock::now() < until) {
-      switch (random_() % 6) {
+      switch (random_() % (tier_ ? 8 : 6)) {
         case 0: return_later(); break;
         case 1: remove(); break;
         case 2: put(); break;
         case 3: check(); break;
+        case 6: spill(plain_); break;
+        case 7: spill(odd_); break;
         default: step();
       }
     }
@@ -141,6 +145,14 @@ class Client {
     store_.remove(odd_, ids);
   }
 
+  void spill(uint32_t table) {
+    std::vector<int64_t> ids;
+    for (size_t n = random_() % 2000; n; --n) ids.push_back(any_id());
+    larix::Status disk;
+    store_.spill(table, ids, &disk);
+    expect(disk.ok(), disk.sentence().c_str());
+  }
+
   void put() {
     std::vector<int64_t> ids;
     for (size_t n = random_() % 100; n; --n) ids.push_back(any_id());
@@ -171,17 +183,15 @@ class Client {
   }
 
   Store& store_;
+  bool tier_;
   uint32_t plain_, odd_;
   std::mt19937_64 random_;
   std::unordered_map<int64_t, Row> rows_;
   uint64_t births_ = 0;
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const int seconds = argc > 1 ? std::atoi(argv[1]) : 10;
-  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+// ``folder``: where rows go and come from meanwhile, by order and for want of memory; "": nowhere.
+void stress(int seconds, uint64_t seed, const std::string& folder) {
   std::vector<larix::TableSpec> tables;
   for (size_t i = 0; i < kClients; ++i) {
     tables.push_back({.group = 0, .birth = {larix::Init::constant, 0, kFirst}});
@@ -196,13 +206,28 @@ int main(int argc, char** argv) {
     groups.push_back({kOdd, precision, {.rule = rule, .lr = 0.01, .clip_grad = 1.0f, .max_norm = kNorm,
                                         .schedule = schedule}});
   }
-  Store store(groups, std::move(tables), 3);
+  const bool tier = !folder.empty();
+  for (size_t at = 0; at < tables.size() && tier; ++at) tables[at].policy.keep = larix::Keep::spilled;
+  Store store(groups, std::move(tables), 3, {.bytes = tier ? kBudget : 0, .background = tier});
+  if (tier) expect(store.open_tier(folder).ok(), "no tier");
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   std::vector<std::thread> threads;
-  for (uint32_t i = 0; i < kClients; ++i) threads.emplace_back([&, i] { Client(store, i, seed * 1000).run(until); });
+  for (uint32_t i = 0; i < kClients; ++i) threads.emplace_back([&, i] { Client(store, tier, i, seed * 1000).run(until); });
   for (std::thread& thread : threads) thread.join();
   const larix::Counts counts = store.counts();
-  std::printf("stress: %lld rows, %lld lookups, %lld born, %lld lost, all as foretold\n",
+  const auto [cold, trouble] = store.cold_counts();
+  expect(trouble.empty(), trouble.c_str());
+  std::printf("stress: %lld rows, %lld lookups, %lld born, %lld lost, %lld spilled, %lld back, all as foretold\n",
               static_cast<long long>(counts.rows), static_cast<long long>(counts.lookups),
-              static_cast<long long>(counts.inserted), static_cast<long long>(counts.lost));
+              static_cast<long long>(counts.inserted), static_cast<long long>(counts.lost),
+              static_cast<long long>(cold.spilled), static_cast<long long>(cold.taken));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int seconds = argc > 1 ? std::atoi(argv[1]) : 10;
+  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  stress(seconds, seed, "");
+  stress(seconds, seed, larix::stress::Folder().path());
 }

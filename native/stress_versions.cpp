@@ -1,14 +1,17 @@
 // Hammers snapshots and changes while several threads change the rows. Built for sanitizers, without Python; prints nothing
 // but what goes wrong, and one line at the end. Usage: stress_versions [seconds] [seed].
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <random>
 #include <thread>
 #include <unordered_map>
 
 #include "store.hpp"
+#include "stress_folder.hpp"
 
 namespace {
 
@@ -18,6 +21,7 @@ using larix::Store;
 constexpr uint32_t kClients = 3;
 constexpr size_t kDim = 5;
 constexpr int64_t kIds = 6000;
+constexpr int64_t kBudget = int64_t{32} << 20;  // with a tier
 constexpr size_t kMemory = size_t{256} << 10;  // little, so that much goes to the file
 
 using Clock = std::chrono::steady_clock;
@@ -32,17 +36,19 @@ void expect(bool good, const char* what) {
 // same number in every weight, or none is.
 class Client {
  public:
-  Client(Store& store, uint32_t table, uint64_t seed) : store_(store), table_(table), random_(seed) {
+  Client(Store& store, bool tier, uint32_t table, uint64_t seed)
+      : store_(store), tier_(tier), table_(table), random_(seed) {
     for (uint64_t id = 0; id < kIds; ++id) ids_.push_back(static_cast<int64_t>(id * larix::kGolden));
   }
 
   void run(Clock::time_point until) {
     put();
     while (Clock::now() < until) {
-      switch (random_() % 8) {
+      switch (random_() % (tier_ ? 10 : 8)) {
         case 0: store_.remove(table_, ids_); break;
         case 1: put(); break;
         case 2: lookup(); break;
+        case 8: case 9: spill(); break;
         default: update();
       }
     }
@@ -61,6 +67,15 @@ class Client {
             .data = data.data(), .stride = kDim, .width = kDim, .handles = handles.data()};
   }
 
+  // Some rows go to disk: that is no change.
+  void spill() {
+    std::vector<int64_t> some;
+    std::sample(ids_.begin(), ids_.end(), std::back_inserter(some), random_() % ids_.size(), random_);
+    larix::Status disk;
+    store_.spill(table_, some, &disk);
+    expect(disk.ok(), disk.sentence().c_str());
+  }
+
   void lookup() {
     const Slot all = slot(data_, handles_);
     store_.gather({&all, 1}, true);
@@ -69,6 +84,7 @@ class Client {
   void update() { store_.update(slot(data_, handles_), 1.0, nullptr); }
 
   Store& store_;
+  bool tier_;
   uint32_t table_;
   std::mt19937_64 random_;
   std::vector<int64_t> ids_;
@@ -147,26 +163,35 @@ size_t follow(Store& store, Clock::time_point until) {
   return merged;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const int seconds = argc > 1 ? std::atoi(argv[1]) : 10;
-  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+// ``folder``: where rows go and come from meanwhile, by order and for want of memory; "": nowhere.
+void stress(int seconds, uint64_t seed, const std::string& folder) {
   std::vector<larix::TableSpec> tables;
   for (size_t i = 0; i < kClients; ++i) {
     tables.push_back({.group = i % 2, .birth = {larix::Init::constant, 0, 3.0f}});
   }
   const larix::GroupSpec group{kDim, larix::Precision::fp32, {.rule = larix::Rule::sgd, .lr = 1.0}};
-  Store store({group, group}, std::move(tables), 3);
+  const bool tier = !folder.empty();
+  for (size_t at = 0; at < tables.size() && tier; ++at) tables[at].policy.keep = larix::Keep::spilled;
+  Store store({group, group}, std::move(tables), 3, {.bytes = tier ? kBudget : 0, .background = tier});
+  if (tier) expect(store.open_tier(folder).ok(), "no tier");
   store.cut();
   const auto until = Clock::now() + std::chrono::seconds(seconds);
   std::vector<std::thread> threads;
   for (uint32_t i = 0; i < kClients; ++i) {
-    threads.emplace_back([&, i] { Client(store, i + 1, seed * 1000 + i).run(until); });
+    threads.emplace_back([&, i] { Client(store, tier, i + 1, seed * 1000 + i).run(until); });
   }
   std::atomic<size_t> taken = 0, merged = 0;
   for (uint64_t i = 0; i < 2; ++i) threads.emplace_back([&, i] { taken += take_snapshots(store, until, seed + i); });
   threads.emplace_back([&] { merged += follow(store, until); });
   for (std::thread& thread : threads) thread.join();
   std::printf("stress_versions: %zu snapshots, %zu changes, each of one instant\n", taken.load(), merged.load());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int seconds = argc > 1 ? std::atoi(argv[1]) : 10;
+  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  stress(seconds, seed, "");
+  stress(seconds, seed, larix::stress::Folder().path());
 }

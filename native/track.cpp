@@ -12,6 +12,7 @@ namespace larix {
 namespace {
 
 constexpr size_t kTask = 1 << 16;    // rows that a thread looks through at a time
+constexpr size_t kFewestAway = 1 << 14;  // rows that were sent away and are listed
 constexpr size_t kAhead = 8;         // blocks or rows asked for ahead of use
 
 // Some rows of a group to be looked through, and those that changed as they were under the lock.
@@ -96,8 +97,36 @@ void Group::first_touch(uint32_t row, Header& header) {
 void Group::leave(uint64_t hash, uint32_t row) {
   const Header& header = rows.header(row);
   if (header.changed <= clock.watched) put_aside(row, header);
+  note_gone(hash, header.table, header.id);
+}
+
+void Group::note_gone(uint64_t hash, uint32_t table, int64_t id) {
   clock.open.store(true, std::memory_order_relaxed);
-  if (clock.tracked) gone.add(Index::shard_of(hash), {header.id, header.table, clock.sequence});
+  if (clock.tracked) gone.add(Index::shard_of(hash), {id, table, clock.sequence});
+}
+
+uint32_t Group::take_back(uint64_t hash, uint32_t table, int64_t id, const char* content, bool any) {
+  const uint32_t shard = Index::shard_of(hash), row = any ? rows.take_any(shard) : rows.take(shard);
+  if (row == kNoRow) return kNoRow;
+  index.shard(hash).insert(Index::tag_of(hash), row);
+  Header& header = rows.header(row);
+  header.id = id;
+  header.table = static_cast<uint16_t>(table);
+  std::memcpy(&header.changed, content, rows.stride() - offsetof(Header, changed));
+  if (header.changed <= clock.watched) {
+    header.changed = clock.sequence;
+    clock.open = true;
+  }
+  if (clock.tracked) rows.mark(row, clock.sequence);
+  return row;
+}
+
+void Group::send_away(uint64_t hash, uint32_t row) {
+  const Header& header = rows.header(row);
+  if (header.changed <= clock.watched) put_aside(row, header);
+  if (clock.tracked) away.add(Index::shard_of(hash), {header.id, header.table, header.changed});
+  index.shard(hash).erase(Index::tag_of(hash), row);
+  rows.give_back(Index::shard_of(hash), row);
 }
 
 void Group::put_aside(uint32_t row, const Header& header) {
@@ -131,15 +160,16 @@ uint32_t Store::cut() {
   return ended;
 }
 
-// Ids that are gone must not take more memory than four bytes a row, or a megabyte a group (less within a memory budget):
-// beyond that changes are known from the end of this sequence number only.
+// Ids that are gone must not take more memory than four bytes a row, or a megabyte a group (less within a memory budget), and
+// those of rows that were sent away not more than one for each row in memory: beyond that changes are known from the end of
+// this sequence number only.
 void Store::limit_gone() {
   const auto over = [this](const std::unique_ptr<Group>& group) {
-    return group->gone.count() > room_->most_gone(*group);
+    return group->gone.count() > room_->most_gone(*group) || group->away.count() > kFewestAway + group->rows.high();
   };
   if (std::none_of(groups_.begin(), groups_.end(), over)) return;
   kept_ = clock_.sequence;
-  for (const auto& group : groups_) group->gone.forget(kept_);
+  for (const auto& group : groups_) group->forget(kept_);
 }
 
 bool Store::forget(uint32_t upto) {
@@ -147,7 +177,7 @@ bool Store::forget(uint32_t upto) {
   if (upto >= clock_.sequence) return false;
   if (clock_.tracked && upto > kept_) {
     kept_ = upto;
-    for (const auto& group : groups_) group->gone.forget(upto);
+    for (const auto& group : groups_) group->forget(upto);
   }
   return true;
 }
@@ -161,7 +191,7 @@ bool Store::resume(uint32_t sequence, uint64_t steps, uint32_t now, bool tracked
   clock_.open = false;
   clock_.tracked = tracked;
   kept_ = sequence;
-  for (const auto& group : groups_) group->gone.forget(sequence);
+  for (const auto& group : groups_) group->forget(sequence);
   return true;
 }
 
@@ -178,7 +208,7 @@ size_t Store::row_bytes() const {
   return total;
 }
 
-std::optional<Changes> Store::changes(uint32_t since) {
+std::optional<Changes> Store::changes(uint32_t since, Status* disk) {
   std::vector<Task> tasks;
   Changes changes;
   {
@@ -209,6 +239,13 @@ std::optional<Changes> Store::changes(uint32_t since) {
         }
       }
     });
+    for (size_t group = 0; tier_ && group < groups_.size(); ++group) {
+      Task& away = tasks.emplace_back(Task{group, 0, 0, {}});
+      if (Status status = collect_away(group, since, away.rows); !status.ok()) {
+        if (disk) *disk = std::move(status);
+        return std::nullopt;
+      }
+    }
     changes.tables.resize(sizes_.size());
     for (const std::vector<Gone::One>& some : gone) {
       for (const Gone::One& one : some) changes.tables[one.table].removed.push_back(one.id);
@@ -226,6 +263,8 @@ std::optional<Changes> Store::changes(uint32_t since) {
     std::vector<int64_t>& removed = changes.tables[table].removed;
     std::sort(removed.begin(), removed.end());
     removed.erase(std::unique(removed.begin(), removed.end()), removed.end());
+    const std::vector<int64_t>& there = changes.tables[table].rows.ids;  // on disk again, maybe
+    std::erase_if(removed, [&](int64_t id) { return std::binary_search(there.begin(), there.end(), id); });
   }
   return changes;
 }

@@ -2,6 +2,7 @@
 
 from larix.embedding.admission import ByChance, ByCount
 from larix.embedding.changes import Changes, fold
+from larix.embedding.cold import ColdStats
 from larix.embedding.delta import DeltaLog
 from larix.embedding.eviction import FeatureScore, LeastFrequent, LeastRecent, TimeToLive
 from larix.embedding.export import export_parquet, export_safetensors
@@ -27,6 +28,7 @@ __all__ = [
     "ByChance",
     "ByCount",
     "Changes",
+    "ColdStats",
     "Constant",
     "CosineDecay",
     "DeltaLog",

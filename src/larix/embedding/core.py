@@ -9,9 +9,11 @@ from dataclasses import fields
 from larix import _native
 from larix.embedding import birth
 from larix.embedding.admission import Admission, ByChance, ByCount
+from larix.embedding.cold import ColdStats
 from larix.embedding.eviction import Eviction, TimeToLive, fading, keeps_score, score_weights
 from larix.embedding.init import Constant, Uniform
 from larix.embedding.layout import Layout
+from larix.embedding.lookup import Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
 from larix.embedding.precision import Precision
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
@@ -73,9 +75,17 @@ def admission_of(policy: Admission | None) -> tuple[int, int, int, int, int]:
             return 2, 0, 0, 0, policy.bound
 
 
-def policy_of(policy: Eviction | None, pool: int) -> tuple[int, int, float, float, float, float, list[float]]:
-    """Kind, pool, weights of shows, of clicks and in sequences, age, what scores fade by: as native/policy.hpp has them."""
-    keep = 0 if policy is None else 2 if keeps_score(policy) else 3 if isinstance(policy, TimeToLive) else 1
+def policy_of(
+    policy: Eviction | None, pool: int, tiered: bool
+) -> tuple[int, int, float, float, float, float, list[float]]:
+    """Kind, pool, weights of shows, of clicks and in sequences, age, what scores fade by: as native/policy.hpp has them.
+
+    ``tiered``: rows that no policy evicts may go to disk.
+    """
+    if policy is None:
+        keep = 4 if tiered else 0
+    else:
+        keep = 2 if keeps_score(policy) else 3 if isinstance(policy, TimeToLive) else 1
     age = policy.age if isinstance(policy, TimeToLive) else 0.0
     return keep, pool, *score_weights(policy), age, fading(policy).tolist()
 
@@ -107,3 +117,37 @@ class Plans:
             # A new dict each time: threads may be reading the old one.
             self._made = {id(layout): kept} if len(self._made) >= _MOST else self._made | {id(layout): kept}
         return kept[1]
+
+
+def stats_of(store: _native.Store, tiered: bool) -> Stats:
+    """What a store counts."""
+    rows, size, lookups, inserted, missing, refused, lost, evicted = store.counts()
+    return Stats(
+        rows=rows,
+        bytes=size,
+        lookups=lookups,
+        hits=lookups - inserted - missing - refused,
+        inserted=inserted,
+        missing=missing,
+        refused=refused,
+        lost=lost,
+        evicted=evicted,
+        cold=cold_stats_of(store) if tiered else None,
+    )
+
+
+def cold_stats_of(store: _native.Store) -> ColdStats:
+    """What the tier of a store counts."""
+    rows, size, segments, memory, spilled, recalled, read, vain, compacted, trouble = store.cold_counts()
+    return ColdStats(
+        rows=rows,
+        bytes=size,
+        segments=segments,
+        memory=memory,
+        spilled=spilled,
+        recalled=recalled,
+        pages_read=read,
+        pages_vain=vain,
+        compacted=compacted,
+        trouble=trouble,
+    )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Batch
+from larix.embedding.cold import ColdStats
 from larix.embedding.layout import Layout
 
 
@@ -32,7 +33,8 @@ class Stats:
     ``rows``: rows of all tables; ``bytes``: memory of rows, index and admission sketches together. Counted by id,
     repeats included: ``lookups`` = ``hits`` + ``inserted`` + ``missing`` + ``refused``, where ``missing`` ids were only
     looked up, and ``refused`` ones met in training but given no row, by their table's admission or for want of memory;
-    ``lost`` gradients met no row. ``evicted``: rows that eviction policies took away.
+    ``lost`` gradients met no row. ``evicted``: rows that eviction policies took away. ``cold``: of the rows on disk, which
+    ``rows`` counts, too; None for a store without. What it takes in memory to find them is in ``bytes``.
     """
 
     rows: int
@@ -44,3 +46,4 @@ class Stats:
     refused: int
     lost: int
     evicted: int
+    cold: ColdStats | None = None

@@ -1,4 +1,4 @@
-"""The parameter store: tables of rows by 64-bit id, in RAM, run by the native core.
+"""The parameter store: tables of rows by 64-bit id, in memory and on disk, run by the native core.
 
 Checks every argument, so that the core need not. Knows nothing of torch.
 """
@@ -16,6 +16,7 @@ from larix.batch import Batch, Floats, Ids
 from larix.embedding import check, core, follow, snapshot, storage
 from larix.embedding.budget import sketch_bytes
 from larix.embedding.changes import Changes, Touched
+from larix.embedding.cold import folder_of
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.snapshot import Instant, Piece, Snapshot, UInts
@@ -37,6 +38,10 @@ class Tables:
     the call that met it raises ConfigError, with all else done. ``background``: rows are evicted ahead of need by a
     thread, some hundred microseconds at a time; False: in slices at the end of training calls, so that one worker, told
     the same, does the same, bit for bit.
+
+    ``cold``: a folder, of this store alone, where rows go instead that find no room in memory, of any table, with state
+    and all; they come back when they are asked for. It is scratch: rows of an earlier process in there are removed. Rows
+    that do not even fit for one call raise ConfigError; a disk that fails raises StorageError, and no row is lost.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Tables:
         seed: int = 0,
         threads: int = 0,
         memory_budget: int | str | None = None,
+        cold: str | Path | None = None,
         background: bool = True,
     ) -> None:
         self.specs = check.specs(specs)
@@ -69,7 +75,7 @@ class Tables:
                     *core.birth_of(spec, seed),
                     spec.default,
                     core.admission_of(spec.admission),
-                    core.policy_of(spec.eviction, pools.index(spec.eviction)),
+                    core.policy_of(spec.eviction, pools.index(spec.eviction), cold is not None),
                 )
                 for spec in self.specs.values()
             ],
@@ -77,6 +83,9 @@ class Tables:
             self.memory_budget or 0,
             background,
         )
+        self._cold = folder_of(cold, self.memory_budget)
+        if self._cold is not None:
+            self._core.open_tier(str(self._cold))
         self.history = uuid.uuid4().hex
         self.origin: Instant | None = None
         self._plans = core.Plans(self._dims)
@@ -288,6 +297,7 @@ class Tables:
         specs: Sequence[TableSpec] | None = None,
         threads: int = 0,
         memory_budget: int | str | None = None,
+        cold: str | Path | None = None,
         background: bool = True,
     ) -> Self:
         """Return the store saved in ``folder`` by ``save`` or a ``DeltaLog``, optionally with changed settings.
@@ -297,7 +307,12 @@ class Tables:
         return follow.load(
             folder,
             lambda found, seed: cls(
-                found, seed=seed, threads=threads, memory_budget=memory_budget, background=background
+                found,
+                seed=seed,
+                threads=threads,
+                memory_budget=memory_budget,
+                cold=cold,
+                background=background,
             ),
             specs,
         )
@@ -325,18 +340,7 @@ class Tables:
 
     def stats(self) -> Stats:
         """Return what the store holds and has done."""
-        rows, size, lookups, inserted, missing, refused, lost, evicted = self._core.counts()
-        return Stats(
-            rows=rows,
-            bytes=size,
-            lookups=lookups,
-            hits=lookups - inserted - missing - refused,
-            inserted=inserted,
-            missing=missing,
-            refused=refused,
-            lost=lost,
-            evicted=evicted,
-        )
+        return core.stats_of(self._core, self._cold is not None)
 
     def _instant(self, times: tuple[int, int, int]) -> Instant:
         sequence, steps, clock = times

@@ -12,6 +12,7 @@ from larix.embedding import check, follow, precision, storage
 from larix.embedding.admission import ByChance, ByCount
 from larix.embedding.budget import sketch_bytes
 from larix.embedding.changes import Changes, Touched
+from larix.embedding.cold import folder_of
 from larix.embedding.layout import Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.reference import room
@@ -34,12 +35,16 @@ class Tables:
         seed: int = 0,
         threads: int = 0,
         memory_budget: int | str | None = None,
+        cold: str | Path | None = None,
         background: bool = True,
     ) -> None:
         self.specs = check.specs(specs)
         self.seed = seed
         check.threads(threads)
         self.memory_budget = check.budget(memory_budget, lambda _: sketch_bytes(self.specs.values()))
+        self._tiered = (
+            folder_of(cold, self.memory_budget) is not None
+        )  # what others keep on disk stays in memory
         self._track = Track()
         self._tables = {name: Rows(spec, seed, self._track) for name, spec in self.specs.items()}
         self._lookups = self._inserted = self._missing = self._refused = self._lost = self._evicted = 0
@@ -230,12 +235,18 @@ class Tables:
         specs: Sequence[TableSpec] | None = None,
         threads: int = 0,
         memory_budget: int | str | None = None,
+        cold: str | Path | None = None,
         background: bool = True,
     ) -> Self:
         return follow.load(
             folder,
             lambda found, seed: cls(
-                found, seed=seed, threads=threads, memory_budget=memory_budget, background=background
+                found,
+                seed=seed,
+                threads=threads,
+                memory_budget=memory_budget,
+                cold=cold,
+                background=background,
             ),
             specs,
         )
@@ -293,7 +304,7 @@ class Tables:
         ConfigError if tables that nothing is evicted from do not fit (``must``: if any does not).
         """
         unique = {name: np.array(list(dict.fromkeys(ids.tolist())), np.int64) for name, ids in new.items()}
-        if self.memory_budget is None:
+        if self.memory_budget is None or self._tiered:
             return unique
         budget = self.memory_budget - sketch_bytes(self.specs.values())
         evicted, kept = room.make(self._tables, budget, unique, held, self._track.clock, must)
