@@ -46,7 +46,7 @@ struct Group {
         optimizer(optimizer),
         clock(clock),
         policies(policies),
-        rows(weight_bytes(precision, dim) + optimizer.state(dim) * sizeof(float), ledger),
+        rows(weight_bytes(precision, dim) + optimizer.state(dim) * sizeof(float), ledger, index),
         nothing(policies.size()) {}
 
   size_t state() const { return optimizer.state(dim); }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -67,19 +68,19 @@ class Chunks {
       next_ = blocks_.back().data();
     }
     --left_;
-    bytes_ += kBytes;
+    bytes_.fetch_add(kBytes, std::memory_order_relaxed);
     Bucket* chunk = reinterpret_cast<Bucket*>(next_);
     next_ += kBytes;
     return chunk;
   }
 
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
   std::vector<Block> blocks_;
   char* next_ = nullptr;
   size_t left_ = 0;
-  size_t bytes_ = 0;
+  std::atomic<size_t> bytes_ = 0;
   std::mutex taking_;
 };
 

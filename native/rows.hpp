@@ -38,8 +38,9 @@ class Rows {
   static constexpr size_t kFirstRows = 65536;  // that an index has room for from the beginning
   static constexpr size_t kIndexShare = 14;    // most bytes of an index a row: 8 / 0.8, and then it grows by three eighths
 
-  // ``bytes``: of weights and state of a row. ``ledger``: what memory is taken from, each row's share of the index with it.
-  Rows(size_t bytes, Ledger& ledger) : stride_((sizeof(Header) + bytes + 7) / 8 * 8), ledger_(ledger) {
+  // ``bytes``: of weights and state of a row. ``ledger``: what memory is taken from, with that of ``index``, which finds them.
+  Rows(size_t bytes, Ledger& ledger, const Index& index)
+      : stride_((sizeof(Header) + bytes + 7) / 8 * 8), paid_(index.bytes()), ledger_(ledger), index_(index) {
     slack_ = stride_ % 32 == 0 ? 32 : 0;  // such a row begins at the start of a cache line or at its middle
     asked_ = (stride_ < 512 ? stride_ : 512) - slack_;  // the hardware follows longer rows by itself
     while ((stride_ << (bits_ + 1)) <= kSlab) ++bits_;
@@ -202,9 +203,12 @@ class Rows {
     const std::lock_guard lock(growing_);
     if (high_ + kExtent > size_t{1} << 32) throw std::length_error("more than four billion rows of one kind");
     if (floor_ != kNoFloor) return false;
-    const size_t unpaid = high_ + kExtent > indexed_ ? kExtent * kIndexShare : 0;
-    if (!ledger_.take(kExtent * row_bytes() + unpaid)) return false;
-    if (unpaid) indexed_ += kExtent;
+    // An index grows in chunks, so that a shard may be ahead of the shares of its rows: then that is what is due.
+    const bool further = high_ + kExtent > indexed_;
+    const size_t due = std::max(paid_ + (further ? kExtent * kIndexShare : 0), index_.bytes());
+    if (!ledger_.take(kExtent * row_bytes() + due - paid_)) return false;
+    paid_ = due;
+    if (further) indexed_ += kExtent;
     const size_t slab = high_ >> bits_;
     if (slab == owned_.size()) {
       owned_.emplace_back(stamps() + (stride_ << bits_) + slab_rows() / kMarked * sizeof(uint32_t));
@@ -225,9 +229,11 @@ class Rows {
   std::vector<Block> owned_;
   size_t high_ = 0;  // rows given out and not cut off
   size_t indexed_ = kFirstRows;  // rows whose share of the index is paid
+  size_t paid_;                  // bytes of the index that are
   uint32_t floor_ = kNoFloor;
   uint16_t first_generation_ = 0;  // of rows in new memory: handles from before it was cut off must not fit
   Ledger& ledger_;
+  const Index& index_;
   std::array<Supply, Index::kShards> supplies_;
   std::mutex growing_;
 };
