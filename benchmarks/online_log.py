@@ -70,9 +70,12 @@ def append(folder: Path, quick: bool) -> None:
 
 
 def tail(folder: Path, quick: bool) -> None:
-    """From just before an append to its events in the hands of a consumer in another process, at a steady rate."""
+    """From just before an append to its events in the hands of a consumer in another process, at a steady rate.
+
+    The limit is how long a sleep of 0.2 ms takes in that process beside the same work: what the machine's scheduler adds.
+    """
     seconds, rounds = (4, 3) if quick else (10, 7)
-    middles, tails = [], []
+    middles, tails, limits = [], [], []
     for number in range(rounds):
         with DiskLog(folder / str(number)) as log:
             log.create("events")
@@ -80,18 +83,25 @@ def tail(folder: Path, quick: bool) -> None:
             command = [sys.executable, __file__, str(folder / str(number)), str(seconds)]
             producer = subprocess.Popen(command)
             delays: list[float] = []
+            naps: list[float] = []
+            napping = threading.Thread(target=nap, args=(producer, naps))
+            napping.start()
             while producer.poll() is None or consumer.lag:
                 for got in consumer.poll(0.1):
                     delays.append(time.monotonic() - got.rows["sent"][0].as_py())
             assert producer.returncode == 0
             consumer.close()
+            napping.join()
         expected = seconds * TAIL_EVENTS_PER_S // TAIL_ROWS
         assert len(delays) == expected, (len(delays), expected)
         middles.append(float(np.percentile(delays, 50)))
         tails.append(float(np.percentile(delays, 99)))
+        limits.append(np.percentile(naps, [50, 99]))
     more = {"events_per_s": TAIL_EVENTS_PER_S, "events_per_append": TAIL_ROWS}
     emit(BENCH, "larix", "tail", "p50_s", middles, "s", **more)
     emit(BENCH, "larix", "tail", "p99_s", tails, "s", **more)
+    emit(BENCH, "limit", "tail", "p50_s", [nap[0] for nap in limits], "s")
+    emit(BENCH, "limit", "tail", "p99_s", [nap[1] for nap in limits], "s")
 
 
 def replay(folder: Path, quick: bool) -> None:
@@ -169,6 +179,15 @@ def read(folder: Path) -> None:
         with path.open("rb", buffering=0) as file:
             while file.readinto(buffer):
                 pass
+
+
+def nap(producer: subprocess.Popen[bytes], naps: list[float]) -> None:
+    """Sleep for 0.2 ms now and then while another process works."""
+    while producer.poll() is None:
+        begun = time.perf_counter()
+        time.sleep(0.0002)
+        naps.append(time.perf_counter() - begun)
+        time.sleep(0.005)
 
 
 def produce(folder: str, seconds: int) -> None:

@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from larix.data.log import frame
@@ -23,6 +23,7 @@ HEADERS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(HEADERS)
 def test_a_header_comes_back_as_it_was(header):
     raw = frame.pack(header)
@@ -30,6 +31,7 @@ def test_a_header_comes_back_as_it_was(header):
     assert frame.unpack(raw) == header
 
 
+@settings(deadline=None)
 @given(HEADERS, st.integers(0, 8 * HEADER - 1))
 def test_a_flipped_bit_makes_it_no_header(header, bit):
     raw = bytearray(frame.pack(header))
@@ -37,11 +39,13 @@ def test_a_flipped_bit_makes_it_no_header(header, bit):
     assert frame.unpack(bytes(raw)) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=HEADER))
 def test_other_bytes_are_no_header(raw):
     assert frame.unpack(raw) is None
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=300), st.data())
 def test_a_payload_is_padded_and_a_flipped_bit_is_noticed_in_its_padding_too(content, data):
     made = frame.payload(pa.py_buffer(content))

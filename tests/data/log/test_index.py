@@ -1,6 +1,6 @@
 import os
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from larix.data.log import index
@@ -19,6 +19,7 @@ def test_entries_come_back(tmp_path):
     assert index.read(tmp_path / "none", origin=7) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 8 * 32 * len(ENTRIES) - 1), st.integers(0, 31))
 def test_damaged_cut_and_foreign_entries_are_passed_over(tmp_path_factory, bit, cut):
     path = written(tmp_path_factory.mktemp("index") / "i", ENTRIES)
@@ -33,6 +34,7 @@ def test_an_entry_that_goes_back_is_passed_over(tmp_path):
     assert index.read(path, origin=7) == ENTRIES
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100))
 def test_the_byte_of_an_offset_is_at_or_before_its_frame(offset):
     at = index.byte_of(ENTRIES, offset)

@@ -17,8 +17,8 @@ def path(tmp_path):
 def test_topics_and_offsets_are_there_for_the_next_who_opens_it(path):
     ledger = Ledger(path)
     topic = Topic(partitions=3, retention=Retention(age_s=1.5, size_bytes=7))
-    ledger.put_topic("b", topic)
-    ledger.put_topic("a", Topic(partitions=1, retention=Retention()))
+    assert ledger.put_topic("b", 3, topic.retention) == topic
+    ledger.put_topic("a", 1, None)
     ledger.commit("g", "b", {0: 5, 2: 2**62})
     ledger.commit("g", "b", {0: 6})
     ledger.commit("h", "b", {0: 1})
@@ -29,6 +29,14 @@ def test_topics_and_offsets_are_there_for_the_next_who_opens_it(path):
     assert again.committed("g", "b") == {0: 6, 2: 2**62}
     assert again.committed("g", "a") == again.committed("nobody", "b") == {}
     again.close()
+
+
+def test_a_topic_that_is_there_keeps_its_partitions_and_its_retention_unless_another_is_given(path):
+    ledger = Ledger(path)
+    ledger.put_topic("a", 2, Retention(age_s=5))
+    assert ledger.put_topic("a", 7, None) == Topic(partitions=2, retention=Retention(age_s=5))
+    assert ledger.put_topic("a", 2, Retention()) == Topic(partitions=2, retention=Retention())
+    ledger.close()
 
 
 def test_two_who_write_at_once_wait_for_each_other(path):

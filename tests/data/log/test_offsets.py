@@ -1,13 +1,14 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from larix.data.log.offsets import Offsets
 from larix.errors import ConfigError, DataError
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(0, 1000), st.integers(0, 2**63 - 1)), st.text(), st.text())
 def test_a_position_survives_json(offsets, log, topic):
     here = Offsets(log=log, topic=topic, next=offsets)

@@ -3,7 +3,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from larix.data.log.payload import decode, encode
@@ -49,6 +49,7 @@ def test_json_of_others_may_be_an_object_a_list_or_lines():
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": "x"}]
 
 
+@settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries({"k": VALUES}), min_size=1, max_size=6))
 def test_values_of_several_kinds_become_text_and_stop_nothing(rows):
     found = decode(json.dumps(rows).encode(), {}, "json")

@@ -49,7 +49,7 @@ def read(place, start=0, max_rows=1 << 20, **options):
     return found, reader
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, APPENDS * ROWS), st.integers(1, 100))
 def test_any_offset_is_begun_at_and_no_row_comes_twice(written, start, max_rows):
     found, reader = read(written, start, max_rows)

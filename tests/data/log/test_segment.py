@@ -1,3 +1,6 @@
+import shutil
+from dataclasses import replace
+
 import pytest
 from log_events import appends, flip, frames, numbered
 
@@ -87,6 +90,16 @@ def test_the_next_good_header_is_found_and_none_of_another_segment(segment, plac
     with Segment(place, 0) as alone:
         alone._origin += 1
         assert alone.next_good(0) is None
+
+
+def test_frames_of_another_partition_or_segment_are_not_taken_for_its_own(segment, place, tmp_path):
+    assert segment.header(0) is not None
+    elsewhere = replace(place, partition=1)
+    shutil.copy(place.segment(0), place.segment(7))
+    for there, first in ((elsewhere, 0), (place, 7)):
+        with Segment(there, first) as wrong:
+            assert wrong.header(0) is None
+            assert wrong.next_good(0) is None
 
 
 def test_a_segment_that_is_not_there_is_named(place):

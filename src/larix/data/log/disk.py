@@ -98,21 +98,14 @@ class DiskLog(EventLog):
         if not 1 <= partitions <= _MOST_PARTITIONS:
             raise ConfigError(f"partitions must be between 1 and {_MOST_PARTITIONS}, got {partitions}")
         there = self._ledger.topics().get(topic)
-        if there is not None and there.partitions != partitions:
+        if there is None:
+            self._make_folders(topic, partitions)
+        if there is None or there.partitions == partitions:
+            there = self._ledger.put_topic(topic, partitions, retention)
+        if there.partitions != partitions:
             raise ConfigError(
                 f"topic '{topic}' has {there.partitions} partitions, not {partitions}; keys would move: make another"
             )
-        try:
-            for partition in range(partitions):
-                place = self._place(topic, partition)
-                place.folder.mkdir(parents=True, exist_ok=True)
-                Head.create(place.head)
-                for folder in (place.folder, *list(place.folder.parents)[:3]):
-                    sync_folder(folder)
-        except OSError as error:
-            raise StorageError(f"'{self.folder}' cannot be written: {error.strerror}") from error
-        if there is None or retention is not None:
-            self._ledger.put_topic(topic, Topic(partitions=partitions, retention=retention or Retention()))
 
     def append(self, topic: str, events: pa.RecordBatch, *, partition: int = 0) -> int:  # noqa: D102
         return self._writer(topic, partition).append(events)
@@ -218,6 +211,17 @@ class DiskLog(EventLog):
             for writer in writers.values():
                 writer.close()
             self._ledger.close()
+
+    def _make_folders(self, topic: str, partitions: int) -> None:
+        try:
+            for partition in range(partitions):
+                place = self._place(topic, partition)
+                place.folder.mkdir(parents=True, exist_ok=True)
+                Head.create(place.head)
+                for folder in (place.folder, *list(place.folder.parents)[:3]):
+                    sync_folder(folder)
+        except OSError as error:
+            raise StorageError(f"'{self.folder}' cannot be written: {error.strerror}") from error
 
     def _place(self, topic: str, partition: int) -> Place:
         folder = self.folder / "topics" / topic / str(partition)
@@ -332,16 +336,23 @@ def _begun(path: Path) -> bool:
 
 def _at_time(place: Place, time_ms: int, end: int) -> int:
     """The offset of the first append whose largest time so far is ``time_ms`` or later; ``end`` if there is none."""
-    there = place.segments()
-    while there:
-        # The last segment that begins before the time, for it may go on beyond it.
-        at = bisect_left(there, time_ms, key=lambda first: _first_time(place, first))
-        first = there[max(0, at - 1)]
+    while True:
+        there = place.segments()
+        try:
+            return min(end, _search(place, there, time_ms, end))
+        except StorageError:
+            if place.segments() == there:
+                raise  # otherwise a segment was removed meanwhile
+
+
+def _search(place: Place, segments: list[int], time_ms: int, end: int) -> int:
+    # The last segment that begins before the time comes first, for it may go on beyond it.
+    at = bisect_left(segments, time_ms, key=lambda first: _first_time(place, first))
+    for first in segments[max(0, at - 1) :]:
         with Segment(place, first) as segment:
             _, header = segment.seek_time(time_ms)
         if header is not None:
-            return min(end, header.first)
-        there = [later for later in there if later > first]
+            return header.first
     return end
 
 

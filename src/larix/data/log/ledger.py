@@ -56,11 +56,15 @@ class Ledger:
             for name, partitions, age, size in rows
         }
 
-    def put_topic(self, name: str, topic: Topic) -> None:
-        """Keep a topic, new or changed."""
+    def put_topic(self, name: str, partitions: int, retention: Retention | None) -> Topic:
+        """Keep a topic, and return it as it is kept: one that is there keeps its partitions, and its retention for None."""
+        values = (name, partitions, *((None, None) if retention is None else _limits(retention)))
         with self._transaction() as run:
-            values = (name, topic.partitions, topic.retention.age_s, topic.retention.size_bytes)
-            run.execute("INSERT OR REPLACE INTO topics VALUES (?, ?, ?, ?)", values)
+            run.execute("INSERT OR IGNORE INTO topics VALUES (?, ?, ?, ?)", values)
+            if retention is not None:
+                change = "UPDATE topics SET age_s = ?, size_bytes = ? WHERE name = ?"
+                run.execute(change, (*_limits(retention), name))
+        return self.topics()[name]
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """The next offset by partition, as last committed; empty if never."""
@@ -115,3 +119,7 @@ class Ledger:
                 raise StorageError(
                     f"'{self._path}' cannot be read or written: {error}; free some space or restore it"
                 ) from error
+
+
+def _limits(retention: Retention) -> tuple[float | None, int | None]:
+    return retention.age_s, retention.size_bytes
