@@ -10,6 +10,7 @@ import table_evict
 import table_grow
 import table_replica
 import table_snapshot
+import table_ssd
 import table_steps
 
 PARTS = {
@@ -17,6 +18,7 @@ PARTS = {
     "grow": table_grow.measure,
     "evict": table_evict.measure,
     "snapshot": table_snapshot.measure,
+    "ssd": table_ssd.measure,
     "replica": table_replica.measure,
 }
 

@@ -168,7 +168,9 @@ def test_labels_of_the_click_task_go_into_the_scores_of_rows(source, tmp_path):
     assert run.config["rows"]["user"]["eviction"]["kind"] == "FeatureScore"
 
 
-def test_a_run_within_a_memory_budget_says_what_it_evicted_and_can_be_repeated(tmp_path):
+@pytest.fixture
+def many_users(tmp_path):
+    """Files in which hardly a user is seen twice on a day, and none of the users of one day on another."""
     table = pq.read_table(problem.write(tmp_path / "small", rows=4000).paths[0])
     rng = np.random.default_rng(0)
     many = table.set_column(
@@ -178,25 +180,46 @@ def test_a_run_within_a_memory_budget_says_what_it_evicted_and_can_be_repeated(t
     for part in range(20):
         shifted = pa.array(many["user_id"].to_numpy() + part)
         pq.write_table(many.set_column(0, "user_id", shifted), tmp_path / "many" / f"{part}.parquet")
+    return data.files(tmp_path / "many")
 
-    def run(folder):
-        declared = problem.sample(dim=64)
-        return train.fit(
-            declared,
-            problem.ranker(declared),
-            data.files(tmp_path / "many"),
-            eviction=LeastRecent(),
-            memory_budget="5MiB",
-            settings=train.Settings(batch_size=256, shuffle=0, log_every=10, threads=1),
-            folder=folder,
-        )
 
-    first, second = run(tmp_path / "first"), run(tmp_path / "second")
+def within(source, folder, epochs=1, **settings):
+    declared = problem.sample(dim=64)
+    return train.fit(
+        declared,
+        problem.ranker(declared),
+        source,
+        settings=train.Settings(batch_size=256, shuffle=0, log_every=10, threads=1, epochs=epochs),
+        folder=folder,
+        **settings,
+    )
+
+
+def test_a_run_within_a_memory_budget_says_what_it_evicted_and_can_be_repeated(many_users, tmp_path):
+    first, second = (
+        within(many_users, tmp_path / name, eviction=LeastRecent(), memory_budget="5MiB")
+        for name in ("first", "second")
+    )
     stores = [entry["store"] for entry in first.metrics["steps"]]
     assert sum(entry["evicted"] for entry in stores) > 10_000
     assert max(entry["bytes"] for entry in stores) <= 5 << 20
     assert stores == [entry["store"] for entry in second.metrics["steps"]]
     assert first.metrics["steps"][-1]["loss"] == second.metrics["steps"][-1]["loss"]
+
+
+def test_a_run_whose_rows_go_to_disk_is_the_one_that_all_memory_gives(many_users, tmp_path):
+    free = within(many_users, tmp_path / "free", epochs=2)
+    tight = within(many_users, tmp_path / "tight", epochs=2, memory_budget="8MiB", cold=tmp_path / "cold")
+    stores = [entry["store"] for entry in tight.metrics["steps"]]
+    assert max(entry["bytes"] for entry in stores) <= 8 << 20
+    stats = tight.tables.stats()
+    assert (stats.rows, stats.lost) == (free.tables.stats().rows, 0)
+    assert stats.cold.rows > 0.5 * stats.rows
+    assert stats.cold.recalled > 0.5 * stats.rows
+    assert tight.metrics["steps"][-1]["loss"] == free.metrics["steps"][-1]["loss"]
+    for name in free.tables.specs:
+        for left, right in zip(free.tables.items(name), tight.tables.items(name), strict=True):
+            assert left.tobytes() == right.tobytes()
 
 
 def test_a_click_task_that_is_none_is_refused(source, tmp_path):

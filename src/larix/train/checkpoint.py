@@ -34,6 +34,7 @@ class SavedStore(Store, Protocol):
         seed: int = 0,
         threads: int = 0,
         memory_budget: int | str | None = None,
+        cold: str | Path | None = None,
         background: bool = True,
     ) -> None: ...
 
@@ -49,6 +50,7 @@ class SavedStore(Store, Protocol):
         specs: Sequence[TableSpec] | None = None,
         threads: int = 0,
         memory_budget: int | str | None = None,
+        cold: str | Path | None = None,
         background: bool = True,
     ) -> Self: ...
 
@@ -114,10 +116,16 @@ class Checkpoint:
         specs: Sequence[TableSpec] | None = None,
         threads: int = 0,
         memory_budget: int | str | None = None,
+        cold: str | Path | None = None,
     ) -> SavedStore:
         """Return the rows; StorageError names a damaged file, ConfigError a table that does not fit."""
         return store.load(
-            self.path / "tables", specs=specs, threads=threads, memory_budget=memory_budget, background=False
+            self.path / "tables",
+            specs=specs,
+            threads=threads,
+            memory_budget=memory_budget,
+            cold=cold,
+            background=False,
         )
 
     def restore(self, learner: Learner) -> None:

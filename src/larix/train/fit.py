@@ -55,6 +55,7 @@ def fit(
     admission: Admission | None = None,
     eviction: Eviction | None = None,
     memory_budget: int | str | None = None,
+    cold: str | Path | None = None,
     dense: Dense = torch.optim.AdamW,
     settings: Settings = _SETTINGS,
     validation: Files | None = None,
@@ -74,7 +75,8 @@ def fit(
         init: how rows are born, where ``rows`` gives no spec; so are ``admission``, which ids get a row, and
             ``eviction``, which rows go when memory is short: see ``embedding.TableSpec``.
         memory_budget: of the tables, as ``"4GiB"``: see ``embedding.Tables``. Rows are evicted within steps, so that
-            a run stays one that can be repeated.
+            a run stays one that can be repeated. cold: a folder where rows go instead that do not fit in the budget;
+            they come back on use, and the run is, to the bit, the one that all memory would have given.
         dense: what makes the dense optimizer of the ranker's parameters, such as
             ``partial(torch.optim.AdamW, lr=1e-3, fused=True)``.
         settings: everything else about training.
@@ -105,10 +107,11 @@ def fit(
             seed=settings.seed,
             threads=settings.threads,
             memory_budget=memory_budget,
+            cold=cold,
             background=False,
         )
         if found is None
-        else found.tables(store, specs, settings.threads, memory_budget)
+        else found.tables(store, specs, settings.threads, memory_budget, cold)
     )
     if settings.staleness == 0 and isinstance(tables, Tables):
         tables.borrow_threads(torch_team())  # lookups and kernels take turns, so one team can serve both
