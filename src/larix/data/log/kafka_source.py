@@ -84,11 +84,14 @@ class KafkaSource:
                 self._fill(0.0 if found else timeout_s)
                 if not self._held:
                     break
-            message = self._held[0]
-            if message.error() is not None and found:
-                break
+            try:
+                each = self._taken(self._held[0])
+            except StorageError:
+                if found:
+                    break  # told by the next poll
+                self._held.popleft()
+                raise
             self._held.popleft()
-            each = self._taken(message)
             if each is not None:
                 found.append(each)
                 rows += len(each.rows) if isinstance(each, Events) else 1
