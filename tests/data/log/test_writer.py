@@ -271,3 +271,30 @@ def test_a_closed_writer_and_a_child_of_a_fork_refuse(writing, place):
     writer.close()
     with pytest.raises(StorageError, match="or is closed: open the log again"):
         writer.append(numbered(1, 1, 1))
+
+
+def test_who_appends_while_another_thread_closes_is_told_or_durable(writing, place):
+    """No append is half in, and none goes to a partition whose lease is another's by now."""
+    for _ in range(20):
+        writer, done, told, started = writing(segment_bytes=4096), [], [], threading.Event()
+
+        def work(writer=writer, done=done, told=told, started=started):
+            try:
+                while True:
+                    done.append(writer.append(numbered(1, 0, 10)))
+                    started.set()
+            except StorageError as error:
+                told.append(str(error))
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert started.wait(20)
+        writer.close()
+        with Head(place.head) as head:
+            end = head.visible
+            for thread in threads:
+                thread.join()
+            assert head.visible == head.durable == end >= max(done) + 10
+        assert len(told) == 3
+        assert all("is closed: open the log again" in each for each in told)

@@ -77,16 +77,15 @@ class Writer:
             ConfigError: they are too large.
             StorageError: they could not be written, and are not there; later ones may be.
         """
-        if not self._lease.held:
-            raise StorageError(
-                f"{self._place} was opened in another process, or is closed: open the log again in this one"
-            )
+        self._check_lease()  # before the locks, which another thread may have held when this process was forked
         events = frame.plain(events)
         content = frame.payload(events.serialize())
         with self._writing:
+            self._check_lease()
             if self._has_room(content):
                 return self._put(events, content)
         with self._syncing, self._writing:
+            self._check_lease()
             try:
                 if not self._has_room(content):
                     self._roll()
@@ -110,26 +109,27 @@ class Writer:
                     f"rows {ticket.first} to {ticket.end - 1} of {self._place} could not be made durable"
                 )
 
-    def flush(self) -> None:
-        """Make durable all that is written."""
-        with self._writing:
-            ticket = Ticket(self._durable, self._next, self._era)
-        self.wait(ticket)
-
     def close(self) -> None:
         """Make durable what is written, and let another process append. A second call does nothing."""
         if not self._lease.held:
             return
-        try:
-            self.flush()
-            if self._index is not None:
-                os.fsync(self._index)
-        except OSError as error:
-            raise self._failure(error) from error
-        finally:
-            self._close_files()
-            self._head.close()
-            self._lease.close()
+        with self._syncing, self._writing:
+            try:
+                self._sync()
+                if self._index is not None:
+                    os.fsync(self._index)
+            except OSError as error:
+                raise self._failure(error) from error
+            finally:
+                self._close_files()
+                self._head.close()
+                self._lease.close()
+
+    def _check_lease(self) -> None:
+        if not self._lease.held:
+            raise StorageError(
+                f"{self._place} was opened in another process, or is closed: open the log again in this one"
+            )
 
     def _take_up(self) -> None:
         """Go on where the last writer stopped."""
