@@ -36,7 +36,7 @@ void Room::expect(std::span<const size_t> born) {
 
 size_t Room::at_hand(size_t group) const {
   const Rows& rows = groups_[group]->rows;
-  const auto left = static_cast<size_t>(std::max<int64_t>(ledger_.left(), 0));
+  const auto left = static_cast<size_t>(std::max<int64_t>(ledger_.left() - static_cast<int64_t>(rows.unpaid()), 0));
   return rows.spare() + left / (Rows::kExtent * rows.cost()) * Rows::kExtent;
 }
 

@@ -151,6 +151,9 @@ class Rows {
     return std::atomic_ref(reinterpret_cast<uint8_t&>(*(at(row - inside) - (uint32_t{1} << bits_) + inside)));
   }
 
+  // Bytes of the index that are not paid yet: whoever next takes memory for rows pays them.
+  size_t unpaid() const { return index_.bytes() > paid_ ? index_.bytes() - paid_ : 0; }
+
   // Row numbers given out so far are below this.
   size_t high() const { return high_; }
   size_t cost() const { return row_bytes() + kIndexShare; }
