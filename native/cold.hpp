@@ -1,4 +1,4 @@
-// The rows of a group that are beyond its memory: in segment files in a folder, with less than two bytes a row in memory.
+// The rows of a group that are beyond its memory: in segment files in a folder, with a fence a page and a few bits a row in memory.
 //
 // One caller at a time, but for what says otherwise. A folder is the scratch of one running process: what has been taken is remembered in memory
 // only, so that of a process that has died a folder still holds all rows ever spilled. Segments never change; whoever needs
