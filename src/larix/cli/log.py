@@ -1,6 +1,10 @@
 """`larix log`: what is in an event log, as it comes, and events from files into it. Knows how to ask and to print."""
 
 import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,9 +70,12 @@ def tail(
         with events.consumer(topic, start=start, skip_lost=True) as consumer:
             for got in consumer.drain():
                 _print(got.rows.to_pylist())
-            while follow:
-                for got in consumer.poll(1.0):
-                    _print(got.rows.to_pylist())
+            with _stopped() as stopped:
+                while follow and not stopped.is_set():
+                    for got in consumer.poll(0.2):
+                        _print(got.rows.to_pylist())
+            if follow:
+                raise KeyboardInterrupt
 
 
 @app.command()
@@ -98,6 +105,17 @@ def append(
                 rows += len(batch)
         events.flush()
     Console().print(f"{rows:,} events appended to partition {partition} of topic '{topic}'", soft_wrap=True)
+
+
+@contextmanager
+def _stopped() -> Iterator[threading.Event]:
+    """Set by Ctrl-C. As an exception it may come where Python can only drop it, and whoever follows goes on for ever."""
+    stopped = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _opened(where: str, *, make: bool = False) -> "EventLog":
