@@ -1,0 +1,27 @@
+"""Training without end: samples as they come, deltas to those who serve."""
+
+from larix.train.online.deltas import Deltas
+from larix.train.online.drift import Drift
+from larix.train.online.online import Outcome, online
+from larix.train.online.replica import Replica
+from larix.train.online.samples import Samples
+from larix.train.online.settings import OnlineSettings
+from larix.train.online.watcher import Alarm, Progress, Published, Saved, Silent, Tested, Watcher, Window
+
+__all__ = [
+    "Alarm",
+    "Deltas",
+    "Drift",
+    "OnlineSettings",
+    "Outcome",
+    "Progress",
+    "Published",
+    "Replica",
+    "Samples",
+    "Saved",
+    "Silent",
+    "Tested",
+    "Watcher",
+    "Window",
+    "online",
+]
