@@ -4,6 +4,7 @@ from larix.embedding.admission import ByChance, ByCount
 from larix.embedding.changes import Changes, fold
 from larix.embedding.cold import ColdStats
 from larix.embedding.delta import DeltaLog
+from larix.embedding.delta_follower import DeltaFollower, Stand
 from larix.embedding.eviction import FeatureScore, LeastFrequent, LeastRecent, TimeToLive
 from larix.embedding.export import export_parquet, export_safetensors
 from larix.embedding.follow import Follower
@@ -17,6 +18,7 @@ from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.embedding.table import Tables
 from larix.embedding.updater import Updater
+from larix.embedding.wire import Message
 
 __all__ = [
     "FTRL",
@@ -31,6 +33,7 @@ __all__ = [
     "ColdStats",
     "Constant",
     "CosineDecay",
+    "DeltaFollower",
     "DeltaLog",
     "FeatureScore",
     "Follower",
@@ -40,6 +43,7 @@ __all__ = [
     "LeastFrequent",
     "LeastRecent",
     "Lookup",
+    "Message",
     "Momentum",
     "Normal",
     "Output",
@@ -49,6 +53,7 @@ __all__ = [
     "RowAdagrad",
     "Slot",
     "Snapshot",
+    "Stand",
     "Stats",
     "StepDecay",
     "TableSpec",

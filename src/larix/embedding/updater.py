@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from larix.embedding import follow, manifest
+from larix.embedding.polling import Polling
 from larix.embedding.replica import Replica
 from larix.embedding.snapshot import Instant
-from larix.errors import ConfigError, StorageError
+from larix.errors import StorageError
 
 
 class Updater:
@@ -27,9 +28,7 @@ class Updater:
         self.replaced = 0
         self._log: follow.Follower | None = None
         self._turn = threading.Lock()
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._failure: Exception | None = None
+        self._polling = Polling(self.poll, str(self.folder))
 
     def poll(self) -> bool:
         """Bring the replica to the newest state in the folder; return whether that is another than before.
@@ -56,46 +55,16 @@ class Updater:
         What a poll raises goes to ``on_error``, and polling goes on; without it the thread ends, with the error
         on standard error, and ``stop`` raises it.
         """
-        if self.running:
-            raise ConfigError(f"'{self.folder}' is being polled already; stop it first")
-        if not every > 0:
-            raise ConfigError(f"every is {every} seconds; it must be above 0")
-        self._over.clear()
-        self._failure = None
-        self._thread = threading.Thread(
-            target=self._run, args=(every, on_error), name=f"updater of {self.folder}", daemon=True
-        )
-        self._thread.start()
+        self._polling.start(every, on_error=on_error)
 
     @property
     def running(self) -> bool:
         """Whether a thread polls."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._polling.running
 
     def stop(self) -> None:
         """End polling, if it is going on, and raise what ended it before."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-
-    def _run(self, every: float, on_error: Callable[[Exception], None] | None) -> None:
-        try:
-            while True:
-                try:
-                    self.poll()
-                except Exception as error:
-                    if on_error is None:
-                        raise
-                    on_error(error)
-                if self._over.wait(every):
-                    return
-        except Exception as error:
-            self._failure = error
-            raise
+        self._polling.stop()
 
     def _catch_up(self) -> None:
         if self._log is None:
