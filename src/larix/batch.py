@@ -59,6 +59,7 @@ class Batch:
 
     ``ids``: slot -> Jagged. ``sequences``: sequence name -> History. ``dense``: float32 ``[size, d]``.
     ``labels``: float32 ``[size, tasks]``; NaN marks a label that is not known. ``weight``: float32 ``[size]``.
+    ``rate``: float32 ``[size]``, at what rate negatives were kept, where a task's are down-sampled.
     ``group``: int64 ``[size]``, the key of grouped metrics; ``scene``: int64 ``[size]``, the key of per-scene metrics;
     ``time``: int64 ``[size]``, milliseconds since the epoch. Serving batches carry no labels, weight, group or time.
     """
@@ -69,6 +70,7 @@ class Batch:
     dense: Floats
     labels: Floats | None = None
     weight: Floats | None = None
+    rate: Floats | None = None
     group: Ids | None = None
     scene: Ids | None = None
     time: Ids | None = None
@@ -81,7 +83,7 @@ class Batch:
         for name, history in self.sequences.items():
             if history.size != self.size:
                 raise DataError(f"sequence '{name}' has {history.size} samples but the batch has {self.size}")
-        for name in ("dense", "labels", "weight", "group", "scene", "time"):
+        for name in ("dense", "labels", "weight", "rate", "group", "scene", "time"):
             array = getattr(self, name)
             if array is not None and len(array) != self.size:
                 raise DataError(f"'{name}' has {len(array)} samples but the batch has {self.size}")

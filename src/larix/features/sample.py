@@ -66,7 +66,7 @@ class Sample:
     columns: tuple[str, ...]
     """Every input column it reads, labels included."""
     label_columns: tuple[str, ...]
-    """Those of ``columns`` that serving does without: read for labels, weight, group or time only."""
+    """Those of ``columns`` that serving does without: read for labels, weight, rate, group or time only."""
     unfitted: tuple[str, ...]
     """Names of the features that ``fit`` has still to see data for."""
     group: str | None
@@ -102,6 +102,7 @@ class Sample:
         if scene is not None:
             read.append(scene)
         extra = [key for key in (time, group, weight) if key is not None] + [task.column for task in tasks]
+        extra += [task.rate for task in tasks if isinstance(task, Binary) and task.rate]
         columns = tuple(dict.fromkeys(read + extra))
         for key, value in {
             "features": MappingProxyType(dict(features)),
@@ -199,6 +200,8 @@ def _check(features: Mapping[str, object], tasks: tuple[object, ...], keys: Mapp
         if task.name in seen:
             raise ConfigError(f"two tasks are named '{task.name}'; give one another name with name='...'")
         seen.add(task.name)
+    if len(rates := [task.name for task in tasks if isinstance(task, Binary) and task.rate]) > 1:
+        raise ConfigError(f"tasks {rates} each have a rate; negatives can be down-sampled by one task only")
 
 
 def _id_users(features: Mapping[str, Feature]) -> Iterable[tuple[str, IdFeature]]:

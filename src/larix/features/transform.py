@@ -12,7 +12,7 @@ import pyarrow as pa
 from larix.batch import Batch, History, Jagged
 from larix.errors import ConfigError
 from larix.features.dense import Dense
-from larix.features.label import read_key, read_labels, read_weight
+from larix.features.label import rate_column, read_key, read_labels, read_rate, read_weight
 from larix.features.records import Records
 from larix.features.sequence import Sequence
 
@@ -57,6 +57,7 @@ def transform(sample: "Sample", batch: pa.RecordBatch, labels: bool = True, *, t
     scene = read_key(sample.scene, records, "scene") if sample.scene is not None else None
     records.reads.run(threads)
 
+    rate = rate_column(sample.tasks) if labels else ""
     ids: dict[str, Jagged] = {}
     sequences: dict[str, History] = {}
     missing: dict[str, int] = {}
@@ -74,6 +75,7 @@ def transform(sample: "Sample", batch: pa.RecordBatch, labels: bool = True, *, t
         dense=dense,
         labels=read_labels(sample.tasks, records) if labels and sample.tasks else None,
         weight=read_weight(sample.weight, records) if labels and sample.weight is not None else None,
+        rate=read_rate(rate, records) if rate else None,
         group=None if group is None else group(),
         scene=None if scene is None else scene(),
         time=time if labels else None,

@@ -13,7 +13,7 @@ from larix.embedding.init import Init
 from larix.features import Sample
 from larix.recipes.feed import Feed
 from larix.train import Settings
-from larix.train.fit import Dense
+from larix.train.learner import Dense
 from larix.train.specs import Rows
 
 

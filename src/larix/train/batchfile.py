@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from larix.batch import Batch, History, Jagged
 from larix.errors import StorageError
 
-_PARTS = ("labels", "weight", "group", "scene", "time")
+_PARTS = ("labels", "weight", "rate", "group", "scene", "time")
 
 
 def write_batch(batch: Batch, path: Path) -> None:
@@ -64,6 +64,7 @@ def read_batch(path: Path) -> Batch:
         dense=arrays["dense"],
         labels=arrays.get("labels"),
         weight=arrays.get("weight"),
+        rate=arrays.get("rate"),
         group=arrays.get("group"),
         scene=arrays.get("scene"),
         time=arrays.get("time"),

@@ -68,6 +68,13 @@ def save(
     target = version.path_of(folder, point.step)
     if target.exists():
         return target
+    version.write(target, contents(learner, point, history), lambda fresh: tables.save(fresh / "tables"))
+    version.prune(folder, keep)
+    return target
+
+
+def contents(learner: Learner, point: Point, history: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of a version, but for its tables: as all is now."""
     optimizer, moments = _flat(learner.optimizer.state_dict())
     random, draws = generators.states()
     sample = learner.embed.sample
@@ -87,9 +94,7 @@ def save(
     }
     if learner.average is not None:
         files["average.safetensors"] = _tensors(learner.average.state_dict())
-    version.write(target, files, lambda fresh: tables.save(fresh / "tables"))
-    version.prune(folder, keep)
-    return target
+    return files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,13 +172,16 @@ class Checkpoint:
 def load(folder: Path) -> Checkpoint | None:
     """Return the newest version in ``folder``, None if there is none. StorageError names a damaged file."""
     there = version.versions(folder)
-    if not there:
-        return None
-    files = version.read(there[-1])
+    return read(there[-1]) if there else None
+
+
+def read(path: Path) -> Checkpoint:
+    """Return the version ``path``. StorageError names a damaged file."""
+    files = version.read(path)
     missing = sorted({"state.json", "features.json", "ranker.safetensors"} - set(files))
     if missing:
-        raise StorageError(f"version '{there[-1]}' is not a checkpoint: it has no {missing}")
-    return Checkpoint(there[-1], files, json.loads(files["state.json"]))
+        raise StorageError(f"version '{path}' is not a checkpoint: it has no {missing}")
+    return Checkpoint(path, files, json.loads(files["state.json"]))
 
 
 def _json(state: Mapping[str, Any]) -> bytes:

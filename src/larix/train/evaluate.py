@@ -16,6 +16,7 @@ from larix.batch import Batch, Floats
 from larix.data import Files
 from larix.data.ahead import Ahead
 from larix.errors import ConfigError
+from larix.features.label import stands_for
 from larix.model.embed import Embed
 from larix.model.metrics import Metrics
 
@@ -27,7 +28,8 @@ def evaluate(ranker: nn.Module, embed: Embed, source: Files, *, batch_size: int 
     metrics = Metrics(embed.sample.tasks)
     for _, batch, scores in _scores(ranker, embed, source, batch_size, labels=True):
         assert batch.labels is not None
-        metrics.update(scores, batch.labels, batch.weight, batch.group, batch.scene)
+        weight = stands_for(embed.sample.tasks, batch)
+        metrics.update(scores, batch.labels, weight, batch.group, batch.scene)
     return metrics.compute()
 
 

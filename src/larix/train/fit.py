@@ -6,7 +6,7 @@ Knows nothing of what the ranker computes.
 import math
 import resource
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import larix
 from larix.data import Files
@@ -25,11 +24,10 @@ from larix.embedding.eviction import Eviction
 from larix.embedding.init import Init
 from larix.errors import ConfigError, DataError, NumericsError, StorageError
 from larix.features import Sample
-from larix.model.embed import Embed
-from larix.model.loss import Loss
 from larix.train import checkpoint, generators
 from larix.train.checkpoint import Checkpoint, SavedStore
 from larix.train.journal import Journal
+from larix.train.learner import Dense, make_learner
 from larix.train.loop import Outcome, loop
 from larix.train.memory import keep_freed_memory
 from larix.train.point import Point
@@ -39,8 +37,6 @@ from larix.train.settings import Settings
 from larix.train.specs import Rows, specs_of
 from larix.train.step import Learner
 from larix.train.threads import torch_team
-
-Dense = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 _ROWS, _INIT, _SETTINGS = RowAdagrad(), Uniform(), Settings()
 
@@ -115,7 +111,7 @@ def fit(
     )
     if settings.staleness == 0 and isinstance(tables, Tables):
         tables.borrow_threads(torch_team())  # lookups and kernels take turns, so one team can serve both
-    learner = _learner(sample, ranker, tables, dense, settings)
+    learner = make_learner(sample, ranker, tables, dense, settings)
     steps = math.ceil(source.rows / settings.batch_size) * settings.epochs
     steps = min(steps, settings.steps) if settings.steps else steps
     if not steps:
@@ -189,35 +185,6 @@ def _fitted(sample: Sample, source: Files, found: Checkpoint | None) -> Sample:
         return sample
     with source.stream(columns=sample.columns) as stream:
         return sample.fit(stream)
-
-
-def _learner(
-    sample: Sample, ranker: nn.Module, tables: SavedStore, dense: Dense, settings: Settings
-) -> Learner:
-    clicked = [task.name for task in sample.tasks if task.kind == "binary"]
-    if settings.click and settings.click not in clicked:
-        raise ConfigError(
-            f"Settings.click is '{settings.click}', which is no binary task; the sample has {clicked}"
-        )
-    embed = Embed(sample, tables, settings.device)
-    ranker.to(embed.device).train()
-    try:
-        optimizer = dense(list(ranker.parameters()))
-    except ValueError as error:
-        raise ConfigError(f"the dense optimizer refuses its settings: {error}") from error
-    for group in optimizer.param_groups:
-        if not isinstance(group["lr"], float | int):
-            raise ConfigError("the dense optimizer's lr is a tensor; give a plain number, schedules scale it")
-    average = None
-    if settings.average:
-        average = AveragedModel(ranker, multi_avg_fn=get_ema_multi_avg_fn(settings.average))  # type: ignore[no-untyped-call]
-    return Learner(
-        ranker=ranker,
-        embed=embed,
-        optimizer=optimizer,
-        loss=Loss(sample.tasks, settings.loss),
-        average=average,
-    )
 
 
 def _config(run: Run, learner: Learner, specs: list[TableSpec], config: Mapping[str, Any]) -> dict[str, Any]:

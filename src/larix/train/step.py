@@ -52,11 +52,12 @@ def step(
         raise DataError("the batch has no labels; transform it with labels=True to train on it")
     labels = learner.embed.send(batch.labels)
     weight = None if batch.weight is None else learner.embed.send(batch.weight)
+    rate = None if batch.rate is None else learner.embed.send(batch.rate)
 
     learner.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(inputs.pooled.device.type, torch.bfloat16, enabled=settings.bf16):
         logits = learner.ranker(inputs)
-    total, per_task = learner.loss(logits, labels, weight)
+    total, per_task = learner.loss(logits, labels, weight, rate)
     _finite("the loss", total)
     total.backward()  # type: ignore[no-untyped-call]
 

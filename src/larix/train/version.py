@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,11 @@ def read(target: Path) -> dict[str, bytes]:
     return found
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` versions; one half removed is no version any more."""
+def prune(folder: Path, keep: int, spare: Collection[str] = ()) -> None:
+    """Remove all but the newest ``keep`` versions and those named in ``spare``; one half removed is no version any more."""
     for old in versions(folder)[:-keep]:
+        if old.name in spare:
+            continue
         gone = old.with_name(f".{old.name}.gone")
         old.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

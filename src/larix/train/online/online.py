@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from larix.features import Sample
-from larix.train.fit import Dense
+from larix.train.learner import Dense
 from larix.train.online.deltas import Deltas
 from larix.train.online.samples import Samples
 from larix.train.online.settings import OnlineSettings
-from larix.train.online.watcher import Silent, Watcher
+from larix.train.online.watcher import Watcher
 from larix.train.run import Run
 
 _SETTINGS = OnlineSettings()
