@@ -39,6 +39,7 @@ def dump(metrics: Metrics) -> tuple[dict[str, Any], Arrays]:
 
 def load(metrics: Metrics, said: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Have ``metrics``, new and with the tasks and bounds of those that were dumped, go on where they were."""
+    arrays = {name: array.copy() for name, array in arrays.items()}  # those of a file cannot be written to
     metrics._samples = said["samples"]
     metrics.scenes_left_out = set(said["left_out"])
     metrics._keys = None if said["keys"] is None else (said["keys"][0], said["keys"][1])

@@ -5,9 +5,17 @@ Knows logs; knows nothing of batches or of training.
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Protocol
 
 import pyarrow as pa
+
+from larix.data.log import EventLog
+from larix.errors import ConfigError
+from larix.train.online.batches import READY
+from larix.train.online.lane import Lane, merged
+
+_PAUSE_S = 0.001
 
 
 class Samples(Protocol):
@@ -34,3 +42,74 @@ class Samples(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+class LoggedSamples:
+    """Samples that are ready, in a topic of ``log``: as Flink or ``larix join`` writes them.
+
+    Partitions are merged by the column ``time`` (the latest so far where it falls behind), then by their number: so the
+    order is the same however they came. A partition in which nothing comes holds the others back; one partition has no such
+    wait. About ``max_rows`` samples of each are held at most. ``skip_lost``: go on after samples that damage or retention took,
+    and count them in ``lost``; otherwise they raise.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        topic: str,
+        *,
+        time: str = READY,
+        max_rows: int = 1 << 14,
+        skip_lost: bool = False,
+    ) -> None:
+        if topic not in log.topics():
+            raise ConfigError(f"there is no topic '{topic}' with samples; the log has {sorted(log.topics())}")
+        self._log = log
+        self._topic = topic
+        self._lanes = [
+            Lane(log.consumer(topic, partitions=[partition], skip_lost=skip_lost), partition, time, max_rows)
+            for partition in range(log.topics()[topic])
+        ]
+
+    @property
+    def lag(self) -> int:
+        """Samples that are there and were not handed out yet."""
+        return sum(lane.lag for lane in self._lanes)
+
+    @property
+    def lost(self) -> int:
+        """Samples passed over since damage or retention took them."""
+        return sum(lane.lost for lane in self._lanes)
+
+    def poll(self, timeout_s: float) -> pa.Table:  # noqa: D102
+        until = monotonic() + timeout_s
+        while True:
+            if len(self._lanes) == 1:
+                self._lanes[0].read(max(0.0, until - monotonic()))
+                return merged(self._lanes, None)
+            for lane in self._lanes:
+                lane.read(0.0)
+            found = merged(self._lanes, min(lane.reached for lane in self._lanes))
+            if len(found) or monotonic() >= until:
+                return found
+            sleep(_PAUSE_S)
+
+    def finish(self) -> pa.Table:  # noqa: D102
+        return merged(self._lanes, None)
+
+    def save(self, folder: Path) -> dict[str, Any]:  # noqa: D102
+        lanes = {str(lane.partition): lane.save() for lane in self._lanes}
+        return {"log": self._log.id, "topic": self._topic, "partitions": lanes}
+
+    def restore(self, said: Mapping[str, Any], folder: Path) -> None:  # noqa: D102
+        if (said["log"], said["topic"]) != (self._log.id, self._topic):
+            raise ConfigError(
+                f"the checkpoint stands in topic '{said['topic']}' of log {said['log']}, but samples come from "
+                f"'{self._topic}' of log {self._log.id}; give those that it was trained on"
+            )
+        for lane in self._lanes:
+            lane.restore(self._log.id, self._topic, said["partitions"][str(lane.partition)])
+
+    def close(self) -> None:  # noqa: D102
+        for lane in self._lanes:
+            lane.close()

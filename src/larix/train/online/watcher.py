@@ -113,21 +113,27 @@ class Watcher(Protocol):
 
     def tested(self, tested: Tested) -> None:
         """A batch was scored, before anything was learned from it."""
+        return
 
     def progressed(self, progress: Progress) -> None:
         """A batch was trained on, or skipped."""
+        return
 
     def measured(self, window: Window) -> None:
         """A span of event time is over."""
+        return
 
     def published(self, published: Published) -> None:
         """Something went into the topic of deltas."""
+        return
 
     def saved(self, saved: Saved) -> None:
         """A version was written."""
+        return
 
     def alarmed(self, alarm: Alarm) -> None:
         """Publishing was held or released, a batch was skipped, a disk failed."""
+        return
 
 
 class Silent(Watcher):

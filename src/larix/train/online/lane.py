@@ -1,0 +1,116 @@
+"""One partition's samples on their way to be merged with others', by their times. Knows nothing of what samples hold."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from larix.data.log import Consumer, Offsets
+from larix.train.online.batches import milliseconds
+
+
+class Append(NamedTuple):
+    """Rows of one append with their times, never falling; ``taken`` of them have been handed out."""
+
+    offset: int
+    rows: pa.RecordBatch
+    times: NDArray[np.int64]
+    taken: int
+
+    @property
+    def left(self) -> int:
+        """Rows not handed out."""
+        return len(self.rows) - self.taken
+
+
+class Lane:
+    """Reads ahead in one partition. ``reached``: no sample before that time will come."""
+
+    def __init__(self, consumer: Consumer, partition: int, time: str, max_rows: int) -> None:
+        self.partition = partition
+        self.reached = 0
+        self._handed = 0  # the time of what was handed out last
+        self._consumer = consumer
+        self._time = time
+        self._max_rows = max_rows
+        self._held: deque[Append] = deque()
+        self._skip = 0  # rows of the next append that were handed out before a restart
+
+    @property
+    def held(self) -> int:
+        """Rows read and not handed out."""
+        return sum(append.left for append in self._held)
+
+    @property
+    def lag(self) -> int:
+        """Rows that are there and were not handed out."""
+        return self.held + self._consumer.lag
+
+    @property
+    def lost(self) -> int:
+        """Rows that damage or retention took."""
+        return self._consumer.lost
+
+    def read(self, timeout_s: float) -> None:
+        """Hold more of what there is, if there is room."""
+        if self.held >= self._max_rows:
+            return
+        for events in self._consumer.poll(timeout_s, max_rows=self._max_rows - self.held):
+            times = np.full(len(events.rows), self.reached, np.int64)
+            at = events.rows.schema.get_field_index(self._time)
+            if at >= 0:
+                times = np.maximum(times, milliseconds(pa.chunked_array([events.rows.column(at)])))
+            append = Append(events.offset, events.rows, np.maximum.accumulate(times), self._skip)
+            self._skip = 0
+            if len(append.rows):
+                self.reached = int(append.times[-1])
+            if append.left:
+                self._held.append(append)
+
+    def take(self, before: int | None) -> list[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+        """Hand out the rows of times before ``before``, None: all."""
+        found = []
+        while self._held:
+            append = self._held[0]
+            end = len(append.rows) if before is None else int(np.searchsorted(append.times, before))
+            if end > append.taken:
+                found.append((append.rows[append.taken : end], append.times[append.taken : end]))
+                self._handed = int(append.times[end - 1])
+            if end < len(append.rows):
+                self._held[0] = append._replace(taken=max(append.taken, end))
+                break
+            self._held.popleft()
+        return found
+
+    def save(self) -> dict[str, Any]:
+        """Where it stands after what was handed out, once no power cut can take that back."""
+        following = self._consumer.position.next[self.partition]
+        if not self._held:
+            return {"offset": following, "skip": self._skip, "time": self._handed}
+        return {"offset": self._held[0].offset, "skip": self._held[0].taken, "time": self._handed}
+
+    def restore(self, log: str, topic: str, said: dict[str, Any]) -> None:
+        """Go on there."""
+        self._consumer.seek(Offsets(log=log, topic=topic, next={self.partition: said["offset"]}))
+        self._held.clear()
+        self._skip = said["skip"]
+        self.reached = self._handed = said["time"]
+
+    def close(self) -> None:
+        """Let go of the partition's files."""
+        self._consumer.close()
+
+
+def merged(lanes: Sequence[Lane], before: int | None) -> pa.Table:
+    """Take what the lanes have of times before ``before`` (None: all), by time, then by partition, then as it came."""
+    parts = [part for lane in lanes for part in lane.take(before)]
+    if not parts:
+        return pa.table({})
+    tables = [pa.Table.from_batches([rows]) for rows, _ in parts]
+    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
+    if len(lanes) == 1:
+        return table
+    return table.take(np.argsort(np.concatenate([times for _, times in parts]), kind="stable"))
