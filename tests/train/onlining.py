@@ -57,7 +57,7 @@ def settings(**given):
     small = {
         "batch_size": 64,
         "span_s": 3600.0,
-        "publish_every_s": 0.0,
+        "publish_every_s": 0.02,
         "dense_every_s": 0.05,
         "save_every_s": 0.05,
         "window_s": 4 * 3600.0,

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from larix.data.log import EventLog
@@ -15,6 +16,7 @@ from larix.errors import ConfigError
 from larix.train.online.batches import READY
 from larix.train.online.lane import Lane, merged
 
+RATE = "sample_rate"
 _PAUSE_S = 0.001
 
 
@@ -49,8 +51,9 @@ class LoggedSamples:
 
     Partitions are merged by the column ``time`` (the latest so far where it falls behind), then by their number: so the
     order is the same however they came. A partition in which nothing comes holds the others back; one partition has no such
-    wait. About ``max_rows`` samples of each are held at most. ``skip_lost``: go on after samples that damage or retention took,
-    and count them in ``lost``; otherwise they raise.
+    wait. About ``max_rows`` samples of each are held at most. ``rate``: at what rate negatives were kept, to be said of every
+    sample in the column ``RATE``, for training needs it of those that were always kept, too: see ``features.Binary``.
+    ``skip_lost``: go on after samples that damage or retention took, and count them in ``lost``; otherwise they raise.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class LoggedSamples:
         *,
         time: str = READY,
         max_rows: int = 1 << 14,
+        rate: float | None = None,
         skip_lost: bool = False,
     ) -> None:
         if topic not in log.topics():
             raise ConfigError(f"there is no topic '{topic}' with samples; the log has {sorted(log.topics())}")
         self._log = log
         self._topic = topic
+        self._rate = rate
         self._lanes = [
             Lane(log.consumer(topic, partitions=[partition], skip_lost=skip_lost), partition, time, max_rows)
             for partition in range(log.topics()[topic])
@@ -86,16 +91,16 @@ class LoggedSamples:
         while True:
             if len(self._lanes) == 1:
                 self._lanes[0].read(max(0.0, until - monotonic()))
-                return merged(self._lanes, None)
+                return rated(merged(self._lanes, None), self._rate)
             for lane in self._lanes:
                 lane.read(0.0)
             found = merged(self._lanes, min(lane.reached for lane in self._lanes))
             if len(found) or monotonic() >= until:
-                return found
+                return rated(found, self._rate)
             sleep(_PAUSE_S)
 
     def finish(self) -> pa.Table:  # noqa: D102
-        return merged(self._lanes, None)
+        return rated(merged(self._lanes, None), self._rate)
 
     def save(self, folder: Path) -> dict[str, Any]:  # noqa: D102
         lanes = {str(lane.partition): lane.save() for lane in self._lanes}
@@ -113,3 +118,12 @@ class LoggedSamples:
     def close(self) -> None:  # noqa: D102
         for lane in self._lanes:
             lane.close()
+
+
+def rated(samples: pa.Table, rate: float | None) -> pa.Table:
+    """``samples`` with ``rate`` in the column ``RATE`` of each; None: as they are."""
+    if rate is None or not len(samples):
+        return samples
+    column = pa.array(np.full(len(samples), rate, np.float32))
+    at = samples.schema.get_field_index(RATE)
+    return samples.append_column(RATE, column) if at < 0 else samples.set_column(at, RATE, column)
