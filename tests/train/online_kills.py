@@ -5,6 +5,7 @@ Usage: online_kills.py START LOG FOLDER KILLS SEED. The samples are in the log; 
 
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -20,17 +21,23 @@ from larix.train import version
 from larix.train.online import Deltas, Watcher
 from larix.train.online.deltas import DeltaReader
 
+STEPS = 40  # that a life has at most
 
-class Slow(Watcher):
-    """Takes a while for each batch, so that there is something to be killed."""
+
+class Telling(Watcher):
+    """Writes a byte for each batch, and takes a while, so that there is something to be killed."""
+
+    def __init__(self, pipe):
+        self.pipe = pipe
 
     def progressed(self, progress):
+        os.write(self.pipe, b".")
         time.sleep(0.004)
 
 
-def trainer(start, log, folder, watcher=None):
+def trainer(start, log, folder, pipe):
     torch.set_num_threads(2)
-    onlining.run(start, DiskLog(log), folder, **({} if watcher is None else {"watcher": watcher}))
+    onlining.run(start, DiskLog(log), folder, **({} if pipe is None else {"watcher": Telling(pipe)}))
 
 
 def forked(work):
@@ -46,45 +53,55 @@ def forked(work):
     return child
 
 
-def follow(followers, until):
-    while time.monotonic() < until:
-        for follower in followers:
+def live(start, log, folder, follower, steps, delay):
+    """A life that is killed some time after so many batches, while ``follower`` follows."""
+    out, pipe = os.pipe()
+    child = forked(lambda: trainer(start, log, folder, pipe))
+    os.close(pipe)
+    done = 0
+    while done < steps:
+        if follower is not None:
             follower.poll(0.001)
+        if select.select([out], [], [], 0.001)[0]:
+            told = os.read(out, STEPS)
+            if not told:
+                break
+            done += len(told)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    os.close(out)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        raise SystemExit(f"the trainer ended by itself: {status}")
 
 
 def main(start, log_folder, folder, kills, seed):
     chance, log = random.Random(seed), DiskLog(log_folder)
-    followers, killed, lives = [], 0, 0
-    while killed < kills:
-        child = forked(lambda: trainer(start, log_folder, folder, Slow()))
-        lives += 1
-        begun = len(version.versions(folder / "versions")) if (folder / "versions").exists() else 0
-        if begun and not followers:
-            followers = [fresh(log, folder) for _ in range(2)]
-        # Some are killed while they still load, most in the midst of training.
-        follow(
-            followers[:1],
-            time.monotonic() + (chance.uniform(0, 0.1) if lives % 4 == 0 else chance.uniform(0.1, 0.5)),
+    steady = seldom = None
+    passed = set()
+    for number in range(kills):
+        early = number % 5 == 4  # while it still loads what there is, perhaps
+        steps, delay = (
+            (0, chance.uniform(0, 0.3)) if early else (chance.randint(1, STEPS), chance.uniform(0, 0.01))
         )
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            raise SystemExit(f"the trainer ended after {killed} kills: {status}")
-        killed += 1
-        print(f"life {lives}: at", *(path.name for path in version.versions(folder / "versions")[-1:]))
-        if chance.random() < 0.3:
-            follow(followers, time.monotonic() + 0.05)  # the second comes by now and then
-    child = forked(lambda: trainer(start, log_folder, folder))
+        live(start, log_folder, folder, steady, steps, delay)
+        if there := version.versions(folder / "versions"):
+            passed.add(there[-1].name)
+            steady, seldom = steady or fresh(log, folder), seldom or fresh(log, folder)
+            if chance.random() < 0.3:
+                seldom.poll(0.01)
+    child = forked(lambda: trainer(start, log_folder, folder, None))
     _, status = os.waitpid(child, 0)
     assert status == 0, status
-    followers.append(fresh(log, folder))
+    assert len(passed) > kills / 3, f"hardly anything was saved between the kills: {passed}"
+    followers = [steady, seldom, fresh(log, folder)]
     for follower in followers:
         while follower.poll(0.05):
             pass
         assert not follower.waiting, follower.waiting
         assert same_rows(follower.replica, folder), "a follower ended elsewhere"
     counts = [(each.applied, each.passed, each.replaced) for each in followers]
-    print(f"killed {killed} followers {counts}")
+    print(f"killed {kills} versions {len(passed)} followers {counts}")
 
 
 def fresh(log, folder):

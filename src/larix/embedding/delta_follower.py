@@ -141,14 +141,17 @@ class DeltaFollower:
 
     def _take(self, message: Message) -> None:
         assert self.stand is not None
-        if message.kind == "fence":
+        if message.kind == "fence" and message.history != self.stand.history:
             if (self.stand.sequence, self.stand.mark) == (message.last, message.mark(message.last)):
                 self._stands_at(message)
             else:
                 self._try(message)
         elif message.history != self.stand.history:
             self.passed += 1  # of a trainer from before a fence, or after one that is missing
-        elif message.kind == "snapshot":
+        elif message.kind in (
+            "snapshot",
+            "fence",
+        ):  # a fence twice, as the trainer was killed before it had trained
             if self.waiting or message.last > self.stand.sequence:
                 self._try(message)
         elif (whole := self._joined(message)) is not None:
