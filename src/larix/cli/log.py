@@ -33,7 +33,7 @@ def list_topics(log: Where) -> None:
 
     Example: [bold]larix log ls events[/]
     """
-    with _opened(log) as events:
+    with opened(log) as events:
         shown = Table("topic", box=SIMPLE_HEAD)
         for heading in ("partition", "oldest", "newest"):
             shown.add_column(heading, justify="right")
@@ -62,7 +62,7 @@ def tail(
 
     Example: [bold]larix log tail events clicks -n 3 -f[/]
     """
-    with _opened(log) as events:
+    with opened(log) as events:
         if since is not None:
             start = events.at_time(topic, int(since.timestamp() * 1000))
         else:
@@ -95,7 +95,7 @@ def append(
     from larix.data import files as find
 
     source = find([str(each) for each in files])
-    with _opened(log, make=True) as events:
+    with opened(log, make=True) as events:
         if topic not in events.topics():
             events.create(topic, partitions=partition + 1)
         rows = 0
@@ -118,7 +118,8 @@ def _stopped() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _opened(where: str, *, make: bool = False) -> "EventLog":
+def opened(where: str, *, make: bool = False) -> "EventLog":
+    """The log at ``where``, a folder or kafka://HOST:PORT; ``make``: a folder that is none becomes one."""
     from larix.data.log import DiskLog, KafkaLog
     from larix.errors import ConfigError
 

@@ -75,6 +75,7 @@ class DeltaFollower:
         self._beside = beside
         self._parts: list[Message] = []
         self._dense_at = 0
+        self._begun_at = -1  # the message whose version was loaded last
         self._astray = False  # what is shown is of no state that training went on from
         self._turn = threading.Lock()
         self._polling = Polling(self.poll, "deltas")
@@ -132,9 +133,9 @@ class DeltaFollower:
         astray, self._astray = self._astray, False
         newest = self._messages.newest()
         assert self.stand is not None
-        if newest is None or (
-            not astray and newest.history == self.stand.history and newest.last <= self.stand.sequence
-        ):
+        if newest is None or newest.offset == self._begun_at:
+            return  # it would come the same way again
+        if not astray and newest.history == self.stand.history and newest.last <= self.stand.sequence:
             return  # what comes may yet follow on what is here
         if self._try(newest):
             self._messages.seek(newest)
@@ -210,6 +211,7 @@ class DeltaFollower:
         self.replica.replace(snapshot)
         self.replaced += 1
         self.waiting = ""
+        self._begun_at = message.offset
         self._dense_at = message.last
         self._stands_at(message)
 

@@ -4,6 +4,7 @@ from larix.train.online.deltas import Deltas
 from larix.train.online.drift import Drift
 from larix.train.online.online import Outcome, online
 from larix.train.online.replica import Replica
+from larix.train.online.rollback import rollback
 from larix.train.online.samples import LoggedSamples, Samples
 from larix.train.online.settings import OnlineSettings
 from larix.train.online.watcher import Alarm, Progress, Published, Saved, Silent, Tested, Watcher, Window
@@ -25,4 +26,5 @@ __all__ = [
     "Watcher",
     "Window",
     "online",
+    "rollback",
 ]

@@ -1,0 +1,104 @@
+"""A recipe's run carried on without end: its network and optimizer found again, samples out of a log, deltas into it.
+
+Knows recipes by name only; knows nothing of how training goes on.
+"""
+
+import ast
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from larix.data.log import EventLog
+from larix.errors import ConfigError
+from larix.recipes.named import find_recipe, make
+from larix.recipes.run import open_run
+from larix.train.online import Alarm, Deltas, OnlineSettings, Outcome, Samples, Saved, Watcher, Window, online
+from larix.train.run import read_json
+
+_PLAIN = (int, float, str)
+
+
+def carry_on(
+    run: Path,
+    samples: Samples,
+    folder: Path,
+    console: Console,
+    *,
+    log: EventLog,
+    deltas: str = "deltas",
+    words: Iterable[str] = (),
+    frozen: bool = False,
+    until: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Train the run in ``run``, made by a recipe, on in ``folder``; see ``train.online.online``.
+
+    ``deltas``: the topic of ``log`` that changes go to. ``words``: settings as ``key=value``. ``frozen``: test the run as it is
+    on the same batches.
+    """
+    begun = (folder / "config.json").exists()
+    config = read_json((folder if begun else run) / "config.json")
+    if "recipe" not in config:
+        raise ConfigError(f"'{run}' was not made by a recipe; go on with it in Python by train.online.online")
+    recipe = make(find_recipe(config["recipe"]), config.get("arguments", {}))
+    return online(
+        run,
+        samples,
+        folder,
+        ranker=recipe.ranker,
+        dense=recipe.dense,
+        settings=settings_from(words),
+        deltas=Deltas(log=log, topic=deltas),
+        against=open_run(run)[0] if frozen else None,
+        watcher=_Lines(console),
+        until=until,
+    )
+
+
+def settings_from(words: Iterable[str]) -> OnlineSettings:
+    """The settings that ``key=value`` words say; ConfigError for another word or a value of another type."""
+    known = {
+        name: getattr(OnlineSettings(), name)
+        for name in OnlineSettings.names()
+        if isinstance(getattr(OnlineSettings(), name), _PLAIN)
+    }
+    given = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or name not in known:
+            there = ", ".join(f"{name}={value!r}" for name, value in known.items())
+            raise ConfigError(f"--set {word} is no setting of an online run; they are {there}")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        kind = type(known[name])
+        if not (type(value) is kind or (kind is float and type(value) is int)):
+            raise ConfigError(f"the setting '{name}' is a {kind.__name__}, got {text!r}")
+        given[name] = value
+    return OnlineSettings(**given)
+
+
+class _Lines(Watcher):
+    """A line for each window, version and alarm."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def measured(self, window: Window) -> None:
+        parts = [f"{window.samples:,} samples"]
+        for name, found in window.metrics["tasks"].items():
+            if found["kind"] == "binary" and found["auc"] is not None:
+                parts.append(f"{name} AUC {found['auc']:.4f}")
+                if window.frozen is not None and window.frozen["tasks"][name]["auc"] is not None:
+                    parts[-1] += f" (frozen {window.frozen['tasks'][name]['auc']:.4f})"
+        self._say(f"step {window.step}: {', '.join(parts)}")
+
+    def saved(self, saved: Saved) -> None:
+        self._say(f"step {saved.step}: saved {saved.path.name} in {saved.seconds:.1f} s")
+
+    def alarmed(self, alarm: Alarm) -> None:
+        self._say(f"step {alarm.step}: {alarm.what}: {alarm.text}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
