@@ -140,3 +140,12 @@ def specs(draw, **more):
         negatives=few,
         **more,
     )
+
+
+def said(samples) -> list[dict]:
+    """Samples of a joiner or of the oracle, so that equal ones compare equal: without nulls, NaN as text."""
+    rows = samples if isinstance(samples, list) else samples.to_pylist()
+    return [
+        {name: "nan" if value != value else value for name, value in row.items() if value is not None}
+        for row in rows
+    ]

@@ -1,5 +1,6 @@
 """The sample join: impressions and actions of an event log become labelled samples, by one declaration."""
 
+from larix.data.join.joiner import Joiner
 from larix.data.join.spec import Action, Clicked, Downsample, Impressions, JoinSpec, Toggle, Total
 from larix.data.join.stats import JoinStats
 
@@ -10,6 +11,7 @@ __all__ = [
     "Impressions",
     "JoinSpec",
     "JoinStats",
+    "Joiner",
     "Toggle",
     "Total",
 ]

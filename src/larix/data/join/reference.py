@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from larix.data.join.carried import Carried
 from larix.data.join.spec import (
     CORRECTION,
+    END,
+    LATEST_MS,
+    NEVER,
     RATE,
     READY,
     Action,
@@ -29,10 +33,6 @@ from larix.data.join.spec import (
 )
 from larix.data.join.stats import JoinStats
 from larix.data.log.events import Events
-
-END = 1 << 62  # the watermark when the input is over
-NEVER = -END
-LATEST_MS = 1 << 46  # times from here on, and before 0, are taken for unreadable
 
 Key = int | str
 Row = dict[str, Any]
@@ -79,7 +79,8 @@ class Reference:
         """Take events; give the samples that became final."""
         now = self._clock()
         for each in events:
-            self._take(each, now)
+            if len(each.rows):
+                self._take(each, now)
         heard = {partition: at for partition, at in self._heard.items() if not self._idle(now - at)}
         if heard and all(partition in self._newest for partition in heard):
             behind = min(self._newest[partition] for partition in heard) - self.spec.lateness_ms
@@ -212,9 +213,9 @@ class Reference:
         self, of: _Impression, labels: Mapping[str, float], ready: int, rate: float, *, correction: bool
     ) -> Row:
         row = {name: value for name, value in of.row.items() if name not in self.spec.labels}
-        row |= {**labels, READY: ready}
+        row |= {name: float(np.float32(value)) for name, value in labels.items()} | {READY: ready}
         if self.spec.negatives is not None:
-            row[RATE] = rate
+            row[RATE] = float(np.float32(rate))
         if self.spec.emit == "at_once":
             row[CORRECTION] = correction
         return {name: value for name, value in row.items() if value is not None}

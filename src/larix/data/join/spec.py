@@ -14,7 +14,10 @@ from larix.errors import ConfigError
 
 IMPRESSION: Final = "impression"  # the kind of impressions, beside the names of actions
 RATE, CORRECTION, READY = "sample_rate", "correction", "ready_ms"  # columns of samples
-LONGEST_MS = 1 << 45  # a thousand years: sums of times and spans stay far from the ends of int64
+LONGEST_MS: Final = 1 << 45  # of a span: a thousand years
+LATEST_MS: Final = 1 << 46  # times from here on, and before 0, are taken for unreadable
+END: Final = 1 << 62  # the watermark when the input is over
+NEVER: Final = -END  # before every time
 
 Value = str | int | bool
 Type = Literal["int64", "string"]
