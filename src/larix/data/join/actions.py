@@ -98,9 +98,8 @@ class Actions:
         """These were accepted; ``file`` is what holds them already."""
         if not len(rows.times):
             return
-        if (rows.times[1:] < rows.times[:-1]).any():
-            assert file is None, "what a file holds is in order"
-            rows = rows.take(np.argsort(rows.times, kind="stable"))
+        if file is None:  # what a file holds is in order
+            rows = rows.take(panes.by_time(rows.times))
         self._runs.append(_Run(rows, file))
         while len(self._runs) > 1 and self._runs[-2].joins(self._runs[-1]):
             self._merge()
@@ -161,7 +160,7 @@ class Actions:
                 self._store.drop(run.file)
         rows = Rows.concat([older.rows, newer.rows])
         # Both begin with what the watermark has passed, and so does the run of both, for it is in order too.
-        merged = _Run(rows.take(np.argsort(rows.times, kind="stable")), None)
+        merged = _Run(rows.take(panes.by_time(rows.times)), None)
         merged.passed = older.passed + newer.passed
         self._runs.append(merged)
 

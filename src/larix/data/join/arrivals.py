@@ -42,12 +42,12 @@ class Arrivals:
         runs = [[*some] for _, some in groupby(events, key=lambda each: each.rows.schema)]
         self._runs = [joined([each.rows for each in some]) for some in runs]
         counts = [len(each.rows) for each in events]
-        self.partitions = np.repeat(np.array([each.partition for each in events]), counts)
+        self.appends = [(each.partition, len(each.rows)) for each in events]
         self.appended = np.repeat(np.array([each.time_ms for each in events]), counts)
         self._keys: dict[str, Keys] = {}
 
     def __len__(self) -> int:
-        return len(self.partitions)
+        return len(self.appended)
 
     def times(self, name: str) -> Ints:
         """A column as milliseconds, -1 where it is none."""

@@ -44,7 +44,7 @@ class Impressions:
     def __init__(self, spec: JoinSpec, carried: Carried, store: Store) -> None:
         self._window_ms, self._labels = spec.window_ms, len(spec.labels)
         self._delay_ms = spec.window_ms if spec.emit == "end" else 0
-        self._width_ms = max(spec.window_ms // 4, 1000)
+        self._width_ms = max(spec.window_ms // 2, 1000)
         self._carried, self._store = carried, store
         self._panes: dict[panes.Key, Pane] = {}
 
@@ -208,7 +208,7 @@ class Chunk:
     def __init__(self, pane: Pane, first: int, rows: pa.RecordBatch, file: File | None) -> None:
         times = pane.times[first : first + len(rows)]
         self.pane, self.first = pane, first
-        self.order: Places = np.argsort(times, kind="stable").astype(np.int32)
+        self.order: Places = panes.by_time(times).astype(np.int32)
         self.times: Ints = times[self.order]
         self.told = 0
         self._file = file

@@ -1,7 +1,7 @@
 """Which entries have a key: a hash table in numpy, asked for many keys at once. Knows nothing of what entries are.
 
-Open addressing: each step of a probe is done for all keys that still look. Entries are numbered as they are added; those
-of one key are a chain, the newest first. Nothing is removed: whoever wants that has several tables and drops one.
+Open addressing by steps of 1, 2, 3, ...: each is done for all keys that still look. Entries are numbered as they are added;
+those of one key are a chain, the newest first. Nothing is removed: whoever wants that has several tables and drops one.
 """
 
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ class Index:
         if not self.count or not len(keys):
             return found
         mask = np.int64((1 << self._bits) - 1)
-        slots, left = self._slots(keys), None
+        slots, left, step = self._slots(keys), None, 0
         while True:
             heads = self._heads[slots]
             here = self._keys[slots] == keys
@@ -68,7 +68,8 @@ class Index:
             if not len(go_on):
                 return found
             left = go_on if left is None else left[go_on]
-            keys, slots = keys[go_on], (slots[go_on] + 1) & mask
+            step += 1
+            keys, slots = keys[go_on], (slots[go_on] + step) & mask
 
     def pairs(self, keys: Ints) -> Iterator[tuple[Ints, NDArray[np.int32]]]:
         """The positions of keys that have an entry, and the entries: the newest ones, then those before them, ..."""
@@ -110,8 +111,9 @@ class Index:
     def _insert(self, keys: Ints, heads: NDArray[np.int32], oldest: NDArray[np.int32] | None) -> None:
         """Put chains with distinct keys in; what is there of a key already becomes the end of its chain."""
         mask = np.int64((1 << self._bits) - 1)
-        slots = self._slots(keys)
+        slots, step = self._slots(keys), 0
         while len(keys):
+            step += 1
             there = self._heads[slots]
             empty = there < 0
             # Of several that want one empty slot the last to write has it; the others see who and go on.
@@ -132,4 +134,4 @@ class Index:
             self._distinct += int(np.count_nonzero(won))
             # Keys are distinct: a slot that is another's, or just became it, is not this one's.
             left = np.flatnonzero(~done)
-            slots, keys, heads = (slots[left] + 1) & mask, keys[left], heads[left]
+            slots, keys, heads = (slots[left] + step) & mask, keys[left], heads[left]

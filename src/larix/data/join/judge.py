@@ -46,7 +46,7 @@ class Judge:
         if spec.ahead_ms is not None and (ahead := times > events.appended + spec.ahead_ms).any():
             future = ahead
         bounds = self._watermark.bounds(
-            topic, events.partitions, times if future is None else np.where(future, -1, times)
+            topic, events.appends, times if future is None else np.where(future, -1, times)
         )
         # A time that cannot be read is -1. No bound may be above it when there was no event before.
         usual = times >= np.maximum(bounds, 0)

@@ -21,35 +21,49 @@ def split(times: Ints, width_ms: int) -> Iterator[tuple[Key, Ints | None]]:
     if low // width_ms == high // width_ms:
         yield (width_ms, low // width_ms), None
         return
-    numbers = times // width_ms
-    for number in np.unique(numbers).tolist():
-        yield (width_ms, number), np.flatnonzero(numbers == number)
+    first = low // width_ms
+    numbers = times // width_ms - first
+    for number in np.flatnonzero(np.bincount(numbers)).tolist():
+        yield (width_ms, first + number), np.flatnonzero(numbers == number)
 
 
 def order(times: Ints, *thens: Ints | pa.Array) -> Ints:
     """The places of events by time; those of one time by the first of ``thens``, and so on. Strings go by their bytes."""
-    if len(times) < 2:
+    if len(times) < 2 or (times[1:] > times[:-1]).all():
         return np.arange(len(times))
-    if (times[1:] > times[:-1]).all():
-        return np.arange(len(times))
-    tied: Ints | None = None
-    columns: list[Ints] = []
-    for then in thens:
-        if isinstance(then, np.ndarray):
-            columns.append(then)
-            continue
-        if tied is None:
-            tied = _tied(times)
-        ranks = np.zeros(len(times), np.int64)
-        if len(tied):
-            ranks[tied] = pc.rank(then.take(pa.array(tied)), tiebreaker="dense").to_numpy()
-        columns.append(ranks)
+    tied = None if all(isinstance(then, np.ndarray) for then in thens) else _tied(times)
+    columns = [then if isinstance(then, np.ndarray) else _ranks(then, tied) for then in thens]
+    first = np.argsort(columns[0])
+    places: Ints = first[by_time(times[first])]
+    ordered, at = columns[0][places], times[places]
+    if not ((ordered[1:] == ordered[:-1]) & (at[1:] == at[:-1])).any():
+        return places
     return np.asarray(np.lexsort((*reversed(columns), times)), np.int64)
+
+
+def by_time(times: Ints) -> Ints:
+    """The places of events by time; those of one time as they are. Several times as fast as argsort."""
+    if (times[1:] >= times[:-1]).all():
+        return np.arange(len(times))
+    low = int(times.min())
+    if int(times.max()) - low >= 1 << 31 or len(times) >= 1 << 32:
+        return np.argsort(times, kind="stable")
+    both = np.sort((times - low) << 32 | np.arange(len(times)))
+    return both & 0xFFFFFFFF
+
+
+def _ranks(texts: pa.Array, tied: Ints | None) -> Ints:
+    """Numbers in the order of the texts that matter, the others 0."""
+    ranks = np.zeros(len(texts), np.int64)
+    if tied is not None and len(tied):
+        ranks[tied] = pc.rank(texts.take(pa.array(tied)), tiebreaker="dense").to_numpy()
+    return ranks
 
 
 def _tied(times: Ints) -> Ints:
     """The places of times that occur more than once."""
-    by_time = np.argsort(times, kind="stable")
-    same = times[by_time][1:] == times[by_time][:-1]
-    tied: Ints = by_time[np.append(same, False) | np.insert(same, 0, False)]
+    places = by_time(times)
+    ordered = times[places]
+    same = ordered[1:] == ordered[:-1]
+    tied: Ints = places[np.append(same, False) | np.insert(same, 0, False)]
     return tied

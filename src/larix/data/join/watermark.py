@@ -1,7 +1,7 @@
 """How far event time has come, by partition and as a whole, and what is late. Knows nothing of what events are."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,28 +29,29 @@ class Watermark:
         self._heard = {(topic, each): started for topic, count in partitions.items() for each in range(count)}
         self._newest: dict[Partition, int] = {}
 
-    def bounds(self, topic: str, partitions: Ints, times: Ints) -> Ints:
+    def bounds(self, topic: str, appends: Sequence[tuple[int, int]], times: Ints) -> Ints:
         """Take the times of events in order; give for each the time before which it would be late on its arrival.
 
         Args:
-            topic: whose partitions.
-            partitions: of each event.
+            topic: whose.
+            appends: the partition and the number of events of each append, one after another.
             times: of each event; a negative one counts as none.
         """
         now, floor = self._clock(), NEVER if self.value is None else self.value
-        bounds = np.empty(len(times), np.int64)
-        for partition in np.unique(partitions).tolist():
+        bounds = np.empty(len(times) + 1, np.int64)
+        begin = 0
+        for partition, count in appends:
             self._heard[topic, partition] = now
-            rows = np.flatnonzero(partitions == partition)
-            ours = slice(None) if len(rows) == len(times) else rows
-            before = self._newest.get((topic, partition), NEVER)
-            newest = np.maximum.accumulate(
-                np.concatenate([[before], np.where(times < 0, NEVER, times)[ours]])
-            )
-            bounds[ours] = newest[:-1]
-            if newest[-1] != NEVER:
-                self._newest[topic, partition] = int(newest[-1])
-        bounds -= self._lateness
+            newest = self._newest.get((topic, partition), NEVER)
+            # Each row sees the newest before it; the last sum is what the next append of the partition sees.
+            running = bounds[begin : begin + count + 1]
+            running[0] = newest
+            running[1:] = times[begin : begin + count]
+            np.maximum.accumulate(running, out=running)
+            if running[-1] >= 0:
+                self._newest[topic, partition] = int(running[-1])
+            begin += count
+        bounds = bounds[:-1] - self._lateness
         return np.maximum(bounds, floor, out=bounds)
 
     def advance(self) -> None:
