@@ -1,4 +1,4 @@
-"""The online loop, stage by stage: the event log's appends, tails and replays.
+"""The online loop, stage by stage: the event log's appends, tails and replays, the sample join.
 
 ``--quick`` ends within a minute. Names of cases choose among them; none means all. ``--folder`` is where logs are written, for
 it is the disk there that is measured too.
@@ -8,10 +8,17 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import online_join
 import online_log
 from measure import PEERS
 
-CASES = {"append": online_log.append, "tail": online_log.tail, "replay": online_log.replay}
+CASES = {
+    "append": online_log.append,
+    "tail": online_log.tail,
+    "replay": online_log.replay,
+    "join": online_join.saved,
+    "join unsaved": online_join.unsaved,
+}
 
 
 def main() -> None:

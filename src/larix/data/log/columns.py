@@ -89,13 +89,13 @@ def _taken(events: pa.RecordBatch, column: Column) -> tuple[pa.Array, npt.NDArra
     bad, reason, detail = _NONE, "", ""
     if values.type != column.type:
         reason = f"column '{column.name}' is {values.type}, wanted {column.type}"
-        values, bad, detail = _cast(values, column.type)
+        values, bad, detail = cast(values, column.type)
     if column.default is not REQUIRED and column.default is not None and values.null_count:
         values = pc.fill_null(values, pa.scalar(column.default, column.type))
     return values, bad, reason, detail
 
 
-def _cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.int64], str]:
+def cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.int64], str]:
     """The values as ``kind``, null where they cannot be; which; why the first cannot."""
     try:
         return values.cast(kind), _NONE, ""
@@ -106,6 +106,6 @@ def _cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, npt.NDArray[np
             return pa.nulls(1, kind), np.zeros(1, dtype=np.int64), str(error)
     # By halves: the good ones among many are cast together, and few bad ones are found in few steps.
     half = len(values) // 2
-    left, bad_left, detail = _cast(values[:half], kind)
-    right, bad_right, other = _cast(values[half:], kind)
+    left, bad_left, detail = cast(values[:half], kind)
+    right, bad_right, other = cast(values[half:], kind)
     return pa.concat_arrays([left, right]), np.concatenate([bad_left, bad_right + half]), detail or other

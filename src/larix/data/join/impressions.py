@@ -1,0 +1,267 @@
+"""Impressions whose window is open: where those of a key are, what their labels came to, and their columns until they are due.
+
+They lie in panes of event time, each with an index by key. The columns are what is large: they may be on the disk.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from larix.data.join import panes
+from larix.data.join.carried import Carried
+from larix.data.join.index import Index
+from larix.data.join.spec import JoinSpec
+from larix.data.join.store import File, Store
+
+Ints = NDArray[np.int64]
+Places = NDArray[np.int32]
+
+_MERGED = 1 << 14  # rows from which on a chunk is left alone
+_SPARSE = 4  # rows a row that is wanted, from which on they are taken one by one
+
+
+class Part(NamedTuple):
+    """Some rows of a chunk, by place."""
+
+    chunk: "Chunk"
+    places: Places
+
+
+class Met(NamedTuple):
+    """Actions, by place, and the impressions they belong to: entries of a pane."""
+
+    actions: Ints
+    pane: "Pane"
+    entries: Places
+
+
+class Impressions:
+    """All of them. A row is given out once, by `due`; it stays for actions (at once) until its window has passed."""
+
+    def __init__(self, spec: JoinSpec, carried: Carried, store: Store) -> None:
+        self._window_ms, self._labels = spec.window_ms, len(spec.labels)
+        self._delay_ms = spec.window_ms if spec.emit == "end" else 0
+        self._width_ms = max(spec.window_ms // 2, 1000)
+        self._carried, self._store = carried, store
+        self._panes: dict[panes.Key, Pane] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory, in bytes."""
+        chunks = (chunk for pane in self._panes.values() for chunk in pane.chunks)
+        return sum(pane.nbytes for pane in self._panes.values()) + sum(chunk.nbytes for chunk in chunks)
+
+    def add(
+        self, rows: pa.RecordBatch, keys: Ints, times: Ints, held: tuple[panes.Key, File] | None = None
+    ) -> None:
+        """These were accepted.
+
+        Args:
+            rows: their columns.
+            keys: of each; of strings, the hashes.
+            times: of each.
+            held: the pane and the file that a save had them in.
+        """
+        if held is not None:
+            self._pane(held[0]).add(rows, keys, times, held[1])
+            return
+        for key, places in panes.split(times, self._width_ms):
+            pane = self._pane(key)
+            if places is None:
+                pane.add(rows, keys, times, None)
+            else:
+                pane.add(rows.take(pa.array(places)), keys[places], times[places], None)
+            while len(pane.chunks) > 1 and pane.chunks[-2].joins(pane.chunks[-1]):
+                self._merge(pane)
+
+    def match(self, keys: Ints, times: Ints) -> Iterator[Met]:
+        """Which actions, in order of time, belong to which impressions. Of one impression they come in one `Met`, in order."""
+        for pane in self._panes.values():
+            begin, end = np.searchsorted(times, [pane.oldest, pane.newest + self._window_ms + 1])
+            if begin == end:
+                continue
+            for places, entries in pane.index.pairs(keys[begin:end]):
+                actions = places + begin
+                after = times[actions] - pane.times[entries]
+                good = (after >= 0) & (after <= self._window_ms)
+                if good.all():
+                    yield Met(actions, pane, entries)
+                elif good.any():
+                    yield Met(actions[good], pane, entries[good])
+
+    def due(self, watermark: int) -> list[Part]:
+        """What became final as a sample since the last call."""
+        parts = []
+        for pane in self._panes.values():
+            for chunk in pane.chunks:
+                begin = chunk.told
+                if begin < len(chunk.order) and chunk.times[begin] + self._delay_ms < watermark:
+                    chunk.told = int(np.searchsorted(chunk.times, watermark - self._delay_ms))
+                    parts.append(Part(chunk, chunk.order[begin : chunk.told]))
+        return parts
+
+    def gather(self, parts: list[Part], places: Ints) -> pa.RecordBatch:
+        """The columns of rows; ``places`` number all rows of the parts, one part after the other."""
+        pieces, numbers, count = [], [], 0
+        for chunk, rows in parts:
+            low, high = int(rows.min()), int(rows.max()) + 1
+            held = chunk.read(self._store)
+            if high - low > _SPARSE * len(rows):
+                piece, number = held.take(pa.array(rows)), np.arange(len(rows))
+            else:
+                piece, number = held.slice(low, high - low), rows - np.int64(low)
+            pieces.append(self._carried.out(piece))
+            numbers.append(number + count)
+            count += len(piece)
+        at = pa.array(np.concatenate(numbers)[places])
+        return joined(pieces).take(at)
+
+    def column(self, parts: list[Part], name: str) -> Ints | pa.Array:
+        """One column of all rows of the parts: keys, times or ids; int64 or strings."""
+        found = [chunk.read(self._store).column(name).take(pa.array(rows)) for chunk, rows in parts]
+        column = found[0] if len(found) == 1 else pa.concat_arrays(found)
+        return column if pa.types.is_string(column.type) else column.to_numpy()
+
+    def forget(self, watermark: int) -> None:
+        """No action belongs to those whose window has passed."""
+        for key, pane in [*self._panes.items()]:
+            if pane.oldest + self._window_ms >= watermark:
+                continue
+            live = [chunk for chunk in pane.chunks if chunk.times[-1] + self._window_ms >= watermark]
+            for chunk in set(pane.chunks).difference(live):
+                chunk.drop(self._store)
+            pane.chunks = live
+            if not pane.chunks:
+                del self._panes[key]
+
+    def spill(self) -> int:
+        """Move columns to the disk, those that are due last; return the bytes set free, 0 if there are none to move."""
+        held = [chunk for pane in self._panes.values() for chunk in pane.chunks if chunk.nbytes]
+        return max(held, key=lambda chunk: int(chunk.times[-1])).spill(self._store) if held else 0
+
+    def save(self) -> list[tuple[panes.Key, File]]:
+        """The files that hold all impressions, and the panes they are of; those not held yet are written."""
+        return [(key, chunk.keep(self._store)) for key, pane in self._panes.items() for chunk in pane.chunks]
+
+    def _pane(self, key: panes.Key) -> "Pane":
+        return self._panes.setdefault(key, Pane(key, self._labels))
+
+    def _merge(self, pane: "Pane") -> None:
+        newer, older = pane.chunks.pop(), pane.chunks.pop()
+        rows = joined([self._carried.out(chunk.read(self._store)) for chunk in (older, newer)])
+        merged = Chunk(pane, older.first, rows, None)
+        merged.told = older.told + newer.told
+        for chunk in (older, newer):
+            chunk.drop(self._store)
+        pane.chunks.append(merged)
+
+
+class Pane:
+    """Impressions of a span of event time. An entry of the index has a time and the states of its labels."""
+
+    def __init__(self, key: panes.Key, labels: int) -> None:
+        width, number = key
+        self.oldest, self.newest = width * number, width * (number + 1) - 1  # that may be
+        self.index = Index()
+        self.times = np.empty(0, np.int64)
+        self.states = np.zeros((0, labels))
+        self.chunks: list[Chunk] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Of what is not a chunk's."""
+        return self.index.nbytes + self.times.nbytes + self.states.nbytes
+
+    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, file: File | None) -> None:
+        """Its next entries, a chunk of their own."""
+        first = self.index.count
+        self.index.add(keys)
+        if self.index.count > len(self.times):
+            size = max(self.index.count, 2 * first)
+            self.times = np.concatenate([self.times[:first], np.empty(size - first, np.int64)])
+            self.states = np.concatenate(
+                [self.states[:first], np.zeros((size - first, self.states.shape[1]))]
+            )
+        self.times[first : self.index.count] = times
+        self.chunks.append(Chunk(self, first, rows, file))
+
+    def parts(self, entries: Places) -> tuple[list[Part], Ints]:
+        """The rows of entries, and where each entry is among all rows of the parts."""
+        firsts = np.array([chunk.first for chunk in self.chunks])
+        owners = np.searchsorted(firsts, entries, side="right") - 1
+        by_owner = np.argsort(owners, kind="stable")
+        parts = []
+        for number in np.unique(owners).tolist():
+            chunk = self.chunks[number]
+            parts.append(Part(chunk, entries[by_owner][owners[by_owner] == number] - np.int32(chunk.first)))
+        where = np.empty(len(entries), np.int64)
+        where[by_owner] = np.arange(len(entries))
+        return parts, where
+
+
+class Chunk:
+    """The columns of entries ``first``, ``first + 1``, ...; which of them, in order of ``times``; ``told`` were given out."""
+
+    def __init__(self, pane: Pane, first: int, rows: pa.RecordBatch, file: File | None) -> None:
+        times = pane.times[first : first + len(rows)]
+        self.pane, self.first = pane, first
+        self.order: Places = panes.by_time(times).astype(np.int32)
+        self.times: Ints = times[self.order]
+        self.told = 0
+        self._file = file
+        self._rows: pa.RecordBatch | None = None if file is not None else rows
+        self._size = int(rows.nbytes)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the columns in memory."""
+        return 0 if self._rows is None else self._size
+
+    @property
+    def states(self) -> NDArray[np.float64]:
+        """(rows, labels)."""
+        return self.pane.states[self.first : self.first + len(self.order)]
+
+    def joins(self, newer: "Chunk") -> bool:
+        """Whether both are small enough to be one."""
+        if self._rows is None or newer._rows is None:
+            return False
+        one, other = len(self.order), len(newer.order)
+        return one <= 2 * other and one + other <= _MERGED
+
+    def read(self, store: Store) -> pa.RecordBatch:
+        """Its columns."""
+        if self._rows is not None:
+            return self._rows
+        assert self._file is not None
+        return store.read(self._file)
+
+    def keep(self, store: Store) -> File:
+        """The file that holds its columns; written if there is none."""
+        if self._file is None:
+            assert self._rows is not None
+            self._file = store.keep("impressions", self._rows)
+        return self._file
+
+    def spill(self, store: Store) -> int:
+        """Hold its columns in a file alone; return the bytes set free."""
+        freed = self.nbytes
+        self.keep(store)
+        self._rows = None
+        return freed
+
+    def drop(self, store: Store) -> None:
+        """It is of no use any more."""
+        if self._file is not None:
+            store.drop(self._file)
+
+
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches of one schema as one."""
+    if len(batches) == 1:
+        return batches[0]
+    (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return batch

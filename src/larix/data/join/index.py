@@ -1,0 +1,137 @@
+"""Which entries have a key: a hash table in numpy, asked for many keys at once. Knows nothing of what entries are.
+
+Open addressing by steps of 1, 2, 3, ...: each is done for all keys that still look. Entries are numbered as they are added;
+those of one key are a chain, the newest first. Nothing is removed: whoever wants that has several tables and drops one.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+_NONE = -1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_SMALLEST = 10  # bits of the number of slots
+
+
+class Index:
+    """Entries 0, 1, 2, ... by their int64 keys; any key may be used, and more than once. At most 2**31 entries."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._distinct = 0
+        self._next = np.empty(0, np.int32)  # the entry of the same key added before, by entry
+        self._reset(_SMALLEST)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory, in bytes."""
+        return self._keys.nbytes + self._heads.nbytes + self._next.nbytes
+
+    def add(self, keys: Ints) -> None:
+        """Give the next ``len(keys)`` entries these keys."""
+        first, self.count = self.count, self.count + len(keys)
+        if self.count > len(self._next):
+            grown = np.empty(max(self.count, 2 * len(self._next)), np.int32)
+            grown[:first] = self._next[:first]
+            self._next = grown
+        entries = np.arange(first, self.count, dtype=np.int32)
+        tails = self._chained(keys, entries)
+        if tails is not None:
+            keys, entries, oldest = keys[tails[0]], entries[tails[0]], entries[tails[1]]
+        else:
+            oldest = entries
+        bits = self._bits
+        while 2 * (self._distinct + len(keys)) > 1 << bits:
+            bits += 1
+        if bits != self._bits:
+            self._rebuild(bits)
+        self._insert(keys, entries, oldest)
+
+    def find(self, keys: Ints) -> NDArray[np.int32]:
+        """The newest entry of each key, or -1."""
+        found = np.full(len(keys), _NONE, np.int32)
+        if not self.count or not len(keys):
+            return found
+        mask = np.int64((1 << self._bits) - 1)
+        slots, left, step = self._slots(keys), None, 0
+        while True:
+            heads = self._heads[slots]
+            here = self._keys[slots] == keys
+            here &= heads >= 0
+            if left is None:
+                np.copyto(found, heads, where=here)
+            else:
+                found[left[here]] = heads[here]
+            go_on = np.flatnonzero(~here & (heads >= 0))
+            if not len(go_on):
+                return found
+            left = go_on if left is None else left[go_on]
+            step += 1
+            keys, slots = keys[go_on], (slots[go_on] + step) & mask
+
+    def pairs(self, keys: Ints) -> Iterator[tuple[Ints, NDArray[np.int32]]]:
+        """The positions of keys that have an entry, and the entries: the newest ones, then those before them, ..."""
+        entries = self.find(keys)
+        places = np.flatnonzero(entries >= 0)
+        entries = entries[places]
+        while len(places):
+            yield places, entries
+            entries = self._next[entries]
+            more = np.flatnonzero(entries >= 0)
+            places, entries = places[more], entries[more]
+
+    def _reset(self, bits: int) -> None:
+        self._bits = bits
+        self._keys = np.zeros(1 << bits, np.int64)
+        self._heads = np.full(1 << bits, _NONE, np.int32)
+
+    def _slots(self, keys: Ints) -> Ints:
+        return ((keys.view(np.uint64) * _GOLDEN) >> np.uint64(64 - self._bits)).view(np.int64)
+
+    def _chained(self, keys: Ints, entries: NDArray[np.int32]) -> tuple[Ints, Ints] | None:
+        """Link entries of one key among the new ones; the places of each key's newest and oldest, or None: no key twice."""
+        ordered = np.sort(keys)
+        if not (ordered[1:] == ordered[:-1]).any():
+            return None
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        same = ordered[1:] == ordered[:-1]
+        self._next[entries[order[1:][same]]] = entries[order[:-1][same]]
+        return order[np.append(~same, True)], order[np.insert(~same, 0, True)]
+
+    def _rebuild(self, bits: int) -> None:
+        used = self._heads >= 0
+        keys, heads = self._keys[used], self._heads[used]
+        self._reset(bits)
+        self._distinct = 0
+        self._insert(keys, heads, None)
+
+    def _insert(self, keys: Ints, heads: NDArray[np.int32], oldest: NDArray[np.int32] | None) -> None:
+        """Put chains with distinct keys in; what is there of a key already becomes the end of its chain."""
+        mask = np.int64((1 << self._bits) - 1)
+        slots, step = self._slots(keys), 0
+        while len(keys):
+            step += 1
+            there = self._heads[slots]
+            empty = there < 0
+            # Of several that want one empty slot the last to write has it; the others see who and go on.
+            wanted = slots[empty]
+            self._heads[wanted] = heads[empty]
+            won = empty
+            won[empty] = self._heads[wanted] == heads[empty]
+            self._keys[slots[won]] = keys[won]
+            if oldest is None:
+                done = won
+            else:
+                self._next[oldest[won]] = _NONE
+                same = (there >= 0) & (self._keys[slots] == keys)
+                self._next[oldest[same]] = there[same]
+                self._heads[slots[same]] = heads[same]
+                done = won | same
+                oldest = oldest[np.flatnonzero(~done)]
+            self._distinct += int(np.count_nonzero(won))
+            # Keys are distinct: a slot that is another's, or just became it, is not this one's.
+            left = np.flatnonzero(~done)
+            slots, keys, heads = (slots[left] + step) & mask, keys[left], heads[left]

@@ -1,0 +1,145 @@
+"""The files of a join's state: record batches that never change, written once, then linked into every save.
+
+Knows nothing of what is in them. One joiner at a time has a store's folder; what is in it is of no use to the next.
+"""
+
+import os
+import shutil
+import tempfile
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import pyarrow as pa
+
+from larix.data.log.lease import Lease
+from larix.data.write import sync
+from larix.errors import StorageError
+
+_SUFFIX = ".arrow"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A file of a store: its name, its bytes and their checksum (crc32c)."""
+
+    name: str
+    size: int
+    crc: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What `json.dumps` takes."""
+        return {"name": self.name, "size": self.size, "crc": self.crc}
+
+
+class Store:
+    """Files in ``folder``, or in a temporary one that goes with the process.
+
+    Saves on the same disk cost no copies.
+
+    Raises:
+        LeaseError: another joiner has the folder.
+        StorageError: it cannot be written.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        try:
+            if folder is None:
+                folder = Path(tempfile.mkdtemp(prefix="larix-join-"))
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lease = Lease(folder / "lease", f"the folder '{folder}' of a join's state")
+            for stale in folder.glob(f"*{_SUFFIX}"):
+                stale.unlink()
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        self.folder = folder
+        self._next = 0
+
+    def close(self) -> None:
+        """Let another joiner have the folder."""
+        self._lease.close()
+
+    def keep(self, kind: str, rows: pa.RecordBatch) -> File:
+        """Write rows to a new file; durable."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_batch(rows)
+        content = sink.getvalue()
+        file = File(name=self._name(kind), size=content.size, crc=google_crc32c.value(content))
+        path = self.folder / file.name
+        try:
+            with path.open("wb") as out:
+                out.write(content)
+                out.flush()
+                os.fdatasync(out.fileno())
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise _unwritable(path, error) from error
+        return file
+
+    def read(self, file: File) -> pa.RecordBatch:
+        """The rows, mapped into memory."""
+        return _read(self.folder / file.name)
+
+    def drop(self, file: File) -> None:
+        """Nobody needs it any more; saves that hold it keep it."""
+        (self.folder / file.name).unlink(missing_ok=True)
+
+    def save(self, file: File, folder: Path) -> None:
+        """Let ``folder`` hold the file too; durable once the folder is synced."""
+        _link(self.folder / file.name, folder / file.name)
+
+    def load(self, kind: str, said: Any, folder: Path) -> File:
+        """Take a file of a save, checked.
+
+        Raises:
+            StorageError: it is missing or damaged.
+        """
+        path = folder / str(said["name"])
+        try:
+            with pa.memory_map(str(path)) as content:
+                size, crc = content.size(), google_crc32c.value(content.read_buffer())
+        except OSError as error:
+            raise damaged(path, error.strerror or "it cannot be read") from error
+        if (size, crc) != (said["size"], said["crc"]):
+            raise damaged(path, f"it has {size:,} bytes, and not those that were written")
+        file = File(name=self._name(kind), size=size, crc=crc)
+        _link(path, self.folder / file.name)
+        return file
+
+    def _name(self, kind: str) -> str:
+        self._next += 1
+        return f"{kind}-{self._next:08}{_SUFFIX}"
+
+
+def damaged(path: Path, why: str) -> StorageError:
+    """What is raised for a file of a save that cannot be used."""
+    return StorageError(f"'{path}' is damaged: {why}; go on from the save before it")
+
+
+def _read(path: Path) -> pa.RecordBatch:
+    try:
+        with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:
+            return stream.read_next_batch()
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        raise damaged(path, "it holds no rows") from error
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        try:
+            os.link(source, target)
+        except OSError:  # another disk, or one that knows no hard links
+            shutil.copyfile(source, target)
+            sync(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(path: Path | None, error: OSError) -> StorageError:
+    return StorageError(
+        f"'{path}' cannot be written: {error.strerror}; free some space or choose another folder"
+    )

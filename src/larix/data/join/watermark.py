@@ -1,0 +1,79 @@
+"""How far event time has come, by partition and as a whole, and what is late. Knows nothing of what events are."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from larix.data.join.spec import END, NEVER, JoinSpec
+
+Ints = NDArray[np.int64]
+Partition = tuple[str, int]
+
+
+class Watermark:
+    """The least of what all partitions have come to, less the lateness; it never falls.
+
+    ``value`` is None before every partition has had an event. A partition that has been silent for ``idle_s`` of wall clock
+    is not asked.
+    """
+
+    def __init__(
+        self, spec: JoinSpec, partitions: Mapping[str, int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.value: int | None = None
+        self._lateness, self._idle_s, self._clock = spec.lateness_ms, spec.idle_s, clock
+        started = clock()
+        self._heard = {(topic, each): started for topic, count in partitions.items() for each in range(count)}
+        self._newest: dict[Partition, int] = {}
+
+    def bounds(self, topic: str, appends: Sequence[tuple[int, int]], times: Ints) -> Ints:
+        """Take the times of events in order; give for each the time before which it would be late on its arrival.
+
+        Args:
+            topic: whose.
+            appends: the partition and the number of events of each append, one after another.
+            times: of each event; a negative one counts as none.
+        """
+        now, floor = self._clock(), NEVER if self.value is None else self.value
+        bounds = np.empty(len(times) + 1, np.int64)
+        begin = 0
+        for partition, count in appends:
+            self._heard[topic, partition] = now
+            newest = self._newest.get((topic, partition), NEVER)
+            # Each row sees the newest before it; the last sum is what the next append of the partition sees.
+            running = bounds[begin : begin + count + 1]
+            running[0] = newest
+            running[1:] = times[begin : begin + count]
+            np.maximum.accumulate(running, out=running)
+            if running[-1] >= 0:
+                self._newest[topic, partition] = int(running[-1])
+            begin += count
+        bounds = bounds[:-1] - self._lateness
+        return np.maximum(bounds, floor, out=bounds)
+
+    def advance(self) -> None:
+        """Let the events taken so far count."""
+        heard = [*self._heard]
+        if self._idle_s is not None:
+            since = self._clock() - self._idle_s
+            heard = [partition for partition, at in self._heard.items() if at > since]
+        if heard and all(partition in self._newest for partition in heard):
+            behind = min(self._newest[partition] for partition in heard) - self._lateness
+            self.value = behind if self.value is None else max(self.value, behind)
+
+    def end(self) -> None:
+        """There will be no more events."""
+        self.value = END
+
+    def to_json(self) -> dict[str, Any]:
+        """What `json.dumps` takes and `restore` reads. When a partition was last heard is not part of it."""
+        newest = [[topic, partition, at] for (topic, partition), at in sorted(self._newest.items())]
+        return {"value": self.value, "newest": newest}
+
+    def restore(self, said: Mapping[str, Any]) -> None:
+        """Be where `to_json` was said."""
+        self.value = said["value"]
+        self._newest = {(topic, partition): at for topic, partition, at in said["newest"]}
