@@ -21,6 +21,7 @@ class Trainer:
         self.marks = {self.tables.sequence - 1: mark}
         self.reached = self.tables.sequence - 1
         self.groups = 0
+        self.saving = None
 
     @property
     def sequence(self):
@@ -61,15 +62,21 @@ class Trainer:
         self.reached = changes.last
 
     def save(self, kind="snapshot"):
+        self.tell(kind, self.begin_save())
+        return self.saving[0]
+
+    def begin_save(self):
+        """A version of now, that is told of later: saving takes a while."""
         name = f"{self.history}-{id(self)}-{self.sequence}"
         self.tables.save(self.topic.folder / name)
-        self.tell(kind, name)
+        self.saving = name, self.sequence, len(self.topic.messages)
         return name
 
     def tell(self, kind, name):
-        marks = np.array([self.marks[self.sequence]], np.uint64)
+        _, last, after = self.saving if self.saving and self.saving[0] == name else ("", self.sequence, -1)
+        marks = np.array([self.marks[last]], np.uint64)
         self.topic.add(
-            Message(kind=kind, history=self.history, last=self.sequence, marks=marks, version=name)
+            Message(kind=kind, history=self.history, last=last, marks=marks, version=name, after=after)
         )
 
     def dense(self, payload=b"w"):
@@ -144,7 +151,7 @@ class Reader:
         return there[-1][1]
 
     def seek(self, message):
-        self.at = next(at for at, each in enumerate(self.topic.messages) if each is message) + 1
+        self.at = message.offset + 1 if message.after < 0 else message.after
 
     def snapshot(self, version):
         return storage.read(self.topic.folder / version)

@@ -13,13 +13,11 @@ from pathlib import Path
 
 import onlining
 import torch
-from online_states import same_rows
+from online_states import follower_of, same_rows
 
 from larix.data.log import DiskLog
-from larix.embedding import DeltaFollower, Replica, storage
 from larix.train import version
-from larix.train.online import Deltas, Watcher
-from larix.train.online.deltas import DeltaReader
+from larix.train.online import Watcher
 
 STEPS = 40  # that a life has at most
 
@@ -87,14 +85,14 @@ def main(start, log_folder, folder, kills, seed):
         live(start, log_folder, folder, steady, steps, delay)
         if there := version.versions(folder / "versions"):
             passed.add(there[-1].name)
-            steady, seldom = steady or fresh(log, folder), seldom or fresh(log, folder)
+            steady, seldom = steady or follower_of(log, folder), seldom or follower_of(log, folder)
             if chance.random() < 0.3:
                 seldom.poll(0.01)
     child = forked(lambda: trainer(start, log_folder, folder, None))
     _, status = os.waitpid(child, 0)
     assert status == 0, status
     assert len(passed) > kills / 3, f"hardly anything was saved between the kills: {passed}"
-    followers = [steady, seldom, fresh(log, folder)]
+    followers = [steady, seldom, follower_of(log, folder)]
     for follower in followers:
         while follower.poll(0.05):
             pass
@@ -102,11 +100,6 @@ def main(start, log_folder, folder, kills, seed):
         assert same_rows(follower.replica, folder), "a follower ended elsewhere"
     counts = [(each.applied, each.passed, each.replaced) for each in followers]
     print(f"killed {kills} versions {len(passed)} followers {counts}")
-
-
-def fresh(log, folder):
-    specs = storage.read(version.versions(folder / "versions")[-1] / "tables").specs
-    return DeltaFollower(Replica(list(specs.values())), DeltaReader(Deltas(log=log), folder / "versions"))
 
 
 if __name__ == "__main__":

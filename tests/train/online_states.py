@@ -1,8 +1,9 @@
 """What an online run has come to, as bytes to compare: versions, journals, and what followers hold."""
 
-from larix.embedding import Replica, storage
+from larix.embedding import DeltaFollower, Replica, storage
 from larix.train import checkpoint
-from larix.train.online import journal
+from larix.train.online import Deltas, journal
+from larix.train.online.deltas import DeltaReader
 
 
 def state_of(folder):
@@ -16,7 +17,8 @@ def state_of(folder):
     }
     plain = {key: found.state[key] for key in ("optimizer", "generators")}
     online = found.state["history"]["online"]
-    same = {key: online[key] for key in ("mark", "event_ms", "skipped", "drift", "samples")}
+    same = {key: online[key] for key in ("mark", "event_ms", "skipped", "drift")}
+    same["partitions"] = online["samples"]["partitions"]
     return found.point.step, found.point.samples, plain, files, same, rows
 
 
@@ -52,6 +54,13 @@ def held_by(replica: Replica):
 def windows_of(folder):
     """The journal's windows."""
     return [line for line in journal.read(folder / "online.jsonl") if line["kind"] == "window"]
+
+
+def follower_of(log, folder, topic="deltas"):
+    """A follower of the run in ``folder``, rows alone."""
+    specs = storage.read(newest(folder) / "tables").specs
+    reader = DeltaReader(Deltas(log=log, topic=topic), folder / "versions")
+    return DeltaFollower(Replica(list(specs.values())), reader)
 
 
 def newest(folder):

@@ -4,7 +4,9 @@ As a script it trains in a process of its own: ``onlining.py START LOG FOLDER '{
 """
 
 import json
+import resource
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -16,12 +18,12 @@ import torch
 from larix import train
 from larix.data.log import DiskLog
 from larix.errors import LarixError
-from larix.train.online import Deltas, LoggedSamples, OnlineSettings, online
+from larix.train.online import Alarm, Deltas, LoggedSamples, OnlineSettings, Watcher, online
 
 DENSE = partial(torch.optim.AdamW, lr=1e-2)
 
 
-def begin(folder, rows=2000, steps=20, **settings):
+def begin(folder, rows=2000, steps=20, eviction=None):
     """A run that fit has left, to begin from."""
     source = problem.write(folder / "data", rows=rows, unknown=0.0)
     declared = problem.sample()
@@ -30,7 +32,8 @@ def begin(folder, rows=2000, steps=20, **settings):
         problem.ranker(declared),
         source,
         dense=DENSE,
-        settings=train.Settings(batch_size=64, steps=steps, seed=5, threads=2, **settings),
+        settings=train.Settings(batch_size=64, steps=steps, seed=5, threads=2),
+        eviction=eviction,
         folder=folder / "start",
     )
 
@@ -86,10 +89,73 @@ def run(start, log, folder, *, topic="deltas", until=lambda: True, samples=None,
         source.close()
 
 
+class CrashError(Exception):
+    """What a process that is killed does not see."""
+
+
+class Recorder(Watcher):
+    """Keeps what it is told, and crashes after batch ``crash``, if that is above 0."""
+
+    def __init__(self, crash=0, then=None):
+        self.crash, self.then = crash, then
+        self.told = []
+
+    def of(self, kind):
+        return [each for each in self.told if isinstance(each, kind)]
+
+    def tested(self, tested):
+        self.told.append(tested)
+
+    def progressed(self, progress):
+        self.told.append(progress)
+        if self.then is not None:
+            self.then(progress)
+        if progress.step == self.crash:
+            raise CrashError
+
+    def measured(self, window):
+        self.told.append(window)
+
+    def published(self, published):
+        self.told.append(published)
+
+    def saved(self, saved):
+        self.told.append(saved)
+
+    def alarmed(self, alarm):
+        self.told.append(alarm)
+
+
+def crash(*words, at, **given):
+    """Run until batch ``at``, then no more: what is on the disk by then is there."""
+    recorder = Recorder(at)
+    try:
+        run(*words, watcher=recorder, **given)
+    except CrashError:
+        return recorder
+    raise AssertionError("it did not come to the crash")
+
+
+def full(first, last):
+    """A disk that is full from batch ``first`` to batch ``last``: no file can grow over 4 KiB."""
+
+    def then(progress):
+        if progress.step in (first, last):
+            _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096 if progress.step == first else most, most))
+        time.sleep(0.002)
+
+    return then
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
+    words = json.loads(sys.argv[4])
+    recorder = Recorder(then=full(*words.pop("full")) if "full" in words else None)
     try:
-        run(sys.argv[1], DiskLog(sys.argv[2]), sys.argv[3], **json.loads(sys.argv[4]))
+        run(sys.argv[1], DiskLog(sys.argv[2]), sys.argv[3], watcher=recorder, **words)
+        for alarm in recorder.of(Alarm):
+            print(alarm.step, alarm.what, alarm.text)
     except LarixError as error:
         print(f"{type(error).__name__}: {error}")
         sys.exit(2)

@@ -26,7 +26,7 @@ class Messages(Protocol):
         """The newest snapshot or fence that is there."""
 
     def seek(self, message: Message) -> None:
-        """Go on behind it."""
+        """Go on with what leads on from a snapshot or fence: see ``Message.after``."""
 
     def snapshot(self, version: str) -> Snapshot:
         """The rows of a version. StorageError if it is gone or damaged."""
@@ -75,6 +75,7 @@ class DeltaFollower:
         self._beside = beside
         self._parts: list[Message] = []
         self._dense_at = 0
+        self._history = ""  # whose messages are taken
         self._begun_at = -1  # the message whose version was loaded last
         self._astray = False  # what is shown is of no state that training went on from
         self._turn = threading.Lock()
@@ -91,7 +92,8 @@ class DeltaFollower:
                 return False
             try:
                 for message in self._messages.poll(timeout_s):
-                    self._take(message)
+                    if self._take(message):
+                        break  # it was gone on from elsewhere
                 if self._astray:
                     self._overtake()
             except StorageError as error:
@@ -119,13 +121,11 @@ class DeltaFollower:
         while newest is not None:
             try:
                 self._load(newest)
+                return True
             except StorageError:
                 failed, newest = newest, self._messages.newest()
                 if newest is None or newest.version == failed.version:
                     raise
-            else:
-                self._messages.seek(newest)
-                return True
         return False
 
     def _overtake(self) -> None:
@@ -135,32 +135,35 @@ class DeltaFollower:
         assert self.stand is not None
         if newest is None or newest.offset == self._begun_at:
             return  # it would come the same way again
-        if not astray and newest.history == self.stand.history and newest.last <= self.stand.sequence:
+        if not astray and newest.history == self._history and newest.last <= self.stand.sequence:
             return  # what comes may yet follow on what is here
-        if self._try(newest):
-            self._messages.seek(newest)
+        self._try(newest)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message) -> bool:
+        """Take over a message; whether what follows it is to be asked for anew."""
         assert self.stand is not None
-        if message.kind == "fence" and message.history != self.stand.history:
-            if (self.stand.sequence, self.stand.mark) == (message.last, message.mark(message.last)):
-                self._stands_at(message)
-            else:
-                self._try(message)
-        elif message.history != self.stand.history:
+        if message.kind == "fence" and message.history != self._history:
+            self._history = message.history  # also if its version cannot be had any more
+            if (self.stand.sequence, self.stand.mark) != (message.last, message.mark(message.last)):
+                self._astray = not self._try(message)
+                return not self._astray
+            self._stands_at(message)
+        elif message.history != self._history:
             self.passed += 1  # of a trainer from before a fence, or after one that is missing
         elif message.kind in (
             "snapshot",
             "fence",
         ):  # a fence twice, as the trainer was killed before it had trained
             if self.waiting or message.last > self.stand.sequence:
-                self._try(message)
+                self._astray = not self._try(message)
+                return not self._astray
         elif (whole := self._joined(message)) is not None:
             if message.kind == "rows":
                 self._rows(message, whole)
             elif not self.waiting and self._beside is not None and message.last > self._dense_at:
                 self._beside.dense(whole)
                 self._dense_at = message.last
+        return False
 
     def _joined(self, message: Message) -> bytes | None:
         """The payload of all parts, once the last is there."""
@@ -178,7 +181,7 @@ class DeltaFollower:
     def _rows(self, message: Message, payload: bytes) -> None:
         assert self.stand is not None
         at = self.stand.sequence
-        if message.last <= at:
+        if message.last <= at or self.stand.history != self._history:
             self.passed += 1
         elif message.first - 1 > at:
             self.waiting = f"deltas {at + 1} to {message.first - 1} are missing; a snapshot is waited for"
@@ -212,8 +215,11 @@ class DeltaFollower:
         self.replaced += 1
         self.waiting = ""
         self._begun_at = message.offset
+        self._history = message.history
         self._dense_at = message.last
         self._stands_at(message)
+        self._parts = []
+        self._messages.seek(message)
 
     def _stands_at(self, message: Message) -> None:
         mark = message.mark(message.last)

@@ -31,8 +31,9 @@ class Message:
 
     ``rows``: changes that lead from the state at ``first - 1`` to that at ``last``, in ``parts`` payloads that follow each
     other under one ``group``; parts of a group that was not ended are void. ``dense``: weights of the network at ``last``, as
-    their writer has them. ``snapshot``: all is saved at ``last`` under the name ``version``. ``fence``: from here on states are
-    those of ``history``, which begins with ``version`` at ``last``; whoever stands elsewhere loads that.
+    their writer has them. ``snapshot``: all is saved at ``last`` under the name ``version``; what leads on from
+    there begins at the offset ``after``, for saving takes a while (-1: right behind the message). ``fence``: from here on states
+    are those of ``history``, which begins with ``version`` at ``last``; whoever stands elsewhere loads that.
 
     ``history`` tells apart states of one sequence number. Where one history is trained twice, by a trainer that was
     killed and by the one that went on from a checkpoint, ``marks`` tell whether it came out the same: a number for each state
@@ -52,6 +53,7 @@ class Message:
     step: int = 0
     event_ms: int = 0
     time_ms: int = 0
+    after: int = -1
     offset: int = -1
 
     def mark(self, sequence: int) -> int | None:

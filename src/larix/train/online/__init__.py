@@ -2,6 +2,7 @@
 
 from larix.train.online.deltas import Deltas
 from larix.train.online.drift import Drift
+from larix.train.online.joined import JoinedSamples
 from larix.train.online.online import Outcome, online
 from larix.train.online.replica import Replica
 from larix.train.online.rollback import rollback
@@ -13,6 +14,7 @@ __all__ = [
     "Alarm",
     "Deltas",
     "Drift",
+    "JoinedSamples",
     "LoggedSamples",
     "OnlineSettings",
     "Outcome",

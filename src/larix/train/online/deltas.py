@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("part", pa.int32()),
         ("parts", pa.int32()),
         ("version", pa.string()),
+        ("after", pa.int64()),
         ("step", pa.int64()),
         ("event_ms", pa.int64()),
         ("time_ms", pa.int64()),
@@ -87,6 +88,10 @@ class DeltaWriter:
         log.flush()
         return message
 
+    def end(self) -> int:
+        """The offset of what is written next."""
+        return self._deltas.log.newest(self._deltas.topic).next[0]
+
 
 class DeltaReader:
     """Messages as they come, and the versions in ``versions`` that they name: what an ``embedding.DeltaFollower`` follows."""
@@ -127,9 +132,10 @@ class DeltaReader:
         return found
 
     def seek(self, message: Message) -> None:
-        """Go on behind ``message``."""
+        """Go on with what leads on from ``message``."""
         log, topic = self._deltas.log, self._deltas.topic
-        self._stand(Offsets(log=log.id, topic=topic, next={0: message.offset + 1}), leaping=False)
+        following = message.offset + 1 if message.after < 0 else message.after
+        self._stand(Offsets(log=log.id, topic=topic, next={0: following}), leaping=False)
 
     def snapshot(self, version: str) -> Snapshot:
         """The rows of a version that a message named."""

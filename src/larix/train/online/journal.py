@@ -24,6 +24,7 @@ class Journal(Watcher):
         self._watcher = watcher
         self._path = folder / "online.jsonl"
         self._shown_s = -_EVERY_S
+        self._torn = ""
         self._file: IO[str] | None = None
         try:
             before = read(self._path)
@@ -72,9 +73,11 @@ class Journal(Watcher):
         if self._file is None:
             return
         try:
-            self._file.write(json.dumps({**line, "kind": kind}) + "\n")
+            self._file.write(self._torn + json.dumps({**line, "kind": kind}) + "\n")
             self._file.flush()
+            self._torn = ""
         except OSError as error:
+            self._torn = "\n"  # ends what was written of it
             self.failure = f"'{self._path}' cannot be written: {error.strerror}"
 
 

@@ -3,7 +3,7 @@
 Knows nothing of signals, nor of how it is told to end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -101,9 +101,9 @@ class Life:
         """Take in samples that have come; whether there were any."""
         return self._hold(self._samples.poll(timeout_s))
 
-    def finish(self) -> None:
-        """No more samples will come: take in what was held back for their sake."""
-        self._hold(self._samples.finish())
+    def finish(self) -> bool:
+        """No more samples will come: take in what was held back for their sake, a part at a time; whether there was any."""
+        return self._hold(self._samples.finish())
 
     def take(self) -> bool:
         """Test and train on the next whole batch; False if there is none."""
@@ -155,7 +155,7 @@ class Life:
         if taken.losses is None:
             self.skipped += 1
         else:
-            self._judge(self._drift.trained)
+            self._judge(number, self._drift.trained)
         self.point = replace(self.point, step=number, samples=self.point.samples + size)
         self._watcher.progressed(
             Progress(
@@ -174,13 +174,13 @@ class Life:
     def _put_aside(self, taken: Taken, number: int) -> None:
         self._watcher.alarmed(Alarm(step=number, what="skipped", text=taken.why))
         if taken.numbers:
-            self._judge(lambda: self._drift.bad_numbers(taken.why))
+            self._judge(number, lambda: self._drift.bad_numbers(taken.why))
 
     def _end_window(self, number: int) -> None:
         if (first := self._prequential.first_ms) is None:
             return
         windows, totals = self._prequential.end()
-        self._judge(lambda: self._drift.look(windows["online"]["tasks"]))
+        self._judge(number, lambda: self._drift.look(windows["online"]["tasks"]))
         self._watcher.measured(
             Window(
                 first_ms=first,
@@ -195,16 +195,16 @@ class Life:
             )
         )
 
-    def _judge(self, look: Any) -> None:
+    def _judge(self, number: int, look: Callable[[], None]) -> None:
         """Have drift looked at; say so if publishing is held or released by it."""
         before = self._drift.held
         look()
         if self._drift.held and not before:
             text = f"nothing is published: {self.held}"
-            self._watcher.alarmed(Alarm(step=self.point.step, what="held", text=text))
+            self._watcher.alarmed(Alarm(step=number, what="held", text=text))
         elif before and not self._drift.held:
             text = "all is well again: publishing goes on"
-            self._watcher.alarmed(Alarm(step=self.point.step, what="released", text=text))
+            self._watcher.alarmed(Alarm(step=number, what="released", text=text))
 
     def _state(self) -> State:
         return State(

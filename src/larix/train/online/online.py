@@ -117,19 +117,19 @@ def _run(life: Life, stopped: Callable[[], bool], until: Callable[[], bool] | No
     """Train until told to stop, or to the end of the samples; whether it was the latter."""
     ended = False
     try:
+        over = False  # whether no more samples will come
         while not (stopped() or ended):
-            ended = until is not None and until()
-            came = life.poll(0.0 if ended else _WAIT_S)
-            ended = ended and not came
-            if ended:
-                life.finish()
+            over = over or (until is not None and until())
+            came = life.poll(0.0 if over else _WAIT_S) or (over and life.finish())
+            ended = over and not came
             while not stopped() and life.take():
                 life.mind()
             life.mind()
     except LarixError:
         life.end()  # what was trained on is not lost for what cannot be read
         raise
-    if ended and not stopped():
+    ended = ended and not stopped()
+    if ended:
         life.take_rest()
     life.end()
     return ended

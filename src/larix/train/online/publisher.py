@@ -82,13 +82,17 @@ class Publisher:
         )
         return _told(message, began)
 
-    def version(self, written: Written, *, fence: bool = False) -> Published:
+    def end(self) -> int:
+        """Where in the topic what leads on from the newest state will be: the ``after`` of a version that is begun now."""
+        return self._writer.end()
+
+    def version(self, written: Written, *, after: int = -1, fence: bool = False) -> Published:
         """Say that a version is there; with ``fence``, that the history begins with it.
 
         StorageError if it cannot be written.
         """
         began = monotonic()
-        message = self._writer.write(named(written, self._history, fence=fence))
+        message = self._writer.write(named(written, self._history, after=after, fence=fence))
         if self.lost or written.state.sequence > self.reached:
             self.lost = False
             self._reach(written.state.sequence)
@@ -100,7 +104,7 @@ class Publisher:
         self._marks.forget(sequence)
 
 
-def named(written: Written, history: str, *, fence: bool) -> Message:
+def named(written: Written, history: str, *, fence: bool, after: int = -1) -> Message:
     """The message that names a version."""
     return Message(
         kind="fence" if fence else "snapshot",
@@ -108,6 +112,7 @@ def named(written: Written, history: str, *, fence: bool) -> Message:
         last=written.state.sequence,
         marks=np.array([written.state.mark], np.uint64),
         version=written.path.name,
+        after=after,
         step=written.state.step,
         event_ms=written.state.event_ms,
     )

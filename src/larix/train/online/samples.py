@@ -27,7 +27,10 @@ class Samples(Protocol):
         """What there is, or what comes within the time; without rows if nothing did. Bounded, however far behind."""
 
     def finish(self) -> pa.Table:
-        """What was held back until more would come: called when no more will."""
+        """What is left, a part at a time, then nothing: called when no more will come.
+
+        What was held back for what might have come is handed out, too. Nothing can follow on the state after that.
+        """
 
     @property
     def lag(self) -> int:
@@ -100,7 +103,13 @@ class LoggedSamples:
             sleep(_PAUSE_S)
 
     def finish(self) -> pa.Table:  # noqa: D102
-        return rated(merged(self._lanes, None), self._rate)
+        while True:
+            for lane in self._lanes:
+                lane.read(0.0)
+            to_come = [lane.reached for lane in self._lanes if lane.lag > lane.held]
+            found = merged(self._lanes, min(to_come) if to_come else None)
+            if len(found) or not to_come:
+                return rated(found, self._rate)
 
     def save(self, folder: Path) -> dict[str, Any]:  # noqa: D102
         lanes = {str(lane.partition): lane.save() for lane in self._lanes}

@@ -43,7 +43,8 @@ class Upkeep:
         self._tables, self._versions, self._publisher = tables, versions, publisher
         self._ranker, self._state, self._stage, self._watcher = ranker, state, stage, watcher
         self._fenced = fenced
-        self._unsaid: Written | None = None  # a version that could not be announced
+        self._unsaid: tuple[Written, int] | None = None  # a version that could not be announced
+        self._after = -1  # where what leads on from the version that is being written begins in the topic
         self._every = {
             self._rows: settings.publish_every_s,
             self._dense: settings.dense_every_s,
@@ -76,14 +77,14 @@ class Upkeep:
         if not version.path_of(self._versions.folder, self._state().step).exists():
             self.first()
 
-    def announce(self, written: Written) -> None:
-        """Tell followers of a version; if that fails, again at the next turn."""
+    def announce(self, written: Written, after: int = -1) -> None:
+        """Tell followers of a version; if that fails, again at the next turn. ``after``: see ``Message``."""
         if self._publisher is None or written.state.held:
             return
         try:
-            published = self._publisher.version(written, fence=not self._fenced)
+            published = self._publisher.version(written, after=after, fence=not self._fenced)
         except StorageError as error:
-            self._unsaid = written
+            self._unsaid = written, after
             self._alarm(f"version '{written.path.name}' is not announced: {error}")
             return
         self._fenced, self._unsaid = True, None
@@ -91,7 +92,7 @@ class Upkeep:
 
     def _rows(self) -> None:
         if self._unsaid is not None:
-            self.announce(self._unsaid)
+            self.announce(*self._unsaid)
         state = self._state()
         if self._publisher is None or not self._fenced or state.held:
             return
@@ -129,6 +130,7 @@ class Upkeep:
             self._alarm(str(error))
 
     def _begin_version(self) -> None:
+        self._after = -1 if self._publisher is None else self._publisher.end()
         snapshot = self._tables.snapshot(folder=self._versions.folder)
         self._versions.begin(self._stage, snapshot, self._state())
 
@@ -143,7 +145,7 @@ class Upkeep:
 
     def _saved(self, written: Written) -> None:
         self._watcher.saved(Saved(step=written.state.step, path=written.path, seconds=written.seconds))
-        self.announce(written)
+        self.announce(written, self._after)
 
     def _alarm(self, text: str) -> None:
         self._watcher.alarmed(Alarm(step=self._state().step, what="storage", text=text))

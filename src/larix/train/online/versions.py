@@ -78,6 +78,7 @@ class Versions:
         def fill(fresh: Path) -> None:
             for each in staged.iterdir():
                 each.rename(fresh / each.name)
+            staged.rmdir()
             storage.write(snapshot, fresh / "tables")
 
         def write() -> Written:

@@ -1,0 +1,112 @@
+"""Samples joined in the trainer's own process: events in, samples out, and one state for both.
+
+Knows logs and the joiner; knows nothing of batches or of training.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pyarrow as pa
+
+from larix.data.join import Joiner, JoinSpec, JoinStats
+from larix.data.log import EventLog, Offsets
+from larix.errors import ConfigError
+from larix.train.online.samples import rated
+
+_FOLDER = "joiner"
+_PAUSE_S = 0.001
+
+
+class JoinedSamples:
+    """The samples of ``spec`` out of the events in ``log``, in the same order whenever they are joined: see ``data.join``.
+
+    ``memory_budget`` and ``spill``: of the join's state, see ``Joiner``. At most about ``max_rows`` events are taken at a time.
+    ``skip_lost``: go on after events that damage or retention took; otherwise they raise.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        spec: JoinSpec,
+        *,
+        memory_budget: int = 256 << 20,
+        spill: Path | None = None,
+        max_rows: int = 1 << 14,
+        skip_lost: bool = False,
+    ) -> None:
+        topics = log.topics()
+        if missing := sorted(set(spec.topics) - set(topics)):
+            raise ConfigError(
+                f"the join reads topics {missing}, which the log has not; it has {sorted(topics)}"
+            )
+        self.spec = spec
+        # A joiner says the rate of negatives alone, but training needs it of all: see features.Binary.
+        self._rate = None if spec.negatives is None else spec.negatives.rate
+        self._log = log
+        self._max_rows = max_rows
+        self._settings: dict[str, Any] = {"memory_budget": memory_budget, "spill": spill}
+        self._consumers = {topic: log.consumer(topic, skip_lost=skip_lost) for topic in spec.topics}
+        partitions = {topic: topics[topic] for topic in spec.topics}
+        self._joiner = Joiner(spec, partitions=partitions, **self._settings)
+
+    @property
+    def stats(self) -> JoinStats:
+        """What the join has counted."""
+        return self._joiner.stats
+
+    @property
+    def watermark(self) -> int | None:
+        """The join's: all events before it have come."""
+        return self._joiner.watermark
+
+    @property
+    def lag(self) -> int:
+        """Events that are there and were not joined yet."""
+        return sum(consumer.lag for consumer in self._consumers.values())
+
+    @property
+    def lost(self) -> int:
+        """Events passed over since damage or retention took them."""
+        return sum(consumer.lost for consumer in self._consumers.values())
+
+    def poll(self, timeout_s: float) -> pa.Table:
+        """Samples that became final by the events that came within the time; perhaps none."""
+        until = monotonic() + timeout_s
+        while True:
+            events = [
+                each
+                for consumer in self._consumers.values()
+                for each in consumer.poll(0.0, max_rows=self._max_rows)
+            ]
+            if events or monotonic() >= until:
+                return rated(self._joiner.push(events), self._rate)
+            sleep(_PAUSE_S)
+
+    def finish(self) -> pa.Table:
+        """Samples of the events that are left, a part at a time; then those that more events could still have changed."""
+        while self.lag:
+            if len(found := self.poll(0.0)):
+                return found
+        return rated(self._joiner.finish(), self._rate)
+
+    def save(self, folder: Path) -> dict[str, Any]:  # noqa: D102
+        self._joiner.save(folder / _FOLDER)
+        return {"offsets": [consumer.position.to_json() for consumer in self._consumers.values()]}
+
+    def restore(self, said: Mapping[str, Any], folder: Path) -> None:  # noqa: D102
+        for each in map(Offsets.from_json, said["offsets"]):
+            if each.topic not in self._consumers:
+                raise ConfigError(
+                    f"the checkpoint stands in topic '{each.topic}', which this join does not read"
+                )
+            self._consumers[each.topic].seek(each)
+        self._joiner.close()  # it may have the folder that the state is moved to
+        self._joiner = Joiner.load(self.spec, folder / _FOLDER, **self._settings)
+
+    def close(self) -> None:
+        """Let go of the log and of the join's folder."""
+        self._joiner.close()
+        for consumer in self._consumers.values():
+            consumer.close()

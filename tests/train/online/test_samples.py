@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from larix.data.log import DiskLog
+from larix.errors import ConfigError, StorageError
+from larix.train.online import LoggedSamples
+
+
+def batch(ids, times):
+    return pa.record_batch({"id": pa.array(ids, pa.int64()), "ready_ms": pa.array(times, pa.int64())})
+
+
+def filled(folder, partitions, appends, chance):
+    """A log whose partitions' times rise, but for some that fall behind."""
+    log = DiskLog(folder)
+    log.create("samples", partitions=partitions)
+    clock = [0] * partitions
+    number = 0
+    for _ in range(appends):
+        partition = int(chance.integers(partitions))
+        rows = int(chance.integers(1, 9))
+        times = clock[partition] + np.cumsum(chance.integers(0, 5, rows)) - chance.integers(0, 2, rows) * 3
+        clock[partition] = int(times.max())
+        log.append("samples", batch(range(number, number + rows), times), partition=partition)
+        number += rows
+    return log, number
+
+
+def ids_of(tables):
+    return [one for table in tables if len(table) for one in table["id"].to_pylist()]
+
+
+def drained(samples):
+    found = []
+    while len(part := samples.poll(0.0)):
+        found.append(part)
+    return found
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    partitions=st.integers(1, 4),
+    appends=st.integers(1, 30),
+    max_rows=st.integers(1, 40),
+)
+def test_the_order_is_the_same_however_it_is_read_and_wherever_it_is_taken_up(
+    tmp_path_factory, seed, partitions, appends, max_rows
+):
+    chance = np.random.default_rng(seed)
+    log, rows = filled(tmp_path_factory.mktemp("log"), partitions, appends, chance)
+    whole = LoggedSamples(log, "samples", max_rows=1000)
+    expected = ids_of([*drained(whole), whole.finish(), whole.finish()])
+    assert sorted(expected) == list(range(rows))
+    samples = LoggedSamples(log, "samples", max_rows=max_rows)
+    found = []
+    while True:
+        part = samples.poll(0.0)
+        found += ids_of([part])
+        if not len(part):
+            break
+        assert len(part) <= partitions * (40 + 8)
+        if chance.random() < 0.4:
+            said = json.loads(json.dumps(samples.save(None)))
+            samples.close()
+            samples = LoggedSamples(log, "samples", max_rows=int(chance.integers(1, 40)))
+            samples.restore(said, None)
+    while len(part := samples.finish()):
+        found += ids_of([part])
+    assert found == expected
+    assert samples.lag == 0
+    for each in (whole, samples, log):
+        each.close()
+
+
+def test_a_partition_that_says_nothing_holds_the_others_back_until_the_end(tmp_path):
+    with DiskLog(tmp_path / "log") as log:
+        log.create("samples", partitions=2)
+        log.append("samples", batch([1, 2], [10, 20]))
+        samples = LoggedSamples(log, "samples")
+        assert ids_of([samples.poll(0.01)]) == []
+        assert samples.lag == 2
+        log.append("samples", batch([3, 4], [15, 16]), partition=1)
+        assert ids_of([samples.poll(0.01)]) == [1, 3]  # of 16 and later more may come
+        assert ids_of([samples.finish()]) == [4, 2]
+        samples.close()
+
+
+def test_what_comes_while_it_waits_is_handed_out(tmp_path):
+    with DiskLog(tmp_path / "log") as log:
+        log.create("samples")
+        samples = LoggedSamples(log, "samples")
+        assert not len(samples.poll(0.001))
+        log.append("samples", batch([1], [1]))
+        assert ids_of([samples.poll(5.0)]) == [1]
+        samples.close()
+
+
+def test_the_rate_of_negatives_is_said_of_every_sample(tmp_path):
+    with DiskLog(tmp_path / "log") as log:
+        log.create("samples")
+        rows = batch([1, 2], [1, 2]).append_column("sample_rate", pa.array([1.0, 0.5], pa.float32()))
+        log.append("samples", rows)
+        log.append("samples", batch([3], [3]))
+        samples = LoggedSamples(log, "samples", rate=0.5)
+        assert samples.poll(0.0)["sample_rate"].to_pylist() == [0.5] * 3
+        samples.close()
+
+
+def test_another_log_or_topic_is_refused(tmp_path):
+    with DiskLog(tmp_path / "a") as log, DiskLog(tmp_path / "b") as other:
+        for each in (log, other):
+            each.create("samples")
+        with pytest.raises(ConfigError, match="there is no topic 'absent'"):
+            LoggedSamples(log, "absent")
+        said = LoggedSamples(log, "samples").save(None)
+        with pytest.raises(ConfigError, match="give those that it was trained on"):
+            LoggedSamples(other, "samples").restore(said, None)
+
+
+def test_a_damaged_segment_is_named_and_may_be_passed_over(tmp_path):
+    with DiskLog(tmp_path / "log") as log:
+        log.create("samples")
+        for number in range(20):
+            log.append("samples", batch([number], [number]))
+    segment = next((tmp_path / "log").rglob("*.segment"))
+    raw = bytearray(segment.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    segment.write_bytes(raw)
+    with DiskLog(tmp_path / "log") as log:
+        samples = LoggedSamples(log, "samples", max_rows=1)
+        with pytest.raises(StorageError, match=f"'{segment}' is damaged"):
+            drained(samples)
+        skipping = LoggedSamples(log, "samples", skip_lost=True)
+        found = ids_of(drained(skipping))
+        assert skipping.lost == 20 - len(found) > 0
+        assert found == sorted(found)
