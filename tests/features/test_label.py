@@ -6,6 +6,8 @@ import pytest
 
 from larix import features as fx
 from larix.errors import ConfigError, DataError
+from larix.features import Binary, Seconds
+from larix.features.label import stands_for
 
 
 def transform(columns, labels=True, **arguments):
@@ -109,3 +111,55 @@ def test_a_task_is_named_like_its_column_unless_named():
         fx.Binary("c", name=3)
     with pytest.raises(ConfigError, match="Seconds reads a column by its name"):
         fx.Seconds("")
+
+
+RATED = (Binary("is_click", rate="rate"), Seconds("play_ms"), Binary("is_like"))
+
+
+def rated_batch(rates, clicks=(1, 0, 0, None), likes=(0, 1, 0, 0), **keys):
+    sample = fx.Sample(user=fx.Id("user", dim=2), tasks=RATED, **keys)
+    columns = {
+        "user": [1, 2, 3, 4],
+        "is_click": pa.array(clicks, pa.int8()),
+        "play_ms": [1, 2, 3, 4],
+        "is_like": pa.array(likes, pa.int8()),
+        "rate": pa.array(rates, pa.float32()),
+        "weight": [1.0, 2.0, 4.0, 8.0],
+    }
+    return sample, pa.record_batch(columns)
+
+
+def test_the_rate_of_negatives_is_read_with_the_labels_and_not_in_serving():
+    sample, records = rated_batch([0.25, 0.5, 1.0, 0.125])
+    assert sample.transform(records).rate.tolist() == [0.25, 0.5, 1.0, 0.125]
+    assert "rate" in sample.columns
+    assert "rate" in sample.label_columns
+    served = sample.transform(records.drop_columns(["rate", "is_click", "is_like", "play_ms"]), labels=False)
+    assert served.rate is None
+
+
+def test_a_negative_stands_for_those_that_were_dropped():
+    sample, records = rated_batch([0.25, 0.5, 1.0, 0.125])
+    assert stands_for(sample.tasks, sample.transform(records)).tolist() == [1.0, 2.0, 1.0, 1.0]
+    sample, records = rated_batch([0.25, 0.5, 1.0, 0.125], weight="weight")
+    assert stands_for(sample.tasks, sample.transform(records)).tolist() == [1.0, 4.0, 4.0, 8.0]
+
+
+def test_without_a_rate_each_sample_stands_for_itself():
+    sample = fx.Sample(user=fx.Id("user", dim=2), tasks=(Binary("is_click"),))
+    _, records = rated_batch([0.25] * 4)
+    assert stands_for(sample.tasks, sample.transform(records)) is None
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.5, 1.5, None, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_told_with_its_row(rate):
+    sample, records = rated_batch([0.5, 0.5, rate, 0.5])
+    with pytest.raises(DataError, match="column 'rate' row 2 .* above 0 and at most 1"):
+        sample.transform(records)
+
+
+def test_the_rate_survives_json_and_only_one_task_has_one():
+    sample, _ = rated_batch([0.5] * 4)
+    assert fx.Sample.from_json(sample.to_json()) == sample
+    with pytest.raises(ConfigError, match="by one task only"):
+        fx.Sample(user=fx.Id("user", dim=2), tasks=(Binary("a", rate="rate"), Binary("b", rate="rate")))

@@ -101,7 +101,7 @@ def test_what_retention_took_is_told_and_the_rest_is_read(log, tmp_path):
 
 
 def test_versions_that_are_gone_are_told(log, tmp_path):
-    with pytest.raises(StorageError, match="'.*step-0000000007' is gone; there is none"):
+    with pytest.raises(StorageError, match=r"step-0000000007' is gone; there is none"):
         DeltaReader(Deltas(log=log), tmp_path).version("step-0000000007")
 
 

@@ -17,7 +17,8 @@ from larix.data.log import LeaseError
 from larix.embedding import LeastRecent, Tables
 from larix.errors import ConfigError, StorageError
 from larix.train import Run, checkpoint
-from larix.train.online import LoggedSamples, Progress, Published, Tested, Window
+from larix.train.online import LoggedSamples, Progress, Published, Window
+from larix.train.online import Tested as Scored
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -203,7 +204,7 @@ def test_every_batch_is_tested_as_serving_would_before_it_is_trained_on(start, l
     frozen = Run.load(start, problem.ranker)
     recorder = Recorder()
     onlining.run(start, log, tmp_path / "run", watcher=recorder, against=frozen)
-    tested = recorder.of(Tested)
+    tested = recorder.of(Scored)
     assert sum(each.batch.size for each in tested) == 3000
     first = tested[0]
     assert np.array_equal(first.scores, first.frozen), "nothing was learned yet"

@@ -8,7 +8,8 @@ from online_states import follower_of, same_rows
 from onlining import Recorder
 
 from larix.train import read_batch
-from larix.train.online import Alarm, Drift, Progress, Published, Tested, Window
+from larix.train.online import Alarm, Drift, Progress, Published, Window
+from larix.train.online import Tested as Scored
 
 
 class Fragile(torch.nn.Module):
@@ -92,7 +93,7 @@ def test_what_was_skipped_leaves_no_trace_in_the_model(fragile, samples, tmp_pat
         recorder = Recorder()
         with onlining.log_of(tmp_path / name, given) as log:
             onlining.run(fragile, log, tmp_path / f"run {name}", ranker=Fragile, watcher=recorder, span_s=1e6)
-        tested.append(recorder.of(Tested))
+        tested.append(recorder.of(Scored))
     assert len(tested[0]) == len(tested[1]) == 46
     for one, other in zip(*tested, strict=True):
         assert one.step == other.step + 1
