@@ -1,4 +1,4 @@
-"""The online loop, stage by stage: the event log's appends, tails and replays, the sample join.
+"""The online loop, stage by stage: the event log's appends, tails and replays, the sample join, the trainer.
 
 ``--quick`` ends within a minute. Names of cases choose among them; none means all. ``--folder`` is where logs are written, for
 it is the disk there that is measured too.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import online_join
 import online_log
+import online_train
 from measure import PEERS
 
 CASES = {
@@ -18,6 +19,7 @@ CASES = {
     "replay": online_log.replay,
     "join": online_join.saved,
     "join unsaved": online_join.unsaved,
+    "train": online_train.trained,
 }
 
 

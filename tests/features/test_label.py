@@ -154,7 +154,7 @@ def test_without_a_rate_each_sample_stands_for_itself():
 @pytest.mark.parametrize("rate", [0.0, -0.5, 1.5, None, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_told_with_its_row(rate):
     sample, records = rated_batch([0.5, 0.5, rate, 0.5])
-    with pytest.raises(DataError, match="column 'rate' row 2 .* above 0 and at most 1"):
+    with pytest.raises(DataError, match=r"column 'rate' row 2 .* above 0 and at most 1"):
         sample.transform(records)
 
 

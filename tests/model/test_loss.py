@@ -81,7 +81,7 @@ def test_huber_must_be_above_0() -> None:
 
 
 def whole_and_sampled(rate: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels of 1000 samples of one kind, 200 clicked of which 60 are liked, as are 80 of the others; and those kept at a rate."""
+    """Labels of 1000 samples, 200 clicked of which 60 are liked, as are 80 of the others; and of those kept at a rate."""
     clicked = torch.arange(1000) < 200
     liked = (torch.arange(1000) % 200) < torch.where(clicked, 60, 20)
     labels = torch.stack([clicked, liked], dim=1).float()
