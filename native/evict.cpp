@@ -99,7 +99,7 @@ bool Sweep::goes(const Header& header, bool wanted) const {
 
 bool Sweep::held(const Group& group, uint32_t row, bool force) const {
   if (!force) return group.since_held(row) <= clock_.lag + 1;
-  return group.since_held(row) == 0;  // a call must not take its own away
+  return tier_ && group.since_held(row) == 0;  // gradients find their rows again, but a call must not take its own away
 }
 
 void Sweep::restart() {

@@ -36,7 +36,8 @@ class Sweep {
   bool timed() const { return timed_; }
 
   // Looks at ``rows`` rows, or fewer once ``wanted`` bytes have come free. Rows whose time is over always go, others if
-  // wanted is not 0; none that is held, or by force none that this call holds. Returns bytes freed.
+  // wanted is not 0; none that is held, unless by force: then none that this call holds, if rows go to disk. Returns bytes
+  // freed.
   size_t slice(size_t rows, size_t wanted, bool force = false);
 
   // Before slices that must free ``wanted`` bytes in all: as many rows are below the thresholds.

@@ -91,12 +91,11 @@ int64_t Store::house(std::span<const Slot> slots, bool must) {
         room_->make(number, homeless[number].size() - at, false);
         if ((room = housed())) continue;
       }
-      const bool stays = must || !rules_.policies[miss.table].refuses();
-      if (force && stays) {
-        room_->make(number, homeless[number].size() - at, true);
+      if (force && !must && !rules_.policies[miss.table].refuses()) {
+        room_->make(number, 1, true);
         if ((force = housed())) continue;
       }
-      if (stays) short_of += static_cast<int64_t>(group.rows.cost());
+      if (must || !rules_.policies[miss.table].refuses()) short_of += static_cast<int64_t>(group.rows.cost());
       *miss.handle = kRefused;
       born.refused += !must;
     }
