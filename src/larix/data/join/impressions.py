@@ -4,6 +4,7 @@ They lie in panes of event time, each with an index by key. The columns are what
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from larix.data.join import panes
 from larix.data.join.carried import Carried
 from larix.data.join.index import Index
+from larix.data.join.mapped import held, mapped
 from larix.data.join.spec import JoinSpec
 from larix.data.join.store import File, Store
 
@@ -55,7 +57,7 @@ class Impressions:
         return sum(pane.nbytes for pane in self._panes.values()) + sum(chunk.nbytes for chunk in chunks)
 
     def add(
-        self, rows: pa.RecordBatch, keys: Ints, times: Ints, held: tuple[panes.Key, File] | None = None
+        self, rows: pa.RecordBatch, keys: Ints, times: Ints, saved: tuple[panes.Key, File] | None = None
     ) -> None:
         """These were accepted.
 
@@ -63,10 +65,10 @@ class Impressions:
             rows: their columns.
             keys: of each; of strings, the hashes.
             times: of each.
-            held: the pane and the file that a save had them in.
+            saved: the pane and the file that a save had them in.
         """
-        if held is not None:
-            self._pane(held[0]).add(rows, keys, times, held[1])
+        if saved is not None:
+            self._pane(saved[0]).add(rows, keys, times, saved[1])
             return
         for key, places in panes.split(times, self._width_ms):
             pane = self._pane(key)
@@ -108,11 +110,11 @@ class Impressions:
         pieces, numbers, count = [], [], 0
         for chunk, rows in parts:
             low, high = int(rows.min()), int(rows.max()) + 1
-            held = chunk.read(self._store)
+            columns = chunk.read(self._store)
             if high - low > _SPARSE * len(rows):
-                piece, number = held.take(pa.array(rows)), np.arange(len(rows))
+                piece, number = columns.take(pa.array(rows)), np.arange(len(rows))
             else:
-                piece, number = held.slice(low, high - low), rows - np.int64(low)
+                piece, number = columns.slice(low, high - low), rows - np.int64(low)
             pieces.append(self._carried.out(piece))
             numbers.append(number + count)
             count += len(piece)
@@ -139,8 +141,13 @@ class Impressions:
 
     def spill(self) -> int:
         """Move columns to the disk, those that are due last; return the bytes set free, 0 if there are none to move."""
-        held = [chunk for pane in self._panes.values() for chunk in pane.chunks if chunk.nbytes]
-        return max(held, key=lambda chunk: int(chunk.times[-1])).spill(self._store) if held else 0
+        chunks = [chunk for pane in self._panes.values() for chunk in pane.chunks if chunk.nbytes]
+        return max(chunks, key=lambda chunk: int(chunk.times[-1])).spill(self._store) if chunks else 0
+
+    def spill_index(self) -> int:
+        """The same of what finds them, the oldest first: few actions look there yet."""
+        there = [pane for pane in self._panes.values() if pane.nbytes]
+        return min(there, key=lambda pane: pane.oldest).spill(self._store.folder) if there else 0
 
     def save(self) -> list[tuple[panes.Key, File]]:
         """The files that hold all impressions, and the panes they are of; those not held yet are written."""
@@ -173,7 +180,14 @@ class Pane:
     @property
     def nbytes(self) -> int:
         """Of what is not a chunk's."""
-        return self.index.nbytes + self.times.nbytes + self.states.nbytes
+        return self.index.nbytes + held(self.times, self.states)
+
+    def spill(self, folder: Path) -> int:
+        """Move it to the disk, until it grows; return the bytes set free."""
+        freed = self.nbytes
+        self.index.spill(folder)
+        self.times, self.states = mapped(self.times, folder), mapped(self.states, folder)
+        return freed
 
     def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, file: File | None) -> None:
         """Its next entries, a chunk of their own."""

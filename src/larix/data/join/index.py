@@ -5,11 +5,15 @@ those of one key are a chain, the newest first. Nothing is removed: whoever want
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from larix.data.join.mapped import held, mapped
+
 Ints = NDArray[np.int64]
+Places = NDArray[np.int32]
 _NONE = -1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SMALLEST = 10  # bits of the number of slots
@@ -22,12 +26,20 @@ class Index:
         self.count = 0
         self._distinct = 0
         self._next = np.empty(0, np.int32)  # the entry of the same key added before, by entry
+        self._keys: Ints
+        self._heads: Places
         self._reset(_SMALLEST)
 
     @property
     def nbytes(self) -> int:
         """Memory, in bytes."""
-        return self._keys.nbytes + self._heads.nbytes + self._next.nbytes
+        return held(self._keys, self._heads, self._next)
+
+    def spill(self, folder: Path) -> None:
+        """Move it to the disk, until it grows."""
+        self._keys, self._heads, self._next = (
+            mapped(each, folder) for each in (self._keys, self._heads, self._next)
+        )
 
     def add(self, keys: Ints) -> None:
         """Give the next ``len(keys)`` entries these keys."""
@@ -49,7 +61,7 @@ class Index:
             self._rebuild(bits)
         self._insert(keys, entries, oldest)
 
-    def find(self, keys: Ints) -> NDArray[np.int32]:
+    def find(self, keys: Ints) -> Places:
         """The newest entry of each key, or -1."""
         found = np.full(len(keys), _NONE, np.int32)
         if not self.count or not len(keys):
@@ -71,7 +83,7 @@ class Index:
             step += 1
             keys, slots = keys[go_on], (slots[go_on] + step) & mask
 
-    def pairs(self, keys: Ints) -> Iterator[tuple[Ints, NDArray[np.int32]]]:
+    def pairs(self, keys: Ints) -> Iterator[tuple[Ints, Places]]:
         """The positions of keys that have an entry, and the entries: the newest ones, then those before them, ..."""
         entries = self.find(keys)
         places = np.flatnonzero(entries >= 0)
@@ -90,7 +102,7 @@ class Index:
     def _slots(self, keys: Ints) -> Ints:
         return ((keys.view(np.uint64) * _GOLDEN) >> np.uint64(64 - self._bits)).view(np.int64)
 
-    def _chained(self, keys: Ints, entries: NDArray[np.int32]) -> tuple[Ints, Ints] | None:
+    def _chained(self, keys: Ints, entries: Places) -> tuple[Ints, Ints] | None:
         """Link entries of one key among the new ones; the places of each key's newest and oldest, or None: no key twice."""
         ordered = np.sort(keys)
         if not (ordered[1:] == ordered[:-1]).any():
@@ -108,7 +120,7 @@ class Index:
         self._distinct = 0
         self._insert(keys, heads, None)
 
-    def _insert(self, keys: Ints, heads: NDArray[np.int32], oldest: NDArray[np.int32] | None) -> None:
+    def _insert(self, keys: Ints, heads: Places, oldest: Places | None) -> None:
         """Put chains with distinct keys in; what is there of a key already becomes the end of its chain."""
         mask = np.int64((1 << self._bits) - 1)
         slots, step = self._slots(keys), 0

@@ -201,9 +201,18 @@ class Joiner:
         self._actions.forget(watermark)
         self._judge.forget(watermark)
         over = self.state_bytes - self.memory_budget
-        while over > 0 and (freed := self._impressions.spill() or self._actions.spill()):
+        while over > 0 and (freed := self._spill()):
             over -= freed
         return samples
+
+    def _spill(self) -> int:
+        """What is needed last first: columns, then actions that are done, then what finds impressions, then ids."""
+        return (
+            self._impressions.spill()
+            or self._actions.spill()
+            or self._impressions.spill_index()
+            or self._judge.spill(self._store.folder)
+        )
 
     def _restore(self, folder: Path, state: Mapping[str, Any]) -> None:
         self._watermark.restore(state["watermark"])

@@ -1,6 +1,7 @@
 """Which events count: on time, with all they need, and not here before. The others are counted by reason."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,10 @@ class Judge:
                     name, kind, events, ours, usual, times, bounds, future, stats.kinds[name]
                 )
         stats.passed_over[topic] += int(np.count_nonzero(passed_over))
+
+    def spill(self, folder: Path) -> int:
+        """Move some of it to the disk; return the bytes set free, 0 if there is nothing to move."""
+        return next((freed for seen in self._seen.values() if (freed := seen.spill(folder))), 0)
 
     def remember(self, name: str, ids: Ints, times: Ints) -> None:
         """Events of a kind that were accepted before."""
