@@ -48,6 +48,7 @@ class Index:
             grown = np.empty(max(self.count, 2 * len(self._next)), np.int32)
             grown[:first] = self._next[:first]
             self._next = grown
+        self._next[first : self.count] = _NONE
         entries = np.arange(first, self.count, dtype=np.int32)
         tails = self._chained(keys, entries)
         if tails is not None:
@@ -63,25 +64,24 @@ class Index:
 
     def find(self, keys: Ints) -> Places:
         """The newest entry of each key, or -1."""
-        found = np.full(len(keys), _NONE, np.int32)
-        if not self.count or not len(keys):
-            return found
         mask = np.int64((1 << self._bits) - 1)
-        slots, left, step = self._slots(keys), None, 0
-        while True:
-            heads = self._heads[slots]
-            here = self._keys[slots] == keys
-            here &= heads >= 0
-            if left is None:
-                np.copyto(found, heads, where=here)
-            else:
-                found[left[here]] = heads[here]
-            go_on = np.flatnonzero(~here & (heads >= 0))
-            if not len(go_on):
-                return found
-            left = go_on if left is None else left[go_on]
+        slots, step = self._slots(keys), 0
+        found: Places = self._heads.take(slots)
+        left = (self._keys.take(slots) != keys).nonzero()[0]
+        full = found.take(left) >= 0
+        found[left] = _NONE
+        # Where a slot is another's, the next one is looked at; where it is empty, the key is not there.
+        left = left.compress(full)
+        keys, slots = keys.take(left), slots.take(left)
+        while len(left):
             step += 1
-            keys, slots = keys[go_on], (slots[go_on] + step) & mask
+            slots = (slots + step) & mask
+            heads, other = self._heads.take(slots), self._keys.take(slots) != keys
+            here = (~other).nonzero()[0]
+            found[left.take(here)] = heads.take(here)
+            go_on = (other & (heads >= 0)).nonzero()[0]
+            left, keys, slots = left.take(go_on), keys.take(go_on), slots.take(go_on)
+        return found
 
     def pairs(self, keys: Ints) -> Iterator[tuple[Ints, Places]]:
         """The positions of keys that have an entry, and the entries: the newest ones, then those before them, ..."""
@@ -126,24 +126,23 @@ class Index:
         slots, step = self._slots(keys), 0
         while len(keys):
             step += 1
-            there = self._heads[slots]
-            empty = there < 0
+            there = self._heads.take(slots)
             # Of several that want one empty slot the last to write has it; the others see who and go on.
-            wanted = slots[empty]
-            self._heads[wanted] = heads[empty]
-            won = empty
-            won[empty] = self._heads[wanted] == heads[empty]
-            self._keys[slots[won]] = keys[won]
-            if oldest is None:
-                done = won
-            else:
-                self._next[oldest[won]] = _NONE
-                same = (there >= 0) & (self._keys[slots] == keys)
-                self._next[oldest[same]] = there[same]
-                self._heads[slots[same]] = heads[same]
-                done = won | same
-                oldest = oldest[np.flatnonzero(~done)]
-            self._distinct += int(np.count_nonzero(won))
+            empty = (there < 0).nonzero()[0]
+            wanted, ours = slots.take(empty), heads.take(empty)
+            self._heads[wanted] = ours
+            won = empty.compress(self._heads.take(wanted) == ours)
+            self._keys[slots.take(won)] = keys.take(won)
+            self._distinct += len(won)
+            left = np.ones(len(keys), bool)
+            left[won] = False
+            if oldest is not None:
+                full = (there >= 0).nonzero()[0]
+                same = full.compress(self._keys.take(slots.take(full)) == keys.take(full))
+                self._next[oldest.take(same)] = there.take(same)
+                self._heads[slots.take(same)] = heads.take(same)
+                left[same] = False
             # Keys are distinct: a slot that is another's, or just became it, is not this one's.
-            left = np.flatnonzero(~done)
-            slots, keys, heads = (slots[left] + step) & mask, keys[left], heads[left]
+            rest = left.nonzero()[0]
+            oldest = None if oldest is None else oldest.take(rest)
+            slots, keys, heads = (slots.take(rest) + step) & mask, keys.take(rest), heads.take(rest)

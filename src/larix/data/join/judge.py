@@ -18,13 +18,17 @@ Mask = NDArray[np.bool_]
 
 
 class Accepted(NamedTuple):
-    """Events of one kind: their rows, and of those the times, keys and ids."""
+    """Events of one kind: their rows, and the times of those; keys and ids of all rows of the topic."""
 
     kind: Impressions | Action
     rows: Ints
     times: Ints
     keys: Keys
     ids: Keys
+
+    def take(self, places: Ints) -> "Accepted":
+        """Some of them."""
+        return self._replace(rows=self.rows[places], times=self.times[places])
 
 
 class Judge:
@@ -108,6 +112,6 @@ class Judge:
         fresh = self._seen[name].admit(ids.hashes[rows], at, bounds[rows])
         if not fresh.all():
             fate.duplicate += len(rows) - int(np.count_nonzero(fresh))
-            rows, at = rows[fresh], at[fresh]
+            rows, at = rows.compress(fresh), at.compress(fresh)
         fate.accepted += len(rows)
         return Accepted(kind, rows, at, keys, ids)

@@ -45,7 +45,7 @@ class Seen:
         if len(repeated):
             rows = np.flatnonzero(np.isin(ids, repeated))
             fresh[rows] = _one_by_one(*(each[rows].tolist() for each in (ids, times, bounds, known)))
-        self.remember(ids[fresh], times[fresh])
+        self.remember(ids.compress(fresh), times.compress(fresh))
         return fresh
 
     def remember(self, ids: Ints, times: Ints) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,28 +58,17 @@ class Store:
             raise _unwritable(folder, error) from error
         self.folder = folder
         self._next = 0
+        # Most of a write is waiting for the disk. Two at a time: impressions and actions of a batch.
+        self._writers = ThreadPoolExecutor(2, "join-store")
 
     def close(self) -> None:
         """Let another joiner have the folder."""
+        self._writers.shutdown()
         self._lease.close()
 
-    def keep(self, kind: str, rows: pa.RecordBatch) -> File:
-        """Write rows to a new file; durable."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as stream:
-            stream.write_batch(rows)
-        content = sink.getvalue()
-        file = File(name=self._name(kind), size=content.size, crc=google_crc32c.value(content))
-        path = self.folder / file.name
-        try:
-            with path.open("wb") as out:
-                out.write(content)
-                out.flush()
-                os.fdatasync(out.fileno())
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise _unwritable(path, error) from error
-        return file
+    def keep(self, kind: str, rows: pa.RecordBatch) -> Future[File]:
+        """Begin to write rows to a new file; its result is the file, once it is durable, or the StorageError."""
+        return self._writers.submit(_write, self.folder / self._name(kind), rows)
 
     def read(self, file: File) -> pa.RecordBatch:
         """The rows, mapped into memory."""
@@ -100,8 +90,7 @@ class Store:
         """
         path = folder / str(said["name"])
         try:
-            with pa.memory_map(str(path)) as content:
-                size, crc = content.size(), google_crc32c.value(content.read_buffer())
+            size, crc = _checksum(path)
         except OSError as error:
             raise damaged(path, error.strerror or "it cannot be read") from error
         if (size, crc) != (said["size"], said["crc"]):
@@ -113,6 +102,24 @@ class Store:
     def _name(self, kind: str) -> str:
         self._next += 1
         return f"{kind}-{self._next:08}{_SUFFIX}"
+
+
+def _write(path: Path, rows: pa.RecordBatch) -> File:
+    try:
+        with pa.OSFile(str(path), "wb") as out, pa.ipc.new_stream(out, rows.schema) as stream:
+            stream.write_batch(rows)
+        with path.open("rb") as written:
+            os.fdatasync(written.fileno())
+        size, crc = _checksum(path)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+    return File(name=path.name, size=size, crc=crc)
+
+
+def _checksum(path: Path) -> tuple[int, int]:
+    with pa.memory_map(str(path)) as content:
+        return content.size(), google_crc32c.value(content.read_buffer())
 
 
 def damaged(path: Path, why: str) -> StorageError:
