@@ -33,7 +33,7 @@ def list_topics(log: Where) -> None:
 
     Example: [bold]larix log ls events[/]
     """
-    with _opened(log) as events:
+    with opened(log) as events:
         shown = Table("topic", box=SIMPLE_HEAD)
         for heading in ("partition", "oldest", "newest"):
             shown.add_column(heading, justify="right")
@@ -62,7 +62,7 @@ def tail(
 
     Example: [bold]larix log tail events clicks -n 3 -f[/]
     """
-    with _opened(log) as events:
+    with opened(log) as events:
         if since is not None:
             start = events.at_time(topic, int(since.timestamp() * 1000))
         else:
@@ -70,7 +70,7 @@ def tail(
         with events.consumer(topic, start=start, skip_lost=True) as consumer:
             for got in consumer.drain():
                 _print(got.rows.to_pylist())
-            with _stopped() as stopped:
+            with interruptible() as stopped:
                 while follow and not stopped.is_set():
                     for got in consumer.poll(0.2):
                         _print(got.rows.to_pylist())
@@ -95,7 +95,7 @@ def append(
     from larix.data import files as find
 
     source = find([str(each) for each in files])
-    with _opened(log, make=True) as events:
+    with opened(log, make=True) as events:
         if topic not in events.topics():
             events.create(topic, partitions=partition + 1)
         rows = 0
@@ -108,7 +108,7 @@ def append(
 
 
 @contextmanager
-def _stopped() -> Iterator[threading.Event]:
+def interruptible() -> Iterator[threading.Event]:
     """Set by Ctrl-C. As an exception it may come where Python can only drop it, and whoever follows goes on for ever."""
     stopped = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: stopped.set())
@@ -118,7 +118,8 @@ def _stopped() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _opened(where: str, *, make: bool = False) -> "EventLog":
+def opened(where: str, *, make: bool = False) -> "EventLog":
+    """The log at a folder or in Kafka; ConfigError if there is none and it is not to be made."""
     from larix.data.log import DiskLog, KafkaLog
     from larix.errors import ConfigError
 

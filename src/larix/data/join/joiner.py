@@ -51,7 +51,7 @@ class Joiner:
         *,
         partitions: Mapping[str, int],
         memory_budget: int = 256 << 20,
-        spill: Path | None = None,
+        spill: Path | str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if set(partitions) != set(spec.topics) or not all(count > 0 for count in partitions.values()):
@@ -61,7 +61,7 @@ class Joiner:
         self.spec, self.partitions, self.memory_budget = spec, dict(partitions), memory_budget
         self.stats = JoinStats.of(spec)
         ours = spec.impressions
-        self._store = Store(spill)
+        self._store = Store(None if spill is None else Path(spill))
         self._saves = False  # after the last push, so probably after the next one too
         self._watermark = Watermark(spec, partitions, clock)
         self._judge = Judge(spec, self._watermark)
@@ -118,13 +118,14 @@ class Joiner:
         self._watermark.end()
         return self._out()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write all state into an empty folder. Files that did not change since the last save are hard links.
 
         Raises:
             ConfigError: there is something in the folder.
             StorageError: there is no space; the joiner goes on as if nothing was asked.
         """
+        folder = Path(folder)
         actions, impressions = self._actions.save(), self._impressions.save()
         schema = pa.schema([*self._carried.types.items()]).serialize().to_pybytes()
         state = {
@@ -143,10 +144,10 @@ class Joiner:
     def load(
         cls,
         spec: JoinSpec,
-        folder: Path,
+        folder: Path | str,
         *,
         memory_budget: int = 256 << 20,
-        spill: Path | None = None,
+        spill: Path | str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> "Joiner":
         """The joiner that was saved: it goes on as that one would have.
@@ -155,6 +156,7 @@ class Joiner:
             StorageError: a file is missing or damaged.
             ConfigError: it was saved with another spec.
         """
+        folder = Path(folder)
         state = saving.read(folder)
         if state["spec"] != spec.to_json():
             there, here = state["spec"], spec.to_json()

@@ -68,11 +68,11 @@ class Store:
 
     def keep(self, kind: str, rows: pa.RecordBatch) -> Future[File]:
         """Begin to write rows to a new file; its result is the file, once it is durable, or the StorageError."""
-        return self._writers.submit(_write, self.folder / self._name(kind), rows)
+        return self._writers.submit(write, self.folder / self._name(kind), rows)
 
     def read(self, file: File) -> pa.RecordBatch:
         """The rows, mapped into memory."""
-        return _read(self.folder / file.name)
+        return read(self.folder / file.name)
 
     def drop(self, file: File) -> None:
         """Nobody needs it any more; saves that hold it keep it."""
@@ -90,7 +90,7 @@ class Store:
         """
         path = folder / str(said["name"])
         try:
-            size, crc = _checksum(path)
+            size, crc = checksum(path)
         except OSError as error:
             raise damaged(path, error.strerror or "it cannot be read") from error
         if (size, crc) != (said["size"], said["crc"]):
@@ -104,20 +104,26 @@ class Store:
         return f"{kind}-{self._next:08}{_SUFFIX}"
 
 
-def _write(path: Path, rows: pa.RecordBatch) -> File:
+def write(path: Path, rows: pa.RecordBatch) -> File:
+    """Write rows to a file; durable but for its name.
+
+    Raises:
+        StorageError: there is no space.
+    """
     try:
         with pa.OSFile(str(path), "wb") as out, pa.ipc.new_stream(out, rows.schema) as stream:
             stream.write_batch(rows)
         with path.open("rb") as written:
             os.fdatasync(written.fileno())
-        size, crc = _checksum(path)
+        size, crc = checksum(path)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
     return File(name=path.name, size=size, crc=crc)
 
 
-def _checksum(path: Path) -> tuple[int, int]:
+def checksum(path: Path) -> tuple[int, int]:
+    """The bytes of a file, and their crc32c."""
     with pa.memory_map(str(path)) as content:
         return content.size(), google_crc32c.value(content.read_buffer())
 
@@ -127,7 +133,12 @@ def damaged(path: Path, why: str) -> StorageError:
     return StorageError(f"'{path}' is damaged: {why}; go on from the save before it")
 
 
-def _read(path: Path) -> pa.RecordBatch:
+def read(path: Path) -> pa.RecordBatch:
+    """The rows of a file, mapped into memory.
+
+    Raises:
+        StorageError: it holds none.
+    """
     try:
         with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:
             return stream.read_next_batch()
