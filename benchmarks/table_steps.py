@@ -67,7 +67,7 @@ def one_size(pythons: dict[str, str], dim: int, threads: int, rows: int, rounds:
             note(mine, beside)
             for subject, worker in list(others.items()):
                 try:
-                    note(worker, told.setdefault(subject, {case: [] for case in CASES}))
+                    note(worker, told.setdefault(subject, {}))
                 except (SystemExit, OSError):
                     absent("table", subject, f"{tail}: ended before its work was done")
                     del others[subject]
@@ -92,7 +92,7 @@ def start(pythons: dict[str, str], subject: str, dim: int, threads: int, rows: i
 def note(worker: Worker, told: Told) -> None:
     """Let a worker work one round and keep its speeds."""
     for case, speed in worker.round().items():
-        told[case].append(speed)
+        told.setdefault(case, []).append(speed)
 
 
 def say(worker: Worker, told: Told, tail: str) -> None:

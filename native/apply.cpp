@@ -1,5 +1,6 @@
-// From gradients to stepped rows. Occurrences are dealt to bins by row, so that all that belongs to a bin stays in the
-// second cache while its gradients are summed; then every row is visited once.
+// From gradients to stepped rows. Occurrences are dealt to bins by where their rows lie, so that all that belongs to a bin
+// stays in the second cache while its gradients are summed, and the processor finds its few pages; then every row is
+// visited once.
 #include <algorithm>
 #include <bit>
 #include <utility>
@@ -13,12 +14,8 @@ namespace larix {
 namespace {
 
 constexpr size_t kAhead = 24;             // gradients and rows asked for ahead of use
-constexpr size_t kBinBytes = 512 * 1024;  // of sums and rows together: a share of a second cache of 1 MB or more
-
-// Who shares a bin changes nothing in the result.
-LARIX_INLINE size_t bin_of(Handle handle, size_t bins) {
-  return (uint64_t{row_of(handle) * 0x9E3779B1u} * bins) >> 32;
-}
+constexpr size_t kBinBytes = 128 * 1024;  // of sums and rows together: small, that rows lie close, too
+constexpr size_t kSample = 8;             // occurrences a bin that are looked at to part the rows
 
 // Calls take(occurrence) for the ids [first, last) of a slot, in order.
 template <typename Take>
@@ -174,28 +171,51 @@ LARIX_INLINE int64_t apply_dim(Group& group, std::span<const Birth> births, std:
 
 }  // namespace
 
-size_t bins_for(const Group& group, size_t count) {
-  return std::clamp<size_t>(count * (group.rows.stride() + group.dim * sizeof(float)) / kBinBytes, 1, 4096);
+Binning::Binning(const Group& group, std::span<const Slot> slots) {
+  size_t count = 0;
+  for (const Slot& slot : slots) count += slot.count;
+  bins = std::clamp<size_t>(count * (group.rows.stride() + group.dim * sizeof(float)) / kBinBytes, 1, 4096);
+  const auto width = static_cast<unsigned>(std::bit_width(group.rows.high() | 1));
+  shift_ = width > kBits ? width - kBits : 0;
+  bin_.assign(size_t{1} << kBits, 0);
+  if (bins == 1) return;
+  // Shares of rows are not even: those that were born early are met the most. A sample tells how they lie.
+  const size_t every = std::max<size_t>(count / (bins * kSample), 1);
+  std::vector<uint32_t> met(bin_.size(), 0);
+  size_t sampled = 0, at = 0;
+  for (const Slot& slot : slots) {
+    for (; at < slot.count; at += every) {
+      if (!has_row(slot.handles[at])) continue;
+      ++met[std::min<size_t>(row_of(slot.handles[at]) >> shift_, met.size() - 1)];
+      ++sampled;
+    }
+    at -= slot.count;
+  }
+  size_t before = 0;
+  for (size_t part = 0; part < bin_.size(); ++part) {
+    bin_[part] = static_cast<uint16_t>(std::min(before * bins / (sampled + 1), bins - 1));
+    before += met[part];
+  }
 }
 
 void deal(std::span<const Slot> slots, std::span<const Policy> policies, const float* clicks, size_t first, size_t last,
-          size_t bins, Bins& dealt) {
+          const Binning& binning, Bins& dealt) {
   dealt.lost = 0;
-  dealt.ends.assign(bins + 1, 0);
+  dealt.ends.assign(binning.bins + 1, 0);
   uint32_t* const starts = dealt.ends.data() + 1;  // counts first; then each is moved on to the end of its bin
   each(slots, policies, clicks, first, last, [&](const Occurrence& one) {
     if (has_row(one.handle)) {
-      ++starts[bin_of(one.handle, bins)];
+      ++starts[binning.of(one.handle)];
     } else {
       dealt.lost += one.handle == kNoHandle;
     }
   });
   uint32_t total = 0;
-  for (size_t bin = 0; bin < bins; ++bin) total += std::exchange(starts[bin], total);
+  for (size_t bin = 0; bin < binning.bins; ++bin) total += std::exchange(starts[bin], total);
   if (dealt.occurrences.size() < total) dealt.occurrences.resize(total);
   Occurrence* const into = dealt.occurrences.data();
   each(slots, policies, clicks, first, last, [&](const Occurrence& one) {
-    if (has_row(one.handle)) into[starts[bin_of(one.handle, bins)]++] = one;
+    if (has_row(one.handle)) into[starts[binning.of(one.handle)]++] = one;
   });
   dealt.ends.erase(dealt.ends.begin());
 }

@@ -209,20 +209,34 @@ struct Occurrence {
   float gain;
 };
 
-// Occurrences in order, apart by a hash of their row: few enough in a bin that all that belongs to it stays in cache.
+// Which bin a row belongs to: rows of a bin lie side by side, and about as many occurrences come to each. So few that all
+// that belongs to a bin stays in cache. Who shares a bin changes nothing in the result.
+struct Binning {
+  Binning(const Group& group, std::span<const Slot> slots);
+
+  // A row may be gone, and its memory, too.
+  LARIX_INLINE size_t of(Handle handle) const { return bin_[std::min<size_t>(row_of(handle) >> shift_, bin_.size() - 1)]; }
+
+  size_t bins;
+
+ private:
+  static constexpr unsigned kBits = 12;  // of a row number, from its highest
+
+  std::vector<uint16_t> bin_;
+  unsigned shift_;
+};
+
+// Occurrences in order, apart by bin.
 struct Bins {
   std::vector<Occurrence> occurrences;  // of bin 0, then of bin 1, ...
   std::vector<uint32_t> ends;
   int64_t lost = 0;  // ids that had no row
 };
 
-// How many bins ``count`` occurrences are dealt to.
-size_t bins_for(const Group& group, size_t count);
-
-// Deals occurrences [first, last), counted over all slots, to ``bins`` bins. ``policies`` by table; ``clicks``: of
-// each sample, or null.
+// Deals occurrences [first, last), counted over all slots, to bins. ``policies`` by table; ``clicks``: of each sample, or
+// null.
 void deal(std::span<const Slot> slots, std::span<const Policy> policies, const float* clicks, size_t first, size_t last,
-          size_t bins, Bins& dealt);
+          const Binning& binning, Bins& dealt);
 
 // What one thread sums the gradients of a bin in; kept from call to call for its memory.
 struct Sums {

@@ -232,18 +232,19 @@ Store::Applied Store::apply_found(std::span<const Slot> slots, double lr_scale, 
   clock_.open = true;
   std::vector<std::vector<Slot>> by_group(groups_.size());
   for (const Slot& slot : slots) by_group[group_numbers_[slot.table]].push_back(slot);
-  std::vector<size_t> totals, bins;
+  std::vector<size_t> totals;
+  std::vector<Binning> binnings;
   std::vector<float> rates;
   for (size_t group = 0; group < groups_.size(); ++group) {
     totals.push_back(static_cast<size_t>(total_ids(by_group[group])));
-    bins.push_back(bins_for(*groups_[group], totals[group]));
+    binnings.emplace_back(*groups_[group], by_group[group]);
     dealt_[group].resize(scratch_.size());
     rates.push_back(groups_[group]->optimizer.rate(clock_.steps, lr_scale));
   }
   run(slots, [&](unsigned me, unsigned threads) {
     for (size_t group = 0; group < groups_.size(); ++group) {
       const auto [first, last] = part(totals[group], me, threads);
-      deal(by_group[group], rules_.policies, clicks, first, last, bins[group], dealt_[group][me]);
+      deal(by_group[group], rules_.policies, clicks, first, last, binnings[group], dealt_[group][me]);
     }
   });
   std::vector<std::atomic<size_t>> next(groups_.size());  // bins are taken as threads come free
@@ -252,7 +253,7 @@ Store::Applied Store::apply_found(std::span<const Slot> slots, double lr_scale, 
       const std::span<const Bins> hands(dealt_[group].data(), threads);
       scratch_[me].lost += hands[me].lost;
       scratch_[me].dealt += hands[me].lost + static_cast<int64_t>(hands[me].ends.back());
-      for (size_t bin; (bin = next[group].fetch_add(1, std::memory_order_relaxed)) < bins[group];) {
+      for (size_t bin; (bin = next[group].fetch_add(1, std::memory_order_relaxed)) < binnings[group].bins;) {
         scratch_[me].lost += larix::apply(*groups_[group], rules_.births, hands, bin, rates[group], scratch_[me].sums);
       }
     }

@@ -5,6 +5,7 @@ network.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch.nn import functional
 
 from larix.errors import ConfigError
 from larix.features import Task
+
+_NOTHING = 1e-30  # less than any weight of samples: what is divided by where a task has no known label
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +50,9 @@ class Loss:
         unknown = sorted(set(config.weights) - set(names))
         if unknown:
             raise ConfigError(f"LossConfig.weights names {unknown}; the tasks are {names}")
-        self.kinds = [task.kind for task in tasks]
+        # Neighbours of one kind are one call: it is small work, and each call costs as much as its rows do.
+        ends = [*accumulate(len(list(run)) for _, run in groupby(task.kind for task in tasks))]
+        self.runs = [(tasks[end - 1].kind, slice(begin, end)) for begin, end in pairwise([0, *ends])]
         self.huber = config.huber
         self.weights = torch.tensor([config.weights.get(name, 1.0) for name in names])
 
@@ -59,16 +64,18 @@ class Loss:
         """
         logits = logits.float()
         known = ~torch.isnan(labels)
-        target = labels.masked_fill(~known, 0.0)
-        each = torch.stack(
-            [self._each(kind, logits[:, t], target[:, t]) for t, kind in enumerate(self.kinds)], dim=1
-        )
+        target = labels.nan_to_num(0.0, math.inf, -math.inf)
         counts = known.float() if weight is None else known * weight.float().unsqueeze(1)
-        total = counts.sum(dim=0)
-        per_task = (each * counts).sum(dim=0) / total.masked_fill(total == 0, 1.0)
-        return (per_task * self.weights.to(per_task.device)).sum(), per_task.detach()
+        share = counts / counts.sum(dim=0).clamp(min=_NOTHING)
+        per_task = torch.cat(
+            [
+                self._each(kind, logits[:, run], target[:, run], share[:, run]).sum(dim=0)
+                for kind, run in self.runs
+            ]
+        )
+        return per_task @ self.weights.to(per_task.device), per_task.detach()
 
-    def _each(self, kind: str, logit: Tensor, target: Tensor) -> Tensor:
+    def _each(self, kind: str, logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
         if kind == "binary":
-            return functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
-        return functional.huber_loss(logit, torch.log1p(target), reduction="none", delta=self.huber)
+            return functional.binary_cross_entropy_with_logits(logits, target, share, reduction="none")
+        return share * functional.huber_loss(logits, torch.log1p(target), reduction="none", delta=self.huber)

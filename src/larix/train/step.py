@@ -62,9 +62,8 @@ def step(
 
     dense = [weight.grad for weight in learner.ranker.parameters() if weight.grad is not None]
     rows = [leaf.grad for leaf in leaves_of(inputs) if leaf.grad is not None]
-    if not torch.isfinite(
-        nn.utils.get_total_norm([*dense, *rows])
-    ):  # one look at all; which one is asked only then
+    squares = torch.stack([torch.dot(grad.flatten(), grad.flatten()) for grad in (*dense, *rows)])
+    if not torch.isfinite(squares.sum()):  # one look at all; which one is asked only then
         _finite("the norm of a gradient of the dense weights", nn.utils.get_total_norm(dense))
         _finite("the norm of a gradient of the rows", nn.utils.get_total_norm(rows))
     if settings.clip_norm:
