@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from larix.data.join import panes
 from larix.data.join.kept import Kept
 from larix.data.join.spec import END
-from larix.data.join.store import File, Store
+from larix.data.join.store import Store, Stored
 
 Ints = NDArray[np.int64]
 
@@ -108,7 +108,7 @@ class Actions:
         if write and self._runs[-1].count >= _MERGED:
             self._runs[-1].kept.begin(self._store)
 
-    def restore(self, rows: Rows, file: File) -> None:
+    def restore(self, rows: Rows, file: Stored) -> None:
         """These were there when ``file`` was saved, which holds them."""
         self._runs.append(_Run(rows, file))
 
@@ -135,7 +135,7 @@ class Actions:
                 return run.spill(self._store)
         return 0
 
-    def save(self) -> list[File]:
+    def save(self) -> list[Stored]:
         """The files that hold all actions; those not held yet are written."""
         for run in self._runs:
             run.kept.begin(self._store)
@@ -159,7 +159,7 @@ class Actions:
 class _Run:
     """Actions in order of time; the watermark has passed the first ``passed``."""
 
-    def __init__(self, rows: Rows, file: File | None) -> None:
+    def __init__(self, rows: Rows, file: Stored | None) -> None:
         self.rows = rows
         self.kept = Kept("actions", rows.to_batch(), file)
         self.count, self.newest = len(rows.times), int(rows.times[-1])

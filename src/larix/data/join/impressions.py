@@ -17,7 +17,7 @@ from larix.data.join.index import Index
 from larix.data.join.kept import Kept
 from larix.data.join.mapped import held, mapped
 from larix.data.join.spec import JoinSpec
-from larix.data.join.store import File, Store
+from larix.data.join.store import Store, Stored
 
 Ints = NDArray[np.int64]
 Places = NDArray[np.int32]
@@ -83,7 +83,7 @@ class Impressions:
             if write and pane.chunks[-1].large:
                 pane.chunks[-1].columns.begin(self._store)
 
-    def restore(self, key: panes.Key, file: File, rows: pa.RecordBatch, keys: Ints, times: Ints) -> None:
+    def restore(self, key: panes.Key, file: Stored, rows: pa.RecordBatch, keys: Ints, times: Ints) -> None:
         """These were in that pane when ``file`` was saved, which holds them."""
         self._pane(key).add(rows, keys, times, file)
 
@@ -157,7 +157,7 @@ class Impressions:
         there = [pane for pane in self._panes.values() if pane.nbytes]
         return min(there, key=lambda pane: pane.oldest).spill(self._store.folder) if there else 0
 
-    def save(self) -> list[tuple[panes.Key, File]]:
+    def save(self) -> list[tuple[panes.Key, Stored]]:
         """The files that hold all impressions, and the panes they are of; those not held yet are written."""
         chunks = [(key, chunk.columns) for key, pane in self._panes.items() for chunk in pane.chunks]
         for _, columns in chunks:
@@ -200,7 +200,7 @@ class Pane:
         self.times, self.states = mapped(self.times, folder), mapped(self.states, folder)
         return freed
 
-    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, file: File | None) -> None:
+    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, file: Stored | None) -> None:
         """Its next entries, a chunk of their own."""
         first = self.index.count
         self.index.add(keys)
@@ -230,7 +230,7 @@ class Pane:
 class Chunk:
     """The columns of entries ``first``, ``first + 1``, ...; which of them, in order of ``times``; ``told`` were given out."""
 
-    def __init__(self, pane: Pane, first: int, rows: pa.RecordBatch, file: File | None) -> None:
+    def __init__(self, pane: Pane, first: int, rows: pa.RecordBatch, file: Stored | None) -> None:
         times = pane.times[first : first + len(rows)]
         self.pane, self.first = pane, first
         self.order: Places = panes.by_time(times).astype(np.int32)

@@ -4,17 +4,17 @@ from concurrent.futures import Future
 
 import pyarrow as pa
 
-from larix.data.join.store import File, Store
+from larix.data.join.store import Store, Stored
 
 
 class Kept:
     """A batch that never changes; ``file`` is what holds it already."""
 
-    def __init__(self, kind: str, rows: pa.RecordBatch, file: File | None = None) -> None:
+    def __init__(self, kind: str, rows: pa.RecordBatch, file: Stored | None = None) -> None:
         self._kind, self._file = kind, file
         self._rows: pa.RecordBatch | None = None if file is not None else rows
         self._size = int(rows.nbytes)
-        self._writing: Future[File] | None = None
+        self._writing: Future[Stored] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -32,7 +32,7 @@ class Kept:
             assert self._rows is not None
             self._writing = store.keep(self._kind, self._rows)
 
-    def file(self, store: Store) -> File:
+    def file(self, store: Store) -> Stored:
         """The file that holds it, durable.
 
         Raises:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from larix.data.join.store import File, Store, damaged
+from larix.data.join.store import Store, Stored, damaged
 from larix.data.write import sync
 from larix.errors import ConfigError, StorageError
 
@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 _FORMAT = 1
 
 
-def save(folder: Path, store: Store, files: list[File], state: Mapping[str, Any]) -> None:
+def save(folder: Path, store: Store, files: list[Stored], state: Mapping[str, Any]) -> None:
     """Write ``state`` (JSON) and the files it speaks of; durable on return.
 
     Raises:

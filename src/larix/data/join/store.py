@@ -23,7 +23,7 @@ _SUFFIX = ".arrow"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class File:
+class Stored:
     """A file of a store: its name, its bytes and their checksum (crc32c)."""
 
     name: str
@@ -66,23 +66,23 @@ class Store:
         self._writers.shutdown()
         self._lease.close()
 
-    def keep(self, kind: str, rows: pa.RecordBatch) -> Future[File]:
+    def keep(self, kind: str, rows: pa.RecordBatch) -> Future[Stored]:
         """Begin to write rows to a new file; its result is the file, once it is durable, or the StorageError."""
         return self._writers.submit(write, self.folder / self._name(kind), rows)
 
-    def read(self, file: File) -> pa.RecordBatch:
+    def read(self, file: Stored) -> pa.RecordBatch:
         """The rows, mapped into memory."""
         return read(self.folder / file.name)
 
-    def drop(self, file: File) -> None:
+    def drop(self, file: Stored) -> None:
         """Nobody needs it any more; saves that hold it keep it."""
         (self.folder / file.name).unlink(missing_ok=True)
 
-    def save(self, file: File, folder: Path) -> None:
+    def save(self, file: Stored, folder: Path) -> None:
         """Let ``folder`` hold the file too; durable once the folder is synced."""
         _link(self.folder / file.name, folder / file.name)
 
-    def load(self, kind: str, said: Any, folder: Path) -> File:
+    def load(self, kind: str, said: Any, folder: Path) -> Stored:
         """Take a file of a save, checked.
 
         Raises:
@@ -95,7 +95,7 @@ class Store:
             raise damaged(path, error.strerror or "it cannot be read") from error
         if (size, crc) != (said["size"], said["crc"]):
             raise damaged(path, f"it has {size:,} bytes, and not those that were written")
-        file = File(name=self._name(kind), size=size, crc=crc)
+        file = Stored(name=self._name(kind), size=size, crc=crc)
         _link(path, self.folder / file.name)
         return file
 
@@ -104,7 +104,7 @@ class Store:
         return f"{kind}-{self._next:08}{_SUFFIX}"
 
 
-def write(path: Path, rows: pa.RecordBatch) -> File:
+def write(path: Path, rows: pa.RecordBatch) -> Stored:
     """Write rows to a file; durable but for its name.
 
     Raises:
@@ -119,7 +119,7 @@ def write(path: Path, rows: pa.RecordBatch) -> File:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
-    return File(name=path.name, size=size, crc=crc)
+    return Stored(name=path.name, size=size, crc=crc)
 
 
 def checksum(path: Path) -> tuple[int, int]:
