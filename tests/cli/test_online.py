@@ -43,7 +43,19 @@ def test_a_run_goes_on_in_a_folder_of_its_own_and_followers_with_it(larix, run, 
 def test_it_is_taken_back_to_an_older_version(larix, run, log, place, mistake):
     folder, _ = log
     out = place / "runs" / "back"
-    told = larix("online", run, "--log", folder, "--out", out, "--once", "--set", "batch_size=64", "--set", "span_s=36000")
+    told = larix(
+        "online",
+        run,
+        "--log",
+        folder,
+        "--out",
+        out,
+        "--once",
+        "--set",
+        "batch_size=64",
+        "--set",
+        "span_s=36000",
+    )
     assert told.code == 0, told.err
     first, last = version.versions(out / "versions")
     said = larix("online", run, "--log", folder, "--out", out, "--back-to", first.name)

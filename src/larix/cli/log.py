@@ -70,7 +70,7 @@ def tail(
         with events.consumer(topic, start=start, skip_lost=True) as consumer:
             for got in consumer.drain():
                 _print(got.rows.to_pylist())
-            with _stopped() as stopped:
+            with interruptible() as stopped:
                 while follow and not stopped.is_set():
                     for got in consumer.poll(0.2):
                         _print(got.rows.to_pylist())
@@ -108,7 +108,7 @@ def append(
 
 
 @contextmanager
-def _stopped() -> Iterator[threading.Event]:
+def interruptible() -> Iterator[threading.Event]:
     """Set by Ctrl-C. As an exception it may come where Python can only drop it, and whoever follows goes on for ever."""
     stopped = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: stopped.set())
@@ -119,7 +119,7 @@ def _stopped() -> Iterator[threading.Event]:
 
 
 def opened(where: str, *, make: bool = False) -> "EventLog":
-    """The log at ``where``, a folder or kafka://HOST:PORT; ``make``: a folder that is none becomes one."""
+    """The log at a folder or in Kafka; ConfigError if there is none and it is not to be made."""
     from larix.data.log import DiskLog, KafkaLog
     from larix.errors import ConfigError
 

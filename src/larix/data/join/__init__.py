@@ -3,6 +3,7 @@
 from larix.data.join.joiner import Joiner
 from larix.data.join.spec import Action, Clicked, Downsample, Impressions, JoinSpec, Toggle, Total
 from larix.data.join.stats import JoinStats
+from larix.data.join.topics import Topics
 
 __all__ = [
     "Action",
@@ -13,5 +14,6 @@ __all__ = [
     "JoinStats",
     "Joiner",
     "Toggle",
+    "Topics",
     "Total",
 ]

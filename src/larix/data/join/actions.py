@@ -11,8 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from larix.data.join import panes
+from larix.data.join.kept import Kept
 from larix.data.join.spec import END
-from larix.data.join.store import File, Store
+from larix.data.join.store import Store, Stored
 
 Ints = NDArray[np.int64]
 
@@ -92,17 +93,24 @@ class Actions:
     @property
     def nbytes(self) -> int:
         """Memory, in bytes."""
-        return sum(run.rows.nbytes for run in self._runs if run.rows is not None and not run.mapped)
+        return sum(run.kept.nbytes for run in self._runs)
 
-    def add(self, rows: Rows, file: File | None = None) -> None:
-        """These were accepted; ``file`` is what holds them already."""
-        if not len(rows.times):
-            return
-        if file is None:  # what a file holds is in order
-            rows = rows.take(panes.by_time(rows.times))
-        self._runs.append(_Run(rows, file))
+    @property
+    def oldest(self) -> int:
+        """The time of the first that the watermark has not passed; END if there is none."""
+        return min((run.next for run in self._runs), default=END)
+
+    def add(self, rows: Rows, *, write: bool) -> None:
+        """These were accepted, at least one; ``write``: begin to write them, for they will be saved soon."""
+        self._runs.append(_Run(rows.take(panes.by_time(rows.times)), None))
         while len(self._runs) > 1 and self._runs[-2].joins(self._runs[-1]):
             self._merge()
+        if write and self._runs[-1].count >= _MERGED:
+            self._runs[-1].kept.begin(self._store)
+
+    def restore(self, rows: Rows, file: Stored) -> None:
+        """These were there when ``file`` was saved, which holds them."""
+        self._runs.append(_Run(rows, file))
 
     def due(self, watermark: int) -> Rows | None:
         """Those that the watermark has passed since the last call, by time, id and kind."""
@@ -112,86 +120,66 @@ class Actions:
         rows = Rows.concat(parts)
         return rows.take(panes.order(rows.times, rows.ids, rows.kinds.astype(np.int64)))
 
-    @property
-    def oldest(self) -> int:
-        """The time of the first that the watermark has not passed; END if there is none."""
-        return min((run.next for run in self._runs), default=END)
-
     def forget(self, watermark: int) -> None:
         """Actions that can have no impression any more need not be saved."""
-        gone = [run for run in self._runs if run.newest + self._window_ms < watermark]
-        if gone:
-            for run in gone:
-                if run.file is not None:
-                    self._store.drop(run.file)
-            self._runs = [run for run in self._runs if run.newest + self._window_ms >= watermark]
+        live = [run for run in self._runs if run.newest + self._window_ms >= watermark]
+        if len(live) < len(self._runs):
+            for run in set(self._runs).difference(live):
+                run.kept.drop(self._store)
+            self._runs = live
 
     def spill(self) -> int:
-        """Move a run's rows to the disk; return the bytes set free, 0 if there are none to move."""
+        """Move a run to the disk; return the bytes set free, 0 if there is none to move."""
         for run in self._runs:
-            if run.rows is not None and not run.mapped:
-                size = run.rows.nbytes
-                self._keep(run)
-                return size
+            if run.kept.nbytes:
+                return run.spill(self._store)
         return 0
 
-    def save(self) -> list[File]:
+    def save(self) -> list[Stored]:
         """The files that hold all actions; those not held yet are written."""
         for run in self._runs:
-            if run.file is None:
-                assert run.rows is not None
-                run.file = self._store.keep("actions", run.rows.to_batch())
-            run.release()
-        return [run.file for run in self._runs if run.file is not None]
-
-    def _keep(self, run: "_Run") -> None:
-        assert run.rows is not None
-        if run.file is None:
-            run.file = self._store.keep("actions", run.rows.to_batch())
-        run.rows, run.mapped = Rows.from_batch(self._store.read(run.file)), True
-        run.release()
+            run.kept.begin(self._store)
+        files = [run.kept.file(self._store) for run in self._runs]
+        for run in self._runs:
+            if run.kept.nbytes and run.next == END:
+                run.spill(self._store)
+        return files
 
     def _merge(self) -> None:
         newer, older = self._runs.pop(), self._runs.pop()
-        assert older.rows is not None
-        assert newer.rows is not None
         for run in (older, newer):
-            if run.file is not None:
-                self._store.drop(run.file)
+            run.kept.drop(self._store)
         rows = Rows.concat([older.rows, newer.rows])
-        # Both begin with what the watermark has passed, and so does the run of both, for it is in order too.
         merged = _Run(rows.take(panes.by_time(rows.times)), None)
+        # What the watermark has passed is what comes first in both, and so it is in both together.
         merged.passed = older.passed + newer.passed
         self._runs.append(merged)
 
 
 class _Run:
-    """Actions in order of time, the first ``passed`` of which the watermark has passed; rows None: all, and a file has them."""
+    """Actions in order of time; the watermark has passed the first ``passed``."""
 
-    def __init__(self, rows: Rows, file: File | None) -> None:
-        self.rows: Rows | None = rows
-        self.file, self.mapped = file, file is not None
+    def __init__(self, rows: Rows, file: Stored | None) -> None:
+        self.rows = rows
+        self.kept = Kept("actions", rows.to_batch(), file)
         self.count, self.newest = len(rows.times), int(rows.times[-1])
         self.passed = 0
 
+    @property
+    def next(self) -> int:
+        return END if self.passed == self.count else int(self.rows.times[self.passed])
+
     def joins(self, newer: "_Run") -> bool:
-        if self.rows is None or newer.rows is None or self.mapped or newer.mapped:
-            return False
         return self.count <= 2 * newer.count and self.count + newer.count <= _MERGED
 
     def due(self, watermark: int) -> Rows | None:
-        if self.rows is None or self.passed == self.count:
+        if self.next >= watermark:
             return None
         begin = self.passed
         self.passed = int(np.searchsorted(self.rows.times, watermark))
-        part = self.rows.take(slice(begin, self.passed)) if self.passed > begin else None
-        self.release()
-        return part
+        return self.rows.take(slice(begin, self.passed))
 
-    @property
-    def next(self) -> int:
-        return END if self.rows is None or self.passed == self.count else int(self.rows.times[self.passed])
-
-    def release(self) -> None:
-        if self.passed == self.count and self.file is not None:
-            self.rows = None
+    def spill(self, store: Store) -> int:
+        freed = self.kept.spill(store)
+        self.rows = Rows.from_batch(self.kept.read(store))
+        return freed

@@ -46,6 +46,11 @@ class Arrivals:
         self.appended = np.repeat(np.array([each.time_ms for each in events]), counts)
         self._keys: dict[str, Keys] = {}
 
+    @property
+    def alike(self) -> bool:
+        """Whether all appends have one schema."""
+        return len(self._runs) == 1
+
     def __len__(self) -> int:
         return len(self.appended)
 

@@ -4,6 +4,7 @@ They lie in panes of event time, each with an index by key. The columns are what
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from larix.data.join import panes
 from larix.data.join.carried import Carried
 from larix.data.join.index import Index
+from larix.data.join.kept import Kept
+from larix.data.join.mapped import held, mapped
 from larix.data.join.spec import JoinSpec
-from larix.data.join.store import File, Store
+from larix.data.join.store import Store, Stored
 
 Ints = NDArray[np.int64]
 Places = NDArray[np.int32]
@@ -52,22 +55,23 @@ class Impressions:
     def nbytes(self) -> int:
         """Memory, in bytes."""
         chunks = (chunk for pane in self._panes.values() for chunk in pane.chunks)
-        return sum(pane.nbytes for pane in self._panes.values()) + sum(chunk.nbytes for chunk in chunks)
+        return sum(pane.nbytes for pane in self._panes.values()) + sum(
+            chunk.columns.nbytes for chunk in chunks
+        )
 
-    def add(
-        self, rows: pa.RecordBatch, keys: Ints, times: Ints, held: tuple[panes.Key, File] | None = None
-    ) -> None:
+    def split(self, times: Ints) -> list[Ints | None]:
+        """The places of those that will lie in one pane; None: all."""
+        return [places for _, places in panes.split(times, self._width_ms)]
+
+    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, *, write: bool) -> None:
         """These were accepted.
 
         Args:
             rows: their columns.
             keys: of each; of strings, the hashes.
             times: of each.
-            held: the pane and the file that a save had them in.
+            write: begin to write them to the disk, for they will be saved soon.
         """
-        if held is not None:
-            self._pane(held[0]).add(rows, keys, times, held[1])
-            return
         for key, places in panes.split(times, self._width_ms):
             pane = self._pane(key)
             if places is None:
@@ -76,6 +80,12 @@ class Impressions:
                 pane.add(rows.take(pa.array(places)), keys[places], times[places], None)
             while len(pane.chunks) > 1 and pane.chunks[-2].joins(pane.chunks[-1]):
                 self._merge(pane)
+            if write and pane.chunks[-1].large:
+                pane.chunks[-1].columns.begin(self._store)
+
+    def restore(self, key: panes.Key, file: Stored, rows: pa.RecordBatch, keys: Ints, times: Ints) -> None:
+        """These were in that pane when ``file`` was saved, which holds them."""
+        self._pane(key).add(rows, keys, times, file)
 
     def match(self, keys: Ints, times: Ints) -> Iterator[Met]:
         """Which actions, in order of time, belong to which impressions. Of one impression they come in one `Met`, in order."""
@@ -108,11 +118,11 @@ class Impressions:
         pieces, numbers, count = [], [], 0
         for chunk, rows in parts:
             low, high = int(rows.min()), int(rows.max()) + 1
-            held = chunk.read(self._store)
+            columns = chunk.columns.read(self._store)
             if high - low > _SPARSE * len(rows):
-                piece, number = held.take(pa.array(rows)), np.arange(len(rows))
+                piece, number = columns.take(pa.array(rows)), np.arange(len(rows))
             else:
-                piece, number = held.slice(low, high - low), rows - np.int64(low)
+                piece, number = columns.slice(low, high - low), rows - np.int64(low)
             pieces.append(self._carried.out(piece))
             numbers.append(number + count)
             count += len(piece)
@@ -121,7 +131,7 @@ class Impressions:
 
     def column(self, parts: list[Part], name: str) -> Ints | pa.Array:
         """One column of all rows of the parts: keys, times or ids; int64 or strings."""
-        found = [chunk.read(self._store).column(name).take(pa.array(rows)) for chunk, rows in parts]
+        found = [chunk.columns.read(self._store).column(name).take(pa.array(rows)) for chunk, rows in parts]
         column = found[0] if len(found) == 1 else pa.concat_arrays(found)
         return column if pa.types.is_string(column.type) else column.to_numpy()
 
@@ -132,30 +142,38 @@ class Impressions:
                 continue
             live = [chunk for chunk in pane.chunks if chunk.times[-1] + self._window_ms >= watermark]
             for chunk in set(pane.chunks).difference(live):
-                chunk.drop(self._store)
+                chunk.columns.drop(self._store)
             pane.chunks = live
             if not pane.chunks:
                 del self._panes[key]
 
     def spill(self) -> int:
         """Move columns to the disk, those that are due last; return the bytes set free, 0 if there are none to move."""
-        held = [chunk for pane in self._panes.values() for chunk in pane.chunks if chunk.nbytes]
-        return max(held, key=lambda chunk: int(chunk.times[-1])).spill(self._store) if held else 0
+        chunks = [chunk for pane in self._panes.values() for chunk in pane.chunks if chunk.columns.nbytes]
+        return max(chunks, key=lambda chunk: int(chunk.times[-1])).columns.spill(self._store) if chunks else 0
 
-    def save(self) -> list[tuple[panes.Key, File]]:
+    def spill_index(self) -> int:
+        """The same of what finds them, the oldest first: few actions look there yet."""
+        there = [pane for pane in self._panes.values() if pane.nbytes]
+        return min(there, key=lambda pane: pane.oldest).spill(self._store.folder) if there else 0
+
+    def save(self) -> list[tuple[panes.Key, Stored]]:
         """The files that hold all impressions, and the panes they are of; those not held yet are written."""
-        return [(key, chunk.keep(self._store)) for key, pane in self._panes.items() for chunk in pane.chunks]
+        chunks = [(key, chunk.columns) for key, pane in self._panes.items() for chunk in pane.chunks]
+        for _, columns in chunks:
+            columns.begin(self._store)
+        return [(key, columns.file(self._store)) for key, columns in chunks]
 
     def _pane(self, key: panes.Key) -> "Pane":
         return self._panes.setdefault(key, Pane(key, self._labels))
 
     def _merge(self, pane: "Pane") -> None:
         newer, older = pane.chunks.pop(), pane.chunks.pop()
-        rows = joined([self._carried.out(chunk.read(self._store)) for chunk in (older, newer)])
+        rows = joined([self._carried.out(chunk.columns.read(self._store)) for chunk in (older, newer)])
         merged = Chunk(pane, older.first, rows, None)
         merged.told = older.told + newer.told
         for chunk in (older, newer):
-            chunk.drop(self._store)
+            chunk.columns.drop(self._store)
         pane.chunks.append(merged)
 
 
@@ -173,9 +191,16 @@ class Pane:
     @property
     def nbytes(self) -> int:
         """Of what is not a chunk's."""
-        return self.index.nbytes + self.times.nbytes + self.states.nbytes
+        return self.index.nbytes + held(self.times, self.states)
 
-    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, file: File | None) -> None:
+    def spill(self, folder: Path) -> int:
+        """Move it to the disk, until it grows; return the bytes set free."""
+        freed = self.nbytes
+        self.index.spill(folder)
+        self.times, self.states = mapped(self.times, folder), mapped(self.states, folder)
+        return freed
+
+    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, file: Stored | None) -> None:
         """Its next entries, a chunk of their own."""
         first = self.index.count
         self.index.add(keys)
@@ -205,58 +230,28 @@ class Pane:
 class Chunk:
     """The columns of entries ``first``, ``first + 1``, ...; which of them, in order of ``times``; ``told`` were given out."""
 
-    def __init__(self, pane: Pane, first: int, rows: pa.RecordBatch, file: File | None) -> None:
+    def __init__(self, pane: Pane, first: int, rows: pa.RecordBatch, file: Stored | None) -> None:
         times = pane.times[first : first + len(rows)]
         self.pane, self.first = pane, first
         self.order: Places = panes.by_time(times).astype(np.int32)
         self.times: Ints = times[self.order]
         self.told = 0
-        self._file = file
-        self._rows: pa.RecordBatch | None = None if file is not None else rows
-        self._size = int(rows.nbytes)
-
-    @property
-    def nbytes(self) -> int:
-        """Of the columns in memory."""
-        return 0 if self._rows is None else self._size
+        self.columns = Kept("impressions", rows, file)
 
     @property
     def states(self) -> NDArray[np.float64]:
         """(rows, labels)."""
         return self.pane.states[self.first : self.first + len(self.order)]
 
+    @property
+    def large(self) -> bool:
+        """Whether it will stay as it is."""
+        return len(self.order) >= _MERGED
+
     def joins(self, newer: "Chunk") -> bool:
         """Whether both are small enough to be one."""
-        if self._rows is None or newer._rows is None:
-            return False
         one, other = len(self.order), len(newer.order)
         return one <= 2 * other and one + other <= _MERGED
-
-    def read(self, store: Store) -> pa.RecordBatch:
-        """Its columns."""
-        if self._rows is not None:
-            return self._rows
-        assert self._file is not None
-        return store.read(self._file)
-
-    def keep(self, store: Store) -> File:
-        """The file that holds its columns; written if there is none."""
-        if self._file is None:
-            assert self._rows is not None
-            self._file = store.keep("impressions", self._rows)
-        return self._file
-
-    def spill(self, store: Store) -> int:
-        """Hold its columns in a file alone; return the bytes set free."""
-        freed = self.nbytes
-        self.keep(store)
-        self._rows = None
-        return freed
-
-    def drop(self, store: Store) -> None:
-        """It is of no use any more."""
-        if self._file is not None:
-            store.drop(self._file)
 
 
 def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -5,11 +5,15 @@ those of one key are a chain, the newest first. Nothing is removed: whoever want
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from larix.data.join.mapped import held, mapped
+
 Ints = NDArray[np.int64]
+Places = NDArray[np.int32]
 _NONE = -1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SMALLEST = 10  # bits of the number of slots
@@ -22,12 +26,20 @@ class Index:
         self.count = 0
         self._distinct = 0
         self._next = np.empty(0, np.int32)  # the entry of the same key added before, by entry
+        self._keys: Ints
+        self._heads: Places
         self._reset(_SMALLEST)
 
     @property
     def nbytes(self) -> int:
         """Memory, in bytes."""
-        return self._keys.nbytes + self._heads.nbytes + self._next.nbytes
+        return held(self._keys, self._heads, self._next)
+
+    def spill(self, folder: Path) -> None:
+        """Move it to the disk, until it grows."""
+        self._keys, self._heads, self._next = (
+            mapped(each, folder) for each in (self._keys, self._heads, self._next)
+        )
 
     def add(self, keys: Ints) -> None:
         """Give the next ``len(keys)`` entries these keys."""
@@ -36,6 +48,7 @@ class Index:
             grown = np.empty(max(self.count, 2 * len(self._next)), np.int32)
             grown[:first] = self._next[:first]
             self._next = grown
+        self._next[first : self.count] = _NONE
         entries = np.arange(first, self.count, dtype=np.int32)
         tails = self._chained(keys, entries)
         if tails is not None:
@@ -49,29 +62,28 @@ class Index:
             self._rebuild(bits)
         self._insert(keys, entries, oldest)
 
-    def find(self, keys: Ints) -> NDArray[np.int32]:
+    def find(self, keys: Ints) -> Places:
         """The newest entry of each key, or -1."""
-        found = np.full(len(keys), _NONE, np.int32)
-        if not self.count or not len(keys):
-            return found
         mask = np.int64((1 << self._bits) - 1)
-        slots, left, step = self._slots(keys), None, 0
-        while True:
-            heads = self._heads[slots]
-            here = self._keys[slots] == keys
-            here &= heads >= 0
-            if left is None:
-                np.copyto(found, heads, where=here)
-            else:
-                found[left[here]] = heads[here]
-            go_on = np.flatnonzero(~here & (heads >= 0))
-            if not len(go_on):
-                return found
-            left = go_on if left is None else left[go_on]
+        slots, step = self._slots(keys), 0
+        found: Places = self._heads.take(slots)
+        left = (self._keys.take(slots) != keys).nonzero()[0]
+        full = found.take(left) >= 0
+        found[left] = _NONE
+        # Where a slot is another's, the next one is looked at; where it is empty, the key is not there.
+        left = left.compress(full)
+        keys, slots = keys.take(left), slots.take(left)
+        while len(left):
             step += 1
-            keys, slots = keys[go_on], (slots[go_on] + step) & mask
+            slots = (slots + step) & mask
+            heads, other = self._heads.take(slots), self._keys.take(slots) != keys
+            here = (~other).nonzero()[0]
+            found[left.take(here)] = heads.take(here)
+            go_on = (other & (heads >= 0)).nonzero()[0]
+            left, keys, slots = left.take(go_on), keys.take(go_on), slots.take(go_on)
+        return found
 
-    def pairs(self, keys: Ints) -> Iterator[tuple[Ints, NDArray[np.int32]]]:
+    def pairs(self, keys: Ints) -> Iterator[tuple[Ints, Places]]:
         """The positions of keys that have an entry, and the entries: the newest ones, then those before them, ..."""
         entries = self.find(keys)
         places = np.flatnonzero(entries >= 0)
@@ -90,7 +102,7 @@ class Index:
     def _slots(self, keys: Ints) -> Ints:
         return ((keys.view(np.uint64) * _GOLDEN) >> np.uint64(64 - self._bits)).view(np.int64)
 
-    def _chained(self, keys: Ints, entries: NDArray[np.int32]) -> tuple[Ints, Ints] | None:
+    def _chained(self, keys: Ints, entries: Places) -> tuple[Ints, Ints] | None:
         """Link entries of one key among the new ones; the places of each key's newest and oldest, or None: no key twice."""
         ordered = np.sort(keys)
         if not (ordered[1:] == ordered[:-1]).any():
@@ -108,30 +120,29 @@ class Index:
         self._distinct = 0
         self._insert(keys, heads, None)
 
-    def _insert(self, keys: Ints, heads: NDArray[np.int32], oldest: NDArray[np.int32] | None) -> None:
+    def _insert(self, keys: Ints, heads: Places, oldest: Places | None) -> None:
         """Put chains with distinct keys in; what is there of a key already becomes the end of its chain."""
         mask = np.int64((1 << self._bits) - 1)
         slots, step = self._slots(keys), 0
         while len(keys):
             step += 1
-            there = self._heads[slots]
-            empty = there < 0
+            there = self._heads.take(slots)
             # Of several that want one empty slot the last to write has it; the others see who and go on.
-            wanted = slots[empty]
-            self._heads[wanted] = heads[empty]
-            won = empty
-            won[empty] = self._heads[wanted] == heads[empty]
-            self._keys[slots[won]] = keys[won]
-            if oldest is None:
-                done = won
-            else:
-                self._next[oldest[won]] = _NONE
-                same = (there >= 0) & (self._keys[slots] == keys)
-                self._next[oldest[same]] = there[same]
-                self._heads[slots[same]] = heads[same]
-                done = won | same
-                oldest = oldest[np.flatnonzero(~done)]
-            self._distinct += int(np.count_nonzero(won))
+            empty = (there < 0).nonzero()[0]
+            wanted, ours = slots.take(empty), heads.take(empty)
+            self._heads[wanted] = ours
+            won = empty.compress(self._heads.take(wanted) == ours)
+            self._keys[slots.take(won)] = keys.take(won)
+            self._distinct += len(won)
+            left = np.ones(len(keys), bool)
+            left[won] = False
+            if oldest is not None:
+                full = (there >= 0).nonzero()[0]
+                same = full.compress(self._keys.take(slots.take(full)) == keys.take(full))
+                self._next[oldest.take(same)] = there.take(same)
+                self._heads[slots.take(same)] = heads.take(same)
+                left[same] = False
             # Keys are distinct: a slot that is another's, or just became it, is not this one's.
-            left = np.flatnonzero(~done)
-            slots, keys, heads = (slots[left] + step) & mask, keys[left], heads[left]
+            rest = left.nonzero()[0]
+            oldest = None if oldest is None else oldest.take(rest)
+            slots, keys, heads = (slots.take(rest) + step) & mask, keys.take(rest), heads.take(rest)

@@ -51,7 +51,7 @@ class Joiner:
         *,
         partitions: Mapping[str, int],
         memory_budget: int = 256 << 20,
-        spill: Path | None = None,
+        spill: Path | str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if set(partitions) != set(spec.topics) or not all(count > 0 for count in partitions.values()):
@@ -61,7 +61,8 @@ class Joiner:
         self.spec, self.partitions, self.memory_budget = spec, dict(partitions), memory_budget
         self.stats = JoinStats.of(spec)
         ours = spec.impressions
-        self._store = Store(spill)
+        self._store = Store(None if spill is None else Path(spill))
+        self._saves = False  # after the last push, so probably after the next one too
         self._watermark = Watermark(spec, partitions, clock)
         self._judge = Judge(spec, self._watermark)
         # Where one column is key and event id, it is what keys are.
@@ -107,7 +108,8 @@ class Joiner:
                     else:
                         self._add_impressions(rows, accepted)
         if actions:
-            self._actions.add(Rows.concat(actions))
+            self._actions.add(Rows.concat(actions), write=self._saves)
+        self._saves = False
         self._watermark.advance()
         return self._out()
 
@@ -116,14 +118,15 @@ class Joiner:
         self._watermark.end()
         return self._out()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write all state into an empty folder. Files that did not change since the last save are hard links.
 
         Raises:
             ConfigError: there is something in the folder.
             StorageError: there is no space; the joiner goes on as if nothing was asked.
         """
-        impressions, actions = self._impressions.save(), self._actions.save()
+        folder = Path(folder)
+        actions, impressions = self._actions.save(), self._impressions.save()
         schema = pa.schema([*self._carried.types.items()]).serialize().to_pybytes()
         state = {
             "spec": self.spec.to_json(),
@@ -135,15 +138,16 @@ class Joiner:
             "actions": [file.to_json() for file in actions],
         }
         saving.save(folder, self._store, [*(file for _, file in impressions), *actions], state)
+        self._saves = True
 
     @classmethod
     def load(
         cls,
         spec: JoinSpec,
-        folder: Path,
+        folder: Path | str,
         *,
         memory_budget: int = 256 << 20,
-        spill: Path | None = None,
+        spill: Path | str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> "Joiner":
         """The joiner that was saved: it goes on as that one would have.
@@ -152,6 +156,7 @@ class Joiner:
             StorageError: a file is missing or damaged.
             ConfigError: it was saved with another spec.
         """
+        folder = Path(folder)
         state = saving.read(folder)
         if state["spec"] != spec.to_json():
             there, here = state["spec"], spec.to_json()
@@ -185,14 +190,17 @@ class Joiner:
         )
 
     def _add_impressions(self, rows: Arrivals, accepted: Accepted) -> None:
-        ours = self.spec.impressions
-        ids, keys = accepted.ids.take(accepted.rows), accepted.keys.take(accepted.rows)
-        columns = {ours.event_id: pa.array(ids)} | {
-            ours.key: pa.array(keys),
-            ours.time: pa.array(accepted.times),
-        }
-        batch = rows.rows(accepted.rows, columns, self._carried, self.stats.unfit)
-        self._impressions.add(batch, accepted.keys.hashes[accepted.rows], accepted.times)
+        # Each pane's rows are taken at once, unless types of columns depend on the order of appends.
+        for places in self._impressions.split(accepted.times) if rows.alike else [None]:
+            some = accepted if places is None else accepted.take(places)
+            ids, keys = some.ids.take(some.rows), some.keys.take(some.rows)
+            ours = self.spec.impressions
+            columns = {ours.event_id: pa.array(ids)} | {
+                ours.key: pa.array(keys),
+                ours.time: pa.array(some.times),
+            }
+            batch = rows.rows(some.rows, columns, self._carried, self.stats.unfit)
+            self._impressions.add(batch, some.keys.hashes[some.rows], some.times, write=self._saves)
 
     def _out(self) -> pa.Table:
         watermark = NEVER if self.watermark is None else self.watermark
@@ -201,9 +209,18 @@ class Joiner:
         self._actions.forget(watermark)
         self._judge.forget(watermark)
         over = self.state_bytes - self.memory_budget
-        while over > 0 and (freed := self._impressions.spill() or self._actions.spill()):
+        while over > 0 and (freed := self._spill()):
             over -= freed
         return samples
+
+    def _spill(self) -> int:
+        """What is needed last first: columns, then actions that are done, then what finds impressions, then ids."""
+        return (
+            self._impressions.spill()
+            or self._actions.spill()
+            or self._impressions.spill_index()
+            or self._judge.spill(self._store.folder)
+        )
 
     def _restore(self, folder: Path, state: Mapping[str, Any]) -> None:
         self._watermark.restore(state["watermark"])
@@ -218,12 +235,12 @@ class Joiner:
             keys, ids = (_keys(rows.column(name)) for name in (ours.key, ours.event_id))
             times = rows.column(ours.time).to_numpy()
             width, number = said["pane"]
-            self._impressions.add(rows, keys.hashes, times, ((width, number), file))
+            self._impressions.restore((width, number), file, rows, keys.hashes, times)
             self._remember(IMPRESSION, ids, times, watermark)
         for said in state["actions"]:
             file = self._store.load("actions", said, folder)
             actions = Rows.from_batch(self._store.read(file))
-            self._actions.add(actions, file)
+            self._actions.restore(actions, file)
             ids = Keys(actions.ids, np.ones(len(actions.times), bool))
             for number, action in enumerate(self.spec.actions):
                 of_kind = actions.kinds == number

@@ -1,6 +1,7 @@
 """Which events count: on time, with all they need, and not here before. The others are counted by reason."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,17 @@ Mask = NDArray[np.bool_]
 
 
 class Accepted(NamedTuple):
-    """Events of one kind: their rows, and of those the times, keys and ids."""
+    """Events of one kind: their rows, and the times of those; keys and ids of all rows of the topic."""
 
     kind: Impressions | Action
     rows: Ints
     times: Ints
     keys: Keys
     ids: Keys
+
+    def take(self, places: Ints) -> "Accepted":
+        """Some of them."""
+        return self._replace(rows=self.rows[places], times=self.times[places])
 
 
 class Judge:
@@ -61,6 +66,10 @@ class Judge:
                     name, kind, events, ours, usual, times, bounds, future, stats.kinds[name]
                 )
         stats.passed_over[topic] += int(np.count_nonzero(passed_over))
+
+    def spill(self, folder: Path) -> int:
+        """Move some of it to the disk; return the bytes set free, 0 if there is nothing to move."""
+        return next((freed for seen in self._seen.values() if (freed := seen.spill(folder))), 0)
 
     def remember(self, name: str, ids: Ints, times: Ints) -> None:
         """Events of a kind that were accepted before."""
@@ -103,6 +112,6 @@ class Judge:
         fresh = self._seen[name].admit(ids.hashes[rows], at, bounds[rows])
         if not fresh.all():
             fate.duplicate += len(rows) - int(np.count_nonzero(fresh))
-            rows, at = rows[fresh], at[fresh]
+            rows, at = rows.compress(fresh), at.compress(fresh)
         fate.accepted += len(rows)
         return Accepted(kind, rows, at, keys, ids)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from larix.data.join.store import File, Store, damaged
+from larix.data.join.store import Store, Stored, damaged
 from larix.data.write import sync
 from larix.errors import ConfigError, StorageError
 
@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 _FORMAT = 1
 
 
-def save(folder: Path, store: Store, files: list[File], state: Mapping[str, Any]) -> None:
+def save(folder: Path, store: Store, files: list[Stored], state: Mapping[str, Any]) -> None:
     """Write ``state`` (JSON) and the files it speaks of; durable on return.
 
     Raises:
@@ -30,18 +30,23 @@ def save(folder: Path, store: Store, files: list[File], state: Mapping[str, Any]
             raise ConfigError(f"'{folder}' is not empty; a join is saved into a folder of its own")
         for file in files:
             store.save(file, folder)
-        manifest = {"format": _FORMAT, "sha256": _digest(state), "state": state}
-        (folder / MANIFEST).write_text(json.dumps(manifest))
-        sync(folder / MANIFEST)
-        sync(folder)
+        seal(folder, state)
     except OSError as error:
         raise StorageError(
             f"'{folder}' cannot be written: {error.strerror}; free some space, or choose another folder"
         ) from error
 
 
+def seal(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write the manifest that says ``state`` of a folder, and sync both. OSError if there is no space."""
+    manifest = {"format": _FORMAT, "sha256": _digest(state), "state": state}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    sync(folder / MANIFEST)
+    sync(folder)
+
+
 def read(folder: Path) -> dict[str, Any]:
-    """The state that `save` was given.
+    """The state that `save` or `seal` was given.
 
     Raises:
         StorageError: the manifest is missing or damaged.

@@ -1,10 +1,13 @@
 """Which events were here before, by id, for as long as a copy of them would not be late. Knows nothing of kinds."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from larix.data.join import panes
 from larix.data.join.index import Index
+from larix.data.join.mapped import held, mapped
 from larix.data.join.spec import NEVER
 
 Ints = NDArray[np.int64]
@@ -21,7 +24,11 @@ class Seen:
     @property
     def nbytes(self) -> int:
         """Memory, in bytes."""
-        return sum(pane.index.nbytes + pane.times.nbytes for pane in self._panes.values())
+        return sum(pane.nbytes for pane in self._panes.values())
+
+    def spill(self, folder: Path) -> int:
+        """Move a pane to the disk; return the bytes set free, 0 if there is none to move."""
+        return next((pane.spill(folder) for pane in self._panes.values() if pane.nbytes), 0)
 
     def admit(self, ids: Ints, times: Ints, bounds: Ints) -> Mask:
         """Which events are no copies, in order; they are remembered.
@@ -38,7 +45,7 @@ class Seen:
         if len(repeated):
             rows = np.flatnonzero(np.isin(ids, repeated))
             fresh[rows] = _one_by_one(*(each[rows].tolist() for each in (ids, times, bounds, known)))
-        self.remember(ids[fresh], times[fresh])
+        self.remember(ids.compress(fresh), times.compress(fresh))
         return fresh
 
     def remember(self, ids: Ints, times: Ints) -> None:
@@ -59,6 +66,16 @@ class _Pane:
         self.index = Index()
         self.times = np.empty(0, np.int64)
         self.newest = NEVER
+
+    @property
+    def nbytes(self) -> int:
+        return self.index.nbytes + held(self.times)
+
+    def spill(self, folder: Path) -> int:
+        freed = self.nbytes
+        self.index.spill(folder)
+        self.times = mapped(self.times, folder)
+        return freed
 
     def add(self, ids: Ints, times: Ints) -> None:
         first = self.index.count

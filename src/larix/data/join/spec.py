@@ -267,7 +267,8 @@ class JoinSpec:
             labels = {}
             for label in given.pop("labels"):
                 parts = dict(label)
-                labels[parts.pop("name")] = _FORMS[parts.pop("form")](**parts)
+                name, form = parts.pop("name"), _FORMS[parts.pop("form")]
+                labels[name] = form(**parts)
             negatives = given.pop("negatives", None)
             return cls(
                 impressions=Impressions(**given.pop("impressions")),

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _SUFFIX = ".arrow"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class File:
+class Stored:
     """A file of a store: its name, its bytes and their checksum (crc32c)."""
 
     name: str
@@ -57,42 +58,31 @@ class Store:
             raise _unwritable(folder, error) from error
         self.folder = folder
         self._next = 0
+        # Most of a write is waiting for the disk. Two at a time: impressions and actions of a batch.
+        self._writers = ThreadPoolExecutor(2, "join-store")
 
     def close(self) -> None:
         """Let another joiner have the folder."""
+        self._writers.shutdown()
         self._lease.close()
 
-    def keep(self, kind: str, rows: pa.RecordBatch) -> File:
-        """Write rows to a new file; durable."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as stream:
-            stream.write_batch(rows)
-        content = sink.getvalue()
-        file = File(name=self._name(kind), size=content.size, crc=google_crc32c.value(content))
-        path = self.folder / file.name
-        try:
-            with path.open("wb") as out:
-                out.write(content)
-                out.flush()
-                os.fdatasync(out.fileno())
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise _unwritable(path, error) from error
-        return file
+    def keep(self, kind: str, rows: pa.RecordBatch) -> Future[Stored]:
+        """Begin to write rows to a new file; its result is the file, once it is durable, or the StorageError."""
+        return self._writers.submit(write, self.folder / self._name(kind), rows)
 
-    def read(self, file: File) -> pa.RecordBatch:
+    def read(self, file: Stored) -> pa.RecordBatch:
         """The rows, mapped into memory."""
-        return _read(self.folder / file.name)
+        return read(self.folder / file.name)
 
-    def drop(self, file: File) -> None:
+    def drop(self, file: Stored) -> None:
         """Nobody needs it any more; saves that hold it keep it."""
         (self.folder / file.name).unlink(missing_ok=True)
 
-    def save(self, file: File, folder: Path) -> None:
+    def save(self, file: Stored, folder: Path) -> None:
         """Let ``folder`` hold the file too; durable once the folder is synced."""
         _link(self.folder / file.name, folder / file.name)
 
-    def load(self, kind: str, said: Any, folder: Path) -> File:
+    def load(self, kind: str, said: Any, folder: Path) -> Stored:
         """Take a file of a save, checked.
 
         Raises:
@@ -100,13 +90,12 @@ class Store:
         """
         path = folder / str(said["name"])
         try:
-            with pa.memory_map(str(path)) as content:
-                size, crc = content.size(), google_crc32c.value(content.read_buffer())
+            size, crc = checksum(path)
         except OSError as error:
             raise damaged(path, error.strerror or "it cannot be read") from error
         if (size, crc) != (said["size"], said["crc"]):
             raise damaged(path, f"it has {size:,} bytes, and not those that were written")
-        file = File(name=self._name(kind), size=size, crc=crc)
+        file = Stored(name=self._name(kind), size=size, crc=crc)
         _link(path, self.folder / file.name)
         return file
 
@@ -115,12 +104,41 @@ class Store:
         return f"{kind}-{self._next:08}{_SUFFIX}"
 
 
+def write(path: Path, rows: pa.RecordBatch) -> Stored:
+    """Write rows to a file; durable but for its name.
+
+    Raises:
+        StorageError: there is no space.
+    """
+    try:
+        with pa.OSFile(str(path), "wb") as out, pa.ipc.new_stream(out, rows.schema) as stream:
+            stream.write_batch(rows)
+        with path.open("rb") as written:
+            os.fdatasync(written.fileno())
+        size, crc = checksum(path)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+    return Stored(name=path.name, size=size, crc=crc)
+
+
+def checksum(path: Path) -> tuple[int, int]:
+    """The bytes of a file, and their crc32c."""
+    with pa.memory_map(str(path)) as content:
+        return content.size(), google_crc32c.value(content.read_buffer())
+
+
 def damaged(path: Path, why: str) -> StorageError:
     """What is raised for a file of a save that cannot be used."""
     return StorageError(f"'{path}' is damaged: {why}; go on from the save before it")
 
 
-def _read(path: Path) -> pa.RecordBatch:
+def read(path: Path) -> pa.RecordBatch:
+    """The rows of a file, mapped into memory.
+
+    Raises:
+        StorageError: it holds none.
+    """
     try:
         with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:
             return stream.read_next_batch()
