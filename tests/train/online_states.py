@@ -18,7 +18,9 @@ def state_of(folder):
     plain = {key: found.state[key] for key in ("optimizer", "generators")}
     online = found.state["history"]["online"]
     same = {key: online[key] for key in ("mark", "event_ms", "skipped", "drift")}
-    same["partitions"] = online["samples"]["partitions"]
+    same["partitions"] = online["samples"].get("partitions") or [
+        each["next"] for each in online["samples"]["offsets"]
+    ]
     return found.point.step, found.point.samples, plain, files, same, rows
 
 

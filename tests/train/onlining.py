@@ -16,9 +16,10 @@ import pyarrow.dataset
 import torch
 
 from larix import train
+from larix.data.join import Action, Clicked, Impressions, JoinSpec, Total
 from larix.data.log import DiskLog
 from larix.errors import LarixError
-from larix.train.online import Alarm, Deltas, LoggedSamples, OnlineSettings, Watcher, online
+from larix.train.online import Alarm, Deltas, JoinedSamples, LoggedSamples, OnlineSettings, Watcher, online
 
 DENSE = partial(torch.optim.AdamW, lr=1e-2)
 
@@ -55,6 +56,58 @@ def log_of(folder, samples, topic="samples", each=100, partitions=1):
     return log
 
 
+def spec():
+    """How the events that `events_of` makes become the samples again."""
+    at = {"key": "impression_id", "time": "time_ms", "event_id": "event_id"}
+    return JoinSpec(
+        impressions=Impressions("impressions", **at),
+        actions=(
+            Action("click", topic="actions", where={"kind": "click"}, **at),
+            Action("watch", topic="actions", where={"kind": "watch"}, value="ms", **at),
+        ),
+        labels={"is_click": Clicked("click"), "play_ms": Total("watch")},
+        window_s=600,
+        lateness_s=300,
+        ahead_s=None,
+    )
+
+
+def events_of(folder, samples, each=100):
+    """Put impressions and what was done with them into a log, a little out of order, some of it twice."""
+    rng = np.random.default_rng(3)
+    log = DiskLog(folder)
+
+    def shuffled(times):
+        return np.argsort(np.asarray(times) + rng.integers(0, 250_000, len(times)))
+
+    log.create("impressions", partitions=2)
+    log.create("actions")
+    for begin in range(0, len(samples), each):
+        part = samples.slice(begin, each).combine_chunks()
+        ids = np.arange(begin, begin + len(part))
+        shown = part.drop_columns(["is_click", "play_ms", "ready_ms"])
+        names = pa.array([f"i{one}" for one in ids])
+        shown = shown.append_column("impression_id", pa.array(ids)).append_column("event_id", names)
+        log.append(
+            "impressions", shown.take(shuffled(shown["time_ms"])).to_batches()[0], partition=begin // each % 2
+        )
+        times = np.asarray(part["time_ms"]) + rng.integers(1, 400_000, len(part))
+        clicked = np.asarray(part["is_click"]) == 1
+        acted = np.concatenate([np.flatnonzero(clicked), np.arange(len(part)), np.arange(3)])
+        kinds = np.array(["click"] * clicked.sum() + ["watch"] * (len(part) + 3))
+        actions = pa.record_batch(
+            {
+                "impression_id": ids[acted],
+                "time_ms": times[acted],
+                "event_id": pa.array([f"{kind}{ids[at]}" for kind, at in zip(kinds, acted, strict=True)]),
+                "kind": pa.array(kinds),
+                "ms": np.asarray(part["play_ms"])[acted],
+            }
+        )
+        log.append("actions", actions.take(shuffled(actions["time_ms"])))
+    return log
+
+
 def settings(**given):
     """Settings for small runs: everything is due all the time."""
     small = {
@@ -69,11 +122,18 @@ def settings(**given):
 
 
 def run(start, log, folder, *, topic="deltas", until=lambda: True, samples=None, **given):
-    """Train on all that the log has."""
+    """Train on all that the log has, be it samples or events."""
     special = {name: given.pop(name) for name in ("watcher", "against", "stop", "deltas") if name in given}
     dense = given.pop("dense", DENSE)
     ranker = given.pop("ranker", problem.ranker)
-    source = LoggedSamples(log, "samples", max_rows=256) if samples is None else samples
+    if samples is None:
+        events = "samples" not in log.topics()
+        samples = (
+            JoinedSamples(log, spec(), max_rows=256)
+            if events
+            else LoggedSamples(log, "samples", max_rows=256)
+        )
+    source = samples
     try:
         return online(
             start,

@@ -82,16 +82,16 @@ class DeltaFollower:
         self._polling = Polling(self.poll, "deltas")
 
     def poll(self, timeout_s: float = 0.0) -> bool:
-        """Take over what has come, or what comes within the time; return whether the state is another than before.
+        """Take over what has come, or what comes within the time; return whether anything did: if so, more may be there.
 
         StorageError if there is a snapshot to begin with but it cannot be loaded; the next poll tries again.
         """
         with self._turn:
-            before = self.stand, self._dense_at
-            if self.stand is None and not self._begin():
-                return False
+            if self.stand is None:
+                return self._begin()
             try:
-                for message in self._messages.poll(timeout_s):
+                messages = self._messages.poll(timeout_s)
+                for message in messages:
                     if self._take(message):
                         break  # it was gone on from elsewhere
                 if self._astray:
@@ -100,7 +100,8 @@ class DeltaFollower:
                 self.trouble = str(error)
                 self._parts = []
                 self._overtake()
-            return (self.stand, self._dense_at) != before
+                return True
+            return len(messages) > 0
 
     def start(self, every: float = 0.05, *, on_error: Callable[[Exception], None] | None = None) -> None:
         """Poll every so many seconds on a daemon thread; see ``Polling.start``."""

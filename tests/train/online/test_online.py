@@ -9,23 +9,24 @@ import numpy as np
 import online_kills
 import onlining
 import problem
+import pyarrow as pa
 import pytest
 from online_states import follower_of, newest, same_rows, state_of, windows_of
 from onlining import Recorder
 
-from larix.data.log import LeaseError
+from larix.data.log import DiskLog, LeaseError, Retention
 from larix.embedding import LeastRecent, Tables
 from larix.errors import ConfigError, StorageError
 from larix.train import Run, checkpoint
-from larix.train.online import LoggedSamples, Progress, Published, Window
+from larix.train.online import Deltas, JoinedSamples, LoggedSamples, Progress, Published, Window
 from larix.train.online import Tested as Scored
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def kill(start, folder, kills, rows, seed):
-    """A run that is killed so often, and one that never is, on the same samples."""
-    onlining.log_of(folder / "log", onlining.feed(folder / "feed", rows=rows)).close()
+    """A run that is killed so often, and one that never is, on the same events, which each joins for itself."""
+    onlining.events_of(folder / "log", onlining.feed(folder / "feed", rows=rows)).close()
     command = [sys.executable, online_kills.__file__, start, folder / "log", folder / "killed", kills, seed]
     done = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, env=ENVIRONMENT, check=False
@@ -80,6 +81,27 @@ def test_samples_that_come_while_it_trains_are_trained_on_the_same(start, whole,
     producer.join()
     assert not outcome.stopped
     assert state_of(tmp_path / "run") == state_of(whole)
+
+
+def test_samples_joined_in_the_trainer_are_trained_on_as_those_that_were_ready(start, samples, tmp_path):
+    with onlining.events_of(tmp_path / "events", samples) as events:
+        joined = JoinedSamples(events, onlining.spec())
+        table = pa.concat_tables(all_of(joined))
+        joined.close()
+        with onlining.log_of(tmp_path / "log", table) as log:
+            onlining.run(start, log, tmp_path / "ready")
+        onlining.run(start, events, tmp_path / "joined")
+    expected, found = (state_of(tmp_path / name) for name in ("ready", "joined"))
+    assert found[1] == 3000
+    assert found[3] == expected[3]
+    assert found[-1] == expected[-1]
+
+
+def all_of(samples):
+    parts = []
+    while len(part := samples.finish()):
+        parts.append(part)
+    return parts
 
 
 @pytest.mark.parametrize("steps", [(1,), (9, 10, 31)])
@@ -236,6 +258,61 @@ def _drained(follower):
     while follower.poll():
         pass
     return follower
+
+
+def test_a_follower_cut_off_until_its_deltas_were_gone_begins_anew(start, samples, tmp_path):
+    log = DiskLog(tmp_path / "log", segment_bytes=1 << 14)
+    onlining.log_of(tmp_path / "samples", samples).close()
+    source = LoggedSamples(DiskLog(tmp_path / "samples"), "samples", max_rows=256)
+    deltas = Deltas(log=log, chunk=2000, retention=Retention(size_bytes=60_000))
+    followers = []
+
+    def then(progress):
+        if progress.step == 3:
+            followers.append(follower_of(log, tmp_path / "run"))
+            followers[0].poll()
+
+    onlining.run(
+        start,
+        log,
+        tmp_path / "run",
+        samples=source,
+        deltas=deltas,
+        watcher=Recorder(then=then),
+        publish_every_s=0.0,
+    )
+    cut_off = followers[0]
+    assert cut_off.stand.sequence < 10
+    _drained(cut_off)
+    _drained(cut_off)
+    assert "older events are gone" in cut_off.trouble
+    assert cut_off.replaced == 2
+    assert same_rows(cut_off.replica, tmp_path / "run")
+    assert same_rows(_drained(follower_of(log, tmp_path / "run")).replica, tmp_path / "run")
+
+
+def test_a_follower_gets_over_a_damaged_segment_of_deltas(start, samples, tmp_path):
+    onlining.log_of(tmp_path / "log", samples).close()
+    log = DiskLog(tmp_path / "log", segment_bytes=1 << 14)
+    followers, damaged = [], []
+
+    def then(progress):
+        if progress.step == 5:
+            followers.append(_drained(follower_of(log, tmp_path / "run")))
+        if progress.step == 40:  # what it has not read yet, long written
+            segment = sorted((tmp_path / "log" / "topics" / "deltas").rglob("*.segment"))[-2]
+            raw = bytearray(segment.read_bytes())
+            raw[len(raw) // 2] ^= 1
+            segment.write_bytes(raw)
+            damaged.append(segment)
+
+    onlining.run(start, log, tmp_path / "run", watcher=Recorder(then=then), publish_every_s=0.0)
+    follower = followers[0]
+    _drained(follower)
+    _drained(follower)
+    assert f"'{damaged[0]}' is damaged" in follower.trouble
+    assert same_rows(follower.replica, tmp_path / "run")
+    assert not follower.waiting
 
 
 def test_rows_age_by_event_time_if_asked_to(start, log, tmp_path):

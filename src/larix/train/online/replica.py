@@ -86,7 +86,7 @@ class Replica:
         return self.follower.published_ms
 
     def poll(self, timeout_s: float = 0.0) -> bool:
-        """Take over what has been published since; whether that was anything."""
+        """Take over what has been published since; whether that was anything: if so, there may be more."""
         return self.follower.poll(timeout_s)
 
     def start(self, every: float = 0.05, *, on_error: Callable[[Exception], None] | None = None) -> None:
