@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from larix.data.log import DiskLog, Retention
+from larix.data.log import DiskLog, KafkaLog, Retention
 from larix.embedding import Message
 from larix.errors import ConfigError, StorageError
 from larix.train.online import Deltas
@@ -61,6 +61,30 @@ def test_messages_come_back_as_they_went_in_parts(log, tmp_path):
     assert told[1].marks.tolist() == [1]
     assert writer.end() == 5
     reader.close()
+
+
+def test_over_kafka_it_is_the_same(tmp_path):
+    pytest.importorskip("confluent_kafka")
+    from log_kafka import QUIET, Mock
+
+    mock = Mock()
+    mock.make("deltas")
+    with KafkaLog(mock.servers, options=QUIET) as log:
+        deltas = Deltas(log=log, chunk=10)
+        writer = DeltaWriter(deltas)
+        writer.write(message("fence", version="v"))
+        writer.write(message(payload=b"0123456789abc", first=1))
+        assert writer.end() == 3
+        reader = DeltaReader(deltas, tmp_path)
+        found = reader.newest()
+        assert (found.kind, found.version, found.offset) == ("fence", "v", 0)
+        reader.seek(found)
+        told = []
+        while len(told) < 2:
+            told += reader.poll(1.0)
+        assert [(each.part, each.offset) for each in told] == [(0, 1), (1, 2)]
+        assert b"".join(each.payload for each in told) == b"0123456789abc"
+        reader.close()
 
 
 def test_without_a_topic_there_is_nothing_yet(log, tmp_path):

@@ -124,7 +124,7 @@ class DeltaReader:
         if topic not in log.topics():
             return None
         found = None
-        with log.consumer(topic, skip_lost=True) as consumer:
+        with log.consumer(topic, partitions=[0], skip_lost=True) as consumer:
             for each in consumer.drain(max_rows=_ROWS):
                 kinds = each.rows["kind"].to_pylist()
                 for at in (at for at, kind in enumerate(kinds) if kind in ("snapshot", "fence")):
@@ -157,7 +157,9 @@ class DeltaReader:
 
     def _stand(self, at: Offsets, *, leaping: bool) -> None:
         self.close()
-        self._consumer = self._deltas.log.consumer(self._deltas.topic, start=at, skip_lost=leaping)
+        self._consumer = self._deltas.log.consumer(
+            self._deltas.topic, start=at, partitions=[0], skip_lost=leaping
+        )
         self._leaping = leaping
 
 
