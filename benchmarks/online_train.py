@@ -23,6 +23,7 @@ from larix.train.online import Deltas, LoggedSamples, OnlineSettings, Published,
 
 BENCH = "online"
 SLOTS, DIM, DENSE, BATCH, ZIPF = 26, 16, 13, 1024, 1.05
+PER_MS = 20  # samples, by their own times
 ADAMW = partial(torch.optim.AdamW, lr=1e-3, fused=True)
 
 
@@ -59,7 +60,7 @@ def samples(rows: int, ids: int, seed: int) -> pa.RecordBatch:
     }
     columns |= {f"value_{n}": rng.standard_normal(rows).astype(np.float32) for n in range(DENSE)}
     columns |= {"is_click": rng.integers(0, 2, rows, np.int8), "is_like": rng.integers(0, 2, rows, np.int8)}
-    columns["ready_ms"] = 1_700_000_000_000 + seed * 1_000_000 + np.arange(rows) // 20
+    columns["ready_ms"] = 1_700_000_000_000 + (seed * 1000 + np.arange(rows)) // PER_MS
     return pa.record_batch(columns)
 
 
@@ -85,7 +86,7 @@ def trained(folder: Path, quick: bool) -> None:
         log.create("samples")
         learner = ceiling(folder / "start")
         for number in range(rounds + 1):  # the first is not counted: rows are born, memory is touched
-            batches = [samples(1000, ids, number * 1000 + n) for n in range(rows // 1000)]
+            batches = [samples(1000, ids, 1000 + number * 1000 + n) for n in range(rows // 1000)]
             for batch in batches:
                 log.send("samples", batch)
             log.flush()
@@ -127,7 +128,7 @@ def trained(folder: Path, quick: bool) -> None:
 def begun(folder: Path, ids: int) -> Path:
     """The folder of a run to begin from."""
     path = folder / "first.parquet"
-    pq.write_table(pa.Table.from_batches([samples(20 * BATCH, ids, 999_999)]), path)
+    pq.write_table(pa.Table.from_batches([samples(20 * BATCH, ids, 0)]), path)
     sample = declared()
     settings = train.Settings(batch_size=BATCH, prefetch=1)
     rows = RowAdagrad(lr=0.05)
