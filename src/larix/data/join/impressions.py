@@ -22,6 +22,8 @@ from larix.data.join.store import Store, Stored
 Ints = NDArray[np.int64]
 Places = NDArray[np.int32]
 
+SHARE = 0.75  # of a batch's rows, from which on the rest is not worth a copy
+_KIND = "impressions"
 _MERGED = 1 << 14  # rows from which on a chunk is left alone
 _SPARSE = 4  # rows a row that is wanted, from which on they are taken one by one
 
@@ -59,15 +61,12 @@ class Impressions:
             chunk.columns.nbytes for chunk in chunks
         )
 
-    def split(self, times: Ints) -> list[Ints | None]:
-        """The places of those that will lie in one pane; None: all."""
-        return [places for _, places in panes.split(times, self._width_ms)]
-
-    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, *, write: bool) -> None:
+    def add(self, rows: pa.RecordBatch, at: Ints | None, keys: Ints, times: Ints, *, write: bool) -> None:
         """These were accepted.
 
         Args:
-            rows: their columns.
+            rows: a batch with their columns.
+            at: where they are in it; None: they are all of it.
             keys: of each; of strings, the hashes.
             times: of each.
             write: begin to write them to the disk, for they will be saved soon.
@@ -75,9 +74,9 @@ class Impressions:
         for key, places in panes.split(times, self._width_ms):
             pane = self._pane(key)
             if places is None:
-                pane.add(rows, keys, times, None)
+                pane.add(*_own(rows, at), keys, times)
             else:
-                pane.add(rows.take(pa.array(places)), keys[places], times[places], None)
+                pane.add(*_own(rows, places if at is None else at[places]), keys[places], times[places])
             while len(pane.chunks) > 1 and pane.chunks[-2].joins(pane.chunks[-1]):
                 self._merge(pane)
             if write and pane.chunks[-1].large:
@@ -85,7 +84,7 @@ class Impressions:
 
     def restore(self, key: panes.Key, file: Stored, rows: pa.RecordBatch, keys: Ints, times: Ints) -> None:
         """These were in that pane when ``file`` was saved, which holds them."""
-        self._pane(key).add(rows, keys, times, file)
+        self._pane(key).add(rows, None, keys, times, file)
 
     def match(self, keys: Ints, times: Ints) -> Iterator[Met]:
         """Which actions, in order of time, belong to which impressions. Of one impression they come in one `Met`, in order."""
@@ -117,12 +116,12 @@ class Impressions:
         """The columns of rows; ``places`` number all rows of the parts, one part after the other."""
         pieces, numbers, count = [], [], 0
         for chunk, rows in parts:
-            low, high = int(rows.min()), int(rows.max()) + 1
-            columns = chunk.columns.read(self._store)
-            if high - low > _SPARSE * len(rows):
-                piece, number = columns.take(pa.array(rows)), np.arange(len(rows))
+            columns, at = chunk.columns.find(self._store, rows)
+            low, high = int(at.min()), int(at.max()) + 1
+            if high - low > _SPARSE * len(at):
+                piece, number = columns.take(pa.array(at)), np.arange(len(at))
             else:
-                piece, number = columns.slice(low, high - low), rows - np.int64(low)
+                piece, number = columns.slice(low, high - low), at - np.int64(low)
             pieces.append(self._carried.out(piece))
             numbers.append(number + count)
             count += len(piece)
@@ -131,7 +130,10 @@ class Impressions:
 
     def column(self, parts: list[Part], name: str) -> Ints | pa.Array:
         """One column of all rows of the parts: keys, times or ids; int64 or strings."""
-        found = [chunk.columns.read(self._store).column(name).take(pa.array(rows)) for chunk, rows in parts]
+        found = []
+        for chunk, rows in parts:
+            columns, at = chunk.columns.find(self._store, rows)
+            found.append(columns.column(name).take(pa.array(at)))
         column = found[0] if len(found) == 1 else pa.concat_arrays(found)
         return column if pa.types.is_string(column.type) else column.to_numpy()
 
@@ -165,12 +167,15 @@ class Impressions:
         return [(key, columns.file(self._store)) for key, columns in chunks]
 
     def _pane(self, key: panes.Key) -> "Pane":
-        return self._panes.setdefault(key, Pane(key, self._labels))
+        pane = self._panes.get(key)
+        if pane is None:
+            pane = self._panes[key] = Pane(key, self._labels)
+        return pane
 
     def _merge(self, pane: "Pane") -> None:
         newer, older = pane.chunks.pop(), pane.chunks.pop()
         rows = joined([self._carried.out(chunk.columns.read(self._store)) for chunk in (older, newer)])
-        merged = Chunk(pane, older.first, rows, None)
+        merged = Chunk(pane, older.first, len(rows), Kept(_KIND, rows))
         merged.told = older.told + newer.told
         for chunk in (older, newer):
             chunk.columns.drop(self._store)
@@ -200,7 +205,9 @@ class Pane:
         self.times, self.states = mapped(self.times, folder), mapped(self.states, folder)
         return freed
 
-    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, file: Stored | None) -> None:
+    def add(
+        self, rows: pa.RecordBatch, at: Places | None, keys: Ints, times: Ints, file: Stored | None = None
+    ) -> None:
         """Its next entries, a chunk of their own."""
         first = self.index.count
         self.index.add(keys)
@@ -211,7 +218,7 @@ class Pane:
                 [self.states[:first], np.zeros((size - first, self.states.shape[1]))]
             )
         self.times[first : self.index.count] = times
-        self.chunks.append(Chunk(self, first, rows, file))
+        self.chunks.append(Chunk(self, first, len(times), Kept(_KIND, rows, at, file)))
 
     def parts(self, entries: Places) -> tuple[list[Part], Ints]:
         """The rows of entries, and where each entry is among all rows of the parts."""
@@ -230,13 +237,13 @@ class Pane:
 class Chunk:
     """The columns of entries ``first``, ``first + 1``, ...; which of them, in order of ``times``; ``told`` were given out."""
 
-    def __init__(self, pane: Pane, first: int, rows: pa.RecordBatch, file: Stored | None) -> None:
-        times = pane.times[first : first + len(rows)]
+    def __init__(self, pane: Pane, first: int, count: int, columns: Kept) -> None:
+        times = pane.times[first : first + count]
         self.pane, self.first = pane, first
         self.order: Places = panes.by_time(times).astype(np.int32)
         self.times: Ints = times[self.order]
         self.told = 0
-        self.columns = Kept("impressions", rows, file)
+        self.columns = columns
 
     @property
     def states(self) -> NDArray[np.float64]:
@@ -260,3 +267,10 @@ def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         return batches[0]
     (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
     return batch
+
+
+def _own(rows: pa.RecordBatch, at: Ints | None) -> tuple[pa.RecordBatch, Places | None]:
+    """A batch and where rows are in it, without many others."""
+    if at is None or len(at) <= len(rows) * SHARE:
+        return rows if at is None else rows.take(pa.array(at)), None
+    return rows, at.astype(np.int32)

@@ -190,17 +190,13 @@ class Joiner:
         )
 
     def _add_impressions(self, rows: Arrivals, accepted: Accepted) -> None:
-        # Each pane's rows are taken at once, unless types of columns depend on the order of appends.
-        for places in self._impressions.split(accepted.times) if rows.alike else [None]:
-            some = accepted if places is None else accepted.take(places)
-            ids, keys = some.ids.take(some.rows), some.keys.take(some.rows)
-            ours = self.spec.impressions
-            columns = {ours.event_id: pa.array(ids)} | {
-                ours.key: pa.array(keys),
-                ours.time: pa.array(some.times),
-            }
-            batch = rows.rows(some.rows, columns, self._carried, self.stats.unfit)
-            self._impressions.add(batch, some.keys.hashes[some.rows], some.times, write=self._saves)
+        ours, keys = self.spec.impressions, accepted.keys
+        columns = {ours.event_id: accepted.ids.column} | {
+            ours.key: keys.column,
+            ours.time: pa.array(accepted.all_times),
+        }
+        batch, at = rows.rows(accepted.rows, columns, self._carried, self.stats.unfit)
+        self._impressions.add(batch, at, keys.hashes[accepted.rows], accepted.times, write=self._saves)
 
     def _out(self) -> pa.Table:
         watermark = NEVER if self.watermark is None else self.watermark
