@@ -25,7 +25,7 @@ from join_events import (
 from larix.data.join import Action, Clicked, Joiner, Total
 from larix.data.join.reference import Reference
 from larix.data.log import Events, LeaseError
-from larix.errors import ConfigError
+from larix.errors import ConfigError, StorageError
 
 FEW = settings(max_examples=80, deadline=None)
 CUTS = st.lists(st.integers(0, 30), max_size=6)
@@ -257,3 +257,24 @@ def test_what_was_dropped_among_many_does_not_come_back_from_the_disk(emit, tmp_
     joiner = equal_the_oracle(spec, [push(n) for n in range(20)], ONE, between=again)
     assert joiner.stats.kinds["impression"].duplicate == 80
     equal_the_oracle(spec, [push(n) for n in range(20)], ONE)
+
+
+def test_a_full_disk_costs_no_sample_and_is_told_before_events_are_taken(tmp_path, monkeypatch):
+    def full(*_):
+        raise StorageError("no space")
+
+    spec = spec_of(window_s=2)
+    roomy, tight = Joiner(spec, partitions=ONE), Joiner(spec, partitions=ONE, memory_budget=0, spill=tmp_path)
+    for number in range(12):
+        push = many(number)
+        with monkeypatch.context() as patched:
+            if number % 3 == 1:
+                patched.setattr("larix.data.join.store.write", full)
+                patched.setattr("larix.data.join.impressions.mapped", full)
+            got = tight.push(push)
+            if number % 3 == 1:
+                with pytest.raises(StorageError, match="no space"):
+                    tight.push(many(number + 1))
+        assert got.equals(roomy.push(push))
+    assert tight.finish().equals(roomy.finish())
+    assert tight.stats == roomy.stats

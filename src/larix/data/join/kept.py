@@ -73,5 +73,7 @@ class Kept:
 
     def drop(self, store: Store) -> None:
         """It is of no use any more."""
+        if self._writing is not None and self._writing.exception() is not None:
+            return
         if self._file is not None or self._writing is not None:
             store.drop(self.file(store))
