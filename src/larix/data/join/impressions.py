@@ -16,7 +16,7 @@ from larix.data.join.carried import Carried
 from larix.data.join.index import Index
 from larix.data.join.kept import Kept
 from larix.data.join.mapped import held, mapped
-from larix.data.join.spec import JoinSpec
+from larix.data.join.spec import END, JoinSpec
 from larix.data.join.store import Store, Stored
 
 Ints = NDArray[np.int64]
@@ -106,10 +106,8 @@ class Impressions:
         parts = []
         for pane in self._panes.values():
             for chunk in pane.chunks:
-                begin = chunk.told
-                if begin < len(chunk.order) and chunk.times[begin] + self._delay_ms < watermark:
-                    chunk.told = int(np.searchsorted(chunk.times, watermark - self._delay_ms))
-                    parts.append(Part(chunk, chunk.order[begin : chunk.told]))
+                if chunk.next + self._delay_ms < watermark:
+                    parts.append(Part(chunk, chunk.tell(watermark - self._delay_ms)))
         return parts
 
     def gather(self, parts: list[Part], places: Ints) -> pa.RecordBatch:
@@ -142,7 +140,7 @@ class Impressions:
         for key, pane in [*self._panes.items()]:
             if pane.oldest + self._window_ms >= watermark:
                 continue
-            live = [chunk for chunk in pane.chunks if chunk.times[-1] + self._window_ms >= watermark]
+            live = [chunk for chunk in pane.chunks if chunk.newest + self._window_ms >= watermark]
             for chunk in set(pane.chunks).difference(live):
                 chunk.columns.drop(self._store)
             pane.chunks = live
@@ -152,7 +150,7 @@ class Impressions:
     def spill(self) -> int:
         """Move columns to the disk, those that are due last; return the bytes set free, 0 if there are none to move."""
         chunks = [chunk for pane in self._panes.values() for chunk in pane.chunks if chunk.columns.nbytes]
-        return max(chunks, key=lambda chunk: int(chunk.times[-1])).columns.spill(self._store) if chunks else 0
+        return max(chunks, key=lambda chunk: chunk.newest).columns.spill(self._store) if chunks else 0
 
     def spill_index(self) -> int:
         """The same of what finds them, the oldest first: few actions look there yet."""
@@ -175,8 +173,8 @@ class Impressions:
     def _merge(self, pane: "Pane") -> None:
         newer, older = pane.chunks.pop(), pane.chunks.pop()
         rows = joined([self._carried.out(chunk.columns.read(self._store)) for chunk in (older, newer)])
-        merged = Chunk(pane, older.first, len(rows), Kept(_KIND, rows))
-        merged.told = older.told + newer.told
+        # What was given out comes first in both, and so it does in both together.
+        merged = Chunk(pane, older.first, len(rows), Kept(_KIND, rows), told=older.told + newer.told)
         for chunk in (older, newer):
             chunk.columns.drop(self._store)
         pane.chunks.append(merged)
@@ -195,12 +193,14 @@ class Pane:
 
     @property
     def nbytes(self) -> int:
-        """Of what is not a chunk's."""
-        return self.index.nbytes + held(self.times, self.states)
+        """Of all but columns."""
+        return self.index.nbytes + held(self.times, self.states) + sum(chunk.nbytes for chunk in self.chunks)
 
     def spill(self, folder: Path) -> int:
         """Move it to the disk, until it grows; return the bytes set free."""
         freed = self.nbytes
+        for chunk in self.chunks:
+            chunk.forget_order()
         self.index.spill(folder)
         self.times, self.states = mapped(self.times, folder), mapped(self.states, folder)
         return freed
@@ -235,30 +235,59 @@ class Pane:
 
 
 class Chunk:
-    """The columns of entries ``first``, ``first + 1``, ...; which of them, in order of ``times``; ``told`` were given out."""
+    """The columns of entries ``first``, ``first + 1``, ...; by time, the first ``told`` of them were given out."""
 
-    def __init__(self, pane: Pane, first: int, count: int, columns: Kept) -> None:
-        times = pane.times[first : first + count]
-        self.pane, self.first = pane, first
-        self.order: Places = panes.by_time(times).astype(np.int32)
-        self.times: Ints = times[self.order]
-        self.told = 0
-        self.columns = columns
+    def __init__(self, pane: Pane, first: int, count: int, columns: Kept, told: int = 0) -> None:
+        self.pane, self.first, self.count = pane, first, count
+        self.columns, self.told = columns, told
+        self._order: Places | None = None
+        order = self._by_time()
+        self.newest = int(self._times[order[-1]])
+        self.next = END if told == count else int(self._times[order[told]])
+
+    @property
+    def nbytes(self) -> int:
+        """Of all but its columns."""
+        return 0 if self._order is None else self._order.nbytes
 
     @property
     def states(self) -> NDArray[np.float64]:
         """(rows, labels)."""
-        return self.pane.states[self.first : self.first + len(self.order)]
+        return self.pane.states[self.first : self.first + self.count]
+
+    def tell(self, before: int) -> Places:
+        """Give out the rows with times before that; in order."""
+        order, begin = self._by_time(), self.told
+        times = self._times[order[begin:]]
+        self.told = begin + int(np.searchsorted(times, before))
+        self.next = END
+        if self.told < self.count:
+            self.next = int(times[self.told - begin])
+        else:
+            self.forget_order()
+        return order[begin : self.told]
+
+    def forget_order(self) -> None:
+        """Work it out again when it is wanted."""
+        self._order = None
+
+    def _by_time(self) -> Places:
+        if self._order is None:
+            self._order = panes.by_time(self._times).astype(np.int32)
+        return self._order
+
+    @property
+    def _times(self) -> Ints:
+        return self.pane.times[self.first : self.first + self.count]
 
     @property
     def large(self) -> bool:
         """Whether it will stay as it is."""
-        return len(self.order) >= _MERGED
+        return self.count >= _MERGED
 
     def joins(self, newer: "Chunk") -> bool:
         """Whether both are small enough to be one."""
-        one, other = len(self.order), len(newer.order)
-        return one <= 2 * other and one + other <= _MERGED
+        return self.count <= 2 * newer.count and self.count + newer.count <= _MERGED
 
 
 def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
