@@ -120,6 +120,8 @@ def _measure(folder: Path, quick: bool, case: str, *, save: bool) -> None:
     feed = batches(fill + rounds * each)
     for _ in range(fill):
         joiner.push(next(feed))
+    if save:
+        joiner.save(folder / "first")
     state = 0
     for _ in range(rounds):
         some = [next(feed) for _ in range(each)]

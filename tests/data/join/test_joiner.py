@@ -25,7 +25,7 @@ from join_events import (
 from larix.data.join import Action, Clicked, Joiner, Total
 from larix.data.join.reference import Reference
 from larix.data.log import Events, LeaseError
-from larix.errors import ConfigError
+from larix.errors import ConfigError, StorageError
 
 FEW = settings(max_examples=80, deadline=None)
 CUTS = st.lists(st.integers(0, 30), max_size=6)
@@ -234,3 +234,47 @@ def test_many_small_pushes_make_few_chunks(tmp_path):
         joiner.push([events("shows", show(n, 1000 + n)), events("acts", act("click", n, 1000 + n))])
     joiner.save(tmp_path / "save")
     assert len([*(tmp_path / "save").iterdir()]) < 25
+
+
+@pytest.mark.parametrize("emit", ["end", "at_once"])
+def test_what_was_dropped_among_many_does_not_come_back_from_the_disk(emit, tmp_path):
+    spec, number = spec_of(window_s=3, emit=emit), itertools.count()
+
+    def push(n):
+        shows = [
+            show(40 * n + k, 1000 + 300 * n + k, f"s{40 * n + (k - 1 if k % 9 == 8 else k)}")
+            for k in range(40)
+        ]
+        acts = [act("watch", 40 * n + k, 1000 + 300 * n + 2 * k, ms=k) for k in range(40)]
+        return [events("shows", *shows), events("acts", *acts)]
+
+    def again(joiner):
+        turn = next(number)
+        joiner.save(tmp_path / f"save{turn}")
+        joiner.close()
+        return Joiner.load(spec, tmp_path / f"save{turn}", memory_budget=0, spill=tmp_path / f"work{turn}")
+
+    joiner = equal_the_oracle(spec, [push(n) for n in range(20)], ONE, between=again)
+    assert joiner.stats.kinds["impression"].duplicate == 80
+    equal_the_oracle(spec, [push(n) for n in range(20)], ONE)
+
+
+def test_a_full_disk_costs_no_sample_and_is_told_before_events_are_taken(tmp_path, monkeypatch):
+    def full(*_):
+        raise StorageError("no space")
+
+    spec = spec_of(window_s=2)
+    roomy, tight = Joiner(spec, partitions=ONE), Joiner(spec, partitions=ONE, memory_budget=0, spill=tmp_path)
+    for number in range(12):
+        push = many(number)
+        with monkeypatch.context() as patched:
+            if number % 3 == 1:
+                patched.setattr("larix.data.join.store.write", full)
+                patched.setattr("larix.data.join.impressions.mapped", full)
+            got = tight.push(push)
+            if number % 3 == 1:
+                with pytest.raises(StorageError, match="no space"):
+                    tight.push(many(number + 1))
+        assert got.equals(roomy.push(push))
+    assert tight.finish().equals(roomy.finish())
+    assert tight.stats == roomy.stats

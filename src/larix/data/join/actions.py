@@ -161,7 +161,7 @@ class _Run:
 
     def __init__(self, rows: Rows, file: Stored | None) -> None:
         self.rows = rows
-        self.kept = Kept("actions", rows.to_batch(), file)
+        self.kept = Kept("actions", rows.to_batch(), file=file)
         self.count, self.newest = len(rows.times), int(rows.times[-1])
         self.passed = 0
 

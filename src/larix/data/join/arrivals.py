@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from larix.data.join import typed
 from larix.data.join.carried import Carried
-from larix.data.join.impressions import joined
+from larix.data.join.impressions import SHARE, joined
 from larix.data.join.spec import Type, Value
 from larix.data.log.events import Events
 
@@ -29,6 +29,11 @@ class Keys:
         self.values, self.good = values, good
         self.hashes = values if isinstance(values, np.ndarray) else typed.hashes(values)
 
+    @property
+    def column(self) -> pa.Array:
+        """All values, as a column."""
+        return pa.array(self.values) if isinstance(self.values, np.ndarray) else self.values
+
     def take(self, rows: Ints) -> Ints | pa.Array:
         """The values of some rows."""
         return self.values[rows] if isinstance(self.values, np.ndarray) else self.values.take(pa.array(rows))
@@ -45,11 +50,6 @@ class Arrivals:
         self.appends = [(each.partition, len(each.rows)) for each in events]
         self.appended = np.repeat(np.array([each.time_ms for each in events]), counts)
         self._keys: dict[str, Keys] = {}
-
-    @property
-    def alike(self) -> bool:
-        """Whether all appends have one schema."""
-        return len(self._runs) == 1
 
     def __len__(self) -> int:
         return len(self.appended)
@@ -79,25 +79,31 @@ class Arrivals:
 
     def rows(
         self, numbers: Ints, columns: dict[str, pa.Array], carried: Carried, unfit: dict[str, int]
-    ) -> pa.RecordBatch:
-        """Some rows, at least one, as samples carry them; ``columns`` stand in for those of their names.
+    ) -> tuple[pa.RecordBatch, Ints | None]:
+        """A batch with some rows as samples carry them, and where they are in it; None: they are all of it.
 
-        Values that do not fit are counted in ``unfit``.
+        Args:
+            numbers: which, at least one.
+            columns: what stands in for columns of their names, for all rows.
+            carried: what columns must fit.
+            unfit: the number of values that did not, by column; added to.
         """
+        if len(self._runs) == 1 and len(numbers) > len(self) * SHARE:
+            whole = _with(self._runs[0], columns)
+            if carried.holds(whole.schema):
+                return whole, None if len(numbers) == len(whole) else numbers
         pieces, begin, done = [], 0, 0
         for run in self._runs:
             end = done + int(np.searchsorted(numbers[done:], begin + len(run)))
             if end > done:
-                ours = run if end - done == len(run) else run.take(pa.array(numbers[done:end] - begin))
-                for name, column in columns.items():
-                    place = ours.schema.get_all_field_indices(name)[0]
-                    ours = ours.set_column(place, name, column.slice(done, end - done))
+                at, of_run = pa.array(numbers[done:end]), pa.array(numbers[done:end] - begin)
+                ours = _with(run.take(of_run), {name: column.take(at) for name, column in columns.items()})
                 fit, bad = carried.fit(ours)
                 pieces.append(fit)
                 for name, count in bad.items():
                     unfit[name] = unfit.get(name, 0) + count
             begin, done = begin + len(run), end
-        return joined([carried.out(piece) for piece in pieces])
+        return joined([carried.out(piece) for piece in pieces]), None
 
     def _typed(self, name: str, kind: Type) -> Keys:
         good = np.concatenate(
@@ -121,3 +127,9 @@ class Arrivals:
 
 
 _READ = {"int64": typed.integers, "string": typed.texts}
+
+
+def _with(rows: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    for name, column in columns.items():
+        rows = rows.set_column(rows.schema.get_all_field_indices(name)[0], name, column)
+    return rows

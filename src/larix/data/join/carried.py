@@ -43,6 +43,12 @@ class Carried:
             arrays[name] = values
         return pa.RecordBatch.from_arrays([*arrays.values()], names=[*arrays]), unfit
 
+    def holds(self, schema: pa.Schema) -> bool:
+        """Whether columns of it are taken as they are."""
+        return len(set(schema.names)) == len(schema) and all(
+            self.types.get(field.name) == field.type for field in schema
+        )
+
     def out(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Rows that were fit, now or before, with all columns and their present types; null where one lacks."""
         schema = pa.schema([*self.types.items()])

@@ -16,12 +16,14 @@ from larix.data.join.carried import Carried
 from larix.data.join.index import Index
 from larix.data.join.kept import Kept
 from larix.data.join.mapped import held, mapped
-from larix.data.join.spec import JoinSpec
+from larix.data.join.spec import END, JoinSpec
 from larix.data.join.store import Store, Stored
 
 Ints = NDArray[np.int64]
 Places = NDArray[np.int32]
 
+SHARE = 0.75  # of a batch's rows, from which on the rest is not worth a copy
+_KIND = "impressions"
 _MERGED = 1 << 14  # rows from which on a chunk is left alone
 _SPARSE = 4  # rows a row that is wanted, from which on they are taken one by one
 
@@ -59,15 +61,12 @@ class Impressions:
             chunk.columns.nbytes for chunk in chunks
         )
 
-    def split(self, times: Ints) -> list[Ints | None]:
-        """The places of those that will lie in one pane; None: all."""
-        return [places for _, places in panes.split(times, self._width_ms)]
-
-    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, *, write: bool) -> None:
+    def add(self, rows: pa.RecordBatch, at: Ints | None, keys: Ints, times: Ints, *, write: bool) -> None:
         """These were accepted.
 
         Args:
-            rows: their columns.
+            rows: a batch with their columns.
+            at: where they are in it; None: they are all of it.
             keys: of each; of strings, the hashes.
             times: of each.
             write: begin to write them to the disk, for they will be saved soon.
@@ -75,9 +74,9 @@ class Impressions:
         for key, places in panes.split(times, self._width_ms):
             pane = self._pane(key)
             if places is None:
-                pane.add(rows, keys, times, None)
+                pane.add(*_own(rows, at), keys, times)
             else:
-                pane.add(rows.take(pa.array(places)), keys[places], times[places], None)
+                pane.add(*_own(rows, places if at is None else at[places]), keys[places], times[places])
             while len(pane.chunks) > 1 and pane.chunks[-2].joins(pane.chunks[-1]):
                 self._merge(pane)
             if write and pane.chunks[-1].large:
@@ -85,7 +84,7 @@ class Impressions:
 
     def restore(self, key: panes.Key, file: Stored, rows: pa.RecordBatch, keys: Ints, times: Ints) -> None:
         """These were in that pane when ``file`` was saved, which holds them."""
-        self._pane(key).add(rows, keys, times, file)
+        self._pane(key).add(rows, None, keys, times, file)
 
     def match(self, keys: Ints, times: Ints) -> Iterator[Met]:
         """Which actions, in order of time, belong to which impressions. Of one impression they come in one `Met`, in order."""
@@ -107,22 +106,20 @@ class Impressions:
         parts = []
         for pane in self._panes.values():
             for chunk in pane.chunks:
-                begin = chunk.told
-                if begin < len(chunk.order) and chunk.times[begin] + self._delay_ms < watermark:
-                    chunk.told = int(np.searchsorted(chunk.times, watermark - self._delay_ms))
-                    parts.append(Part(chunk, chunk.order[begin : chunk.told]))
+                if chunk.next + self._delay_ms < watermark:
+                    parts.append(Part(chunk, chunk.tell(watermark - self._delay_ms)))
         return parts
 
     def gather(self, parts: list[Part], places: Ints) -> pa.RecordBatch:
         """The columns of rows; ``places`` number all rows of the parts, one part after the other."""
         pieces, numbers, count = [], [], 0
         for chunk, rows in parts:
-            low, high = int(rows.min()), int(rows.max()) + 1
-            columns = chunk.columns.read(self._store)
-            if high - low > _SPARSE * len(rows):
-                piece, number = columns.take(pa.array(rows)), np.arange(len(rows))
+            columns, at = chunk.columns.find(self._store, rows)
+            low, high = int(at.min()), int(at.max()) + 1
+            if high - low > _SPARSE * len(at):
+                piece, number = columns.take(pa.array(at)), np.arange(len(at))
             else:
-                piece, number = columns.slice(low, high - low), rows - np.int64(low)
+                piece, number = columns.slice(low, high - low), at - np.int64(low)
             pieces.append(self._carried.out(piece))
             numbers.append(number + count)
             count += len(piece)
@@ -131,7 +128,10 @@ class Impressions:
 
     def column(self, parts: list[Part], name: str) -> Ints | pa.Array:
         """One column of all rows of the parts: keys, times or ids; int64 or strings."""
-        found = [chunk.columns.read(self._store).column(name).take(pa.array(rows)) for chunk, rows in parts]
+        found = []
+        for chunk, rows in parts:
+            columns, at = chunk.columns.find(self._store, rows)
+            found.append(columns.column(name).take(pa.array(at)))
         column = found[0] if len(found) == 1 else pa.concat_arrays(found)
         return column if pa.types.is_string(column.type) else column.to_numpy()
 
@@ -140,7 +140,7 @@ class Impressions:
         for key, pane in [*self._panes.items()]:
             if pane.oldest + self._window_ms >= watermark:
                 continue
-            live = [chunk for chunk in pane.chunks if chunk.times[-1] + self._window_ms >= watermark]
+            live = [chunk for chunk in pane.chunks if chunk.newest + self._window_ms >= watermark]
             for chunk in set(pane.chunks).difference(live):
                 chunk.columns.drop(self._store)
             pane.chunks = live
@@ -150,7 +150,7 @@ class Impressions:
     def spill(self) -> int:
         """Move columns to the disk, those that are due last; return the bytes set free, 0 if there are none to move."""
         chunks = [chunk for pane in self._panes.values() for chunk in pane.chunks if chunk.columns.nbytes]
-        return max(chunks, key=lambda chunk: int(chunk.times[-1])).columns.spill(self._store) if chunks else 0
+        return max(chunks, key=lambda chunk: chunk.newest).columns.spill(self._store) if chunks else 0
 
     def spill_index(self) -> int:
         """The same of what finds them, the oldest first: few actions look there yet."""
@@ -165,13 +165,16 @@ class Impressions:
         return [(key, columns.file(self._store)) for key, columns in chunks]
 
     def _pane(self, key: panes.Key) -> "Pane":
-        return self._panes.setdefault(key, Pane(key, self._labels))
+        pane = self._panes.get(key)
+        if pane is None:
+            pane = self._panes[key] = Pane(key, self._labels)
+        return pane
 
     def _merge(self, pane: "Pane") -> None:
         newer, older = pane.chunks.pop(), pane.chunks.pop()
         rows = joined([self._carried.out(chunk.columns.read(self._store)) for chunk in (older, newer)])
-        merged = Chunk(pane, older.first, rows, None)
-        merged.told = older.told + newer.told
+        # What was given out comes first in both, and so it does in both together.
+        merged = Chunk(pane, older.first, len(rows), Kept(_KIND, rows), told=older.told + newer.told)
         for chunk in (older, newer):
             chunk.columns.drop(self._store)
         pane.chunks.append(merged)
@@ -190,17 +193,21 @@ class Pane:
 
     @property
     def nbytes(self) -> int:
-        """Of what is not a chunk's."""
-        return self.index.nbytes + held(self.times, self.states)
+        """Of all but columns."""
+        return self.index.nbytes + held(self.times, self.states) + sum(chunk.nbytes for chunk in self.chunks)
 
     def spill(self, folder: Path) -> int:
         """Move it to the disk, until it grows; return the bytes set free."""
         freed = self.nbytes
+        for chunk in self.chunks:
+            chunk.forget_order()
         self.index.spill(folder)
         self.times, self.states = mapped(self.times, folder), mapped(self.states, folder)
         return freed
 
-    def add(self, rows: pa.RecordBatch, keys: Ints, times: Ints, file: Stored | None) -> None:
+    def add(
+        self, rows: pa.RecordBatch, at: Places | None, keys: Ints, times: Ints, file: Stored | None = None
+    ) -> None:
         """Its next entries, a chunk of their own."""
         first = self.index.count
         self.index.add(keys)
@@ -211,7 +218,7 @@ class Pane:
                 [self.states[:first], np.zeros((size - first, self.states.shape[1]))]
             )
         self.times[first : self.index.count] = times
-        self.chunks.append(Chunk(self, first, rows, file))
+        self.chunks.append(Chunk(self, first, len(times), Kept(_KIND, rows, at, file)))
 
     def parts(self, entries: Places) -> tuple[list[Part], Ints]:
         """The rows of entries, and where each entry is among all rows of the parts."""
@@ -228,30 +235,59 @@ class Pane:
 
 
 class Chunk:
-    """The columns of entries ``first``, ``first + 1``, ...; which of them, in order of ``times``; ``told`` were given out."""
+    """The columns of entries ``first``, ``first + 1``, ...; by time, the first ``told`` of them were given out."""
 
-    def __init__(self, pane: Pane, first: int, rows: pa.RecordBatch, file: Stored | None) -> None:
-        times = pane.times[first : first + len(rows)]
-        self.pane, self.first = pane, first
-        self.order: Places = panes.by_time(times).astype(np.int32)
-        self.times: Ints = times[self.order]
-        self.told = 0
-        self.columns = Kept("impressions", rows, file)
+    def __init__(self, pane: Pane, first: int, count: int, columns: Kept, told: int = 0) -> None:
+        self.pane, self.first, self.count = pane, first, count
+        self.columns, self.told = columns, told
+        self._order: Places | None = None
+        order = self._by_time()
+        self.newest = int(self._times[order[-1]])
+        self.next = END if told == count else int(self._times[order[told]])
+
+    @property
+    def nbytes(self) -> int:
+        """Of all but its columns."""
+        return 0 if self._order is None else self._order.nbytes
 
     @property
     def states(self) -> NDArray[np.float64]:
         """(rows, labels)."""
-        return self.pane.states[self.first : self.first + len(self.order)]
+        return self.pane.states[self.first : self.first + self.count]
+
+    def tell(self, before: int) -> Places:
+        """Give out the rows with times before that; in order."""
+        order, begin = self._by_time(), self.told
+        times = self._times[order[begin:]]
+        self.told = begin + int(np.searchsorted(times, before))
+        self.next = END
+        if self.told < self.count:
+            self.next = int(times[self.told - begin])
+        else:
+            self.forget_order()
+        return order[begin : self.told]
+
+    def forget_order(self) -> None:
+        """Work it out again when it is wanted."""
+        self._order = None
+
+    def _by_time(self) -> Places:
+        if self._order is None:
+            self._order = panes.by_time(self._times).astype(np.int32)
+        return self._order
+
+    @property
+    def _times(self) -> Ints:
+        return self.pane.times[self.first : self.first + self.count]
 
     @property
     def large(self) -> bool:
         """Whether it will stay as it is."""
-        return len(self.order) >= _MERGED
+        return self.count >= _MERGED
 
     def joins(self, newer: "Chunk") -> bool:
         """Whether both are small enough to be one."""
-        one, other = len(self.order), len(newer.order)
-        return one <= 2 * other and one + other <= _MERGED
+        return self.count <= 2 * newer.count and self.count + newer.count <= _MERGED
 
 
 def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
@@ -260,3 +296,10 @@ def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         return batches[0]
     (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
     return batch
+
+
+def _own(rows: pa.RecordBatch, at: Ints | None) -> tuple[pa.RecordBatch, Places | None]:
+    """A batch and where rows are in it, without many others."""
+    if at is None or len(at) <= len(rows) * SHARE:
+        return rows if at is None else rows.take(pa.array(at)), None
+    return rows, at.astype(np.int32)

@@ -6,6 +6,7 @@ What comes out is a function of the events, as `reference.py` says it. Knows not
 import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from larix.data.join.stats import JoinStats
 from larix.data.join.store import Store
 from larix.data.join.watermark import Watermark
 from larix.data.log.events import Events
-from larix.errors import ConfigError
+from larix.errors import ConfigError, StorageError
 
 _TYPES = {"int64": pa.int64(), "string": pa.string()}
 
@@ -87,7 +88,7 @@ class Joiner:
 
         Raises:
             ConfigError: an event is of a topic or partition that this joiner was not told of. Nothing was taken.
-            StorageError: the state is beyond the budget, and the disk is full.
+            StorageError: the state is beyond the budget, and the disk is full. Nothing was taken: push again.
         """
         for each in events:
             if not 0 <= each.partition < self.partitions.get(each.topic, 0):
@@ -95,6 +96,7 @@ class Joiner:
                     f"there are events of partition {each.partition} of topic '{each.topic}', but this join reads "
                     f"{self.partitions}"
                 )
+        self._fit()
         actions = []
         for topic in self.spec.topics:
             ours = [each for each in events if each.topic == topic and len(each.rows)]
@@ -190,17 +192,13 @@ class Joiner:
         )
 
     def _add_impressions(self, rows: Arrivals, accepted: Accepted) -> None:
-        # Each pane's rows are taken at once, unless types of columns depend on the order of appends.
-        for places in self._impressions.split(accepted.times) if rows.alike else [None]:
-            some = accepted if places is None else accepted.take(places)
-            ids, keys = some.ids.take(some.rows), some.keys.take(some.rows)
-            ours = self.spec.impressions
-            columns = {ours.event_id: pa.array(ids)} | {
-                ours.key: pa.array(keys),
-                ours.time: pa.array(some.times),
-            }
-            batch = rows.rows(some.rows, columns, self._carried, self.stats.unfit)
-            self._impressions.add(batch, some.keys.hashes[some.rows], some.times, write=self._saves)
+        ours, keys = self.spec.impressions, accepted.keys
+        columns = {ours.event_id: accepted.ids.column} | {
+            ours.key: keys.column,
+            ours.time: pa.array(accepted.all_times),
+        }
+        batch, at = rows.rows(accepted.rows, columns, self._carried, self.stats.unfit)
+        self._impressions.add(batch, at, keys.hashes[accepted.rows], accepted.times, write=self._saves)
 
     def _out(self) -> pa.Table:
         watermark = NEVER if self.watermark is None else self.watermark
@@ -208,10 +206,15 @@ class Joiner:
         self._impressions.forget(watermark)
         self._actions.forget(watermark)
         self._judge.forget(watermark)
+        # What came out must reach the caller. If there is no room, the next push says so before it takes anything.
+        with suppress(StorageError):
+            self._fit()
+        return samples
+
+    def _fit(self) -> None:
         over = self.state_bytes - self.memory_budget
         while over > 0 and (freed := self._spill()):
             over -= freed
-        return samples
 
     def _spill(self) -> int:
         """What is needed last first: columns, then actions that are done, then what finds impressions, then ids."""

@@ -18,17 +18,14 @@ Mask = NDArray[np.bool_]
 
 
 class Accepted(NamedTuple):
-    """Events of one kind: their rows, and the times of those; keys and ids of all rows of the topic."""
+    """Events of one kind: their rows and the times of those; keys, ids and times of all rows of the topic."""
 
     kind: Impressions | Action
     rows: Ints
     times: Ints
     keys: Keys
     ids: Keys
-
-    def take(self, places: Ints) -> "Accepted":
-        """Some of them."""
-        return self._replace(rows=self.rows[places], times=self.times[places])
+    all_times: Ints
 
 
 class Judge:
@@ -114,4 +111,4 @@ class Judge:
             fate.duplicate += len(rows) - int(np.count_nonzero(fresh))
             rows, at = rows.compress(fresh), at.compress(fresh)
         fate.accepted += len(rows)
-        return Accepted(kind, rows, at, keys, ids)
+        return Accepted(kind, rows, at, keys, ids, times)

@@ -17,7 +17,7 @@ def mapped(array: NDArray[Any], folder: Path) -> NDArray[Any]:
     Raises:
         StorageError: the disk is full.
     """
-    if not array.size:
+    if not array.size or _in_file(array):
         return array
     try:
         with tempfile.TemporaryFile(dir=folder) as file:

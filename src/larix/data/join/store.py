@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from larix.data.log.lease import Lease
 from larix.data.write import sync
@@ -66,9 +68,13 @@ class Store:
         self._writers.shutdown()
         self._lease.close()
 
-    def keep(self, kind: str, rows: pa.RecordBatch) -> Future[Stored]:
-        """Begin to write rows to a new file; its result is the file, once it is durable, or the StorageError."""
-        return self._writers.submit(write, self.folder / self._name(kind), rows)
+    def keep(self, kind: str, rows: pa.RecordBatch, at: NDArray[np.int32] | None) -> Future[Stored]:
+        """Begin to write rows (``at``: those of them) to a new file.
+
+        Its result is the file, once it is durable, or the StorageError.
+        """
+        path = self.folder / self._name(kind)
+        return self._writers.submit(lambda: write(path, rows if at is None else rows.take(pa.array(at))))
 
     def read(self, file: Stored) -> pa.RecordBatch:
         """The rows, mapped into memory."""
