@@ -23,7 +23,7 @@ from larix.train.online.publisher import Publisher
 from larix.train.online.samples import Samples
 from larix.train.online.settings import OnlineSettings
 from larix.train.online.start import Frozen, Started
-from larix.train.online.trainer import Taken, Trainer
+from larix.train.online.trainer import Aside, Trainer
 from larix.train.online.upkeep import Upkeep
 from larix.train.online.versions import State, Versions, Written
 from larix.train.online.watcher import Alarm, Progress, Watcher, Window
@@ -139,20 +139,19 @@ class Life:
         number = self.point.step + 1
         if self._prequential.over(cut.event_ms):
             self._end_window(number)
-        tested, taken = self._trainer.test(cut.records, number)
-        if taken is not None:
-            self._put_aside(taken, number)
-        size = 0
+        tested, aside = self._trainer.test(cut.records, number)
+        if aside is not None:
+            self._put_aside(aside, number)
+        size, losses = 0, None
         if tested is not None:
             size = tested.batch.size
             self._prequential.add(tested, cut.event_ms)
             self._watcher.tested(tested)
-            taken = self._trainer.train(tested, cut.event_ms)
-            if taken.why:
-                self._put_aside(taken, number)
-        assert taken is not None
+            losses, aside = self._trainer.train(tested, cut.event_ms)
+            if aside is not None:
+                self._put_aside(aside, number)
         self._event_ms = cut.event_ms
-        if taken.losses is None:
+        if losses is None:
             self.skipped += 1
         else:
             self._judge(number, self._drift.trained)
@@ -166,15 +165,15 @@ class Life:
                 pending=self._cutter.pending,
                 skipped=self.skipped,
                 held=self.held,
-                losses=taken.losses,
+                losses=losses,
                 seconds=monotonic() - self._began,
             )
         )
 
-    def _put_aside(self, taken: Taken, number: int) -> None:
-        self._watcher.alarmed(Alarm(step=number, what="skipped", text=taken.why))
-        if taken.numbers:
-            self._judge(number, lambda: self._drift.bad_numbers(taken.why))
+    def _put_aside(self, aside: Aside, number: int) -> None:
+        self._watcher.alarmed(Alarm(step=number, what="skipped", text=aside.why))
+        if aside.numbers:
+            self._judge(number, lambda: self._drift.bad_numbers(aside.why))
 
     def _end_window(self, number: int) -> None:
         if (first := self._prequential.first_ms) is None:

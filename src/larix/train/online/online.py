@@ -85,23 +85,14 @@ def online(
     with Lease(folder / "lease", f"the run '{folder}'"), Interrupt() as interrupt:
         begun = started(start, folder, ranker, dense, settings, memory_budget=memory_budget, cold=cold)
         journal = Journal(folder, begun.point.step, watcher or Silent())
-        life = Life(
-            begun,
-            samples,
-            folder,
-            settings,
-            deltas=deltas,
-            frozen=frozen(against, begun.learner),
-            watcher=journal,
-        )
-
-        def stopped() -> bool:
-            return stop.is_set() or interrupt.wanted
-
+        against_it = frozen(against, begun.learner)
         try:
-            ended = _run(life, stopped, until)
+            life = Life(begun, samples, folder, settings, deltas=deltas, frozen=against_it, watcher=journal)
+            try:
+                ended = _run(life, lambda: stop.is_set() or interrupt.wanted, until)
+            finally:
+                life.close()
         finally:
-            life.close()
             journal.close()
     return Outcome(
         step=life.point.step,

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from larix.embedding import Tables
-from larix.errors import ConfigError, StorageError
+from larix.errors import ConfigError
 from larix.features import Sample
 from larix.model.embed import Embed
 from larix.train import checkpoint, generators
@@ -85,10 +85,7 @@ def started(
     tables.borrow_threads(torch_team())
     tables.cut()  # from here on it is noted what changes
     learner = make_learner(sample, network, tables, dense, training)
-    try:
-        found.restore(learner)
-    except StorageError as error:
-        raise StorageError(f"'{found.path}' cannot be gone on with: {error}") from error
+    found.restore(learner)
     if said is None:
         write_json(folder / "config.json", {**config, "online": json.loads(json.dumps(settings.to_json()))})
     return Started(

@@ -1,6 +1,6 @@
 """One batch of an online run: tested, then trained on; or put aside if it cannot be. Knows nothing of what comes after."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +24,12 @@ from larix.train.step import step
 _PIECES = 64  # that a batch is taken to, at most, to find the rows that cannot be read
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Taken:
-    """What became of a batch: ``tested`` before, ``losses`` by task after; None if it was skipped, and ``why``.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aside:
+    """Why a batch was skipped, or some of its rows left out; ``numbers``: for they are not finite."""
 
-    ``numbers``: whether it was for its numbers; ``dropped``: rows that could not be read. ``why`` may speak of those alone.
-    """
-
-    tested: Tested | None
-    losses: Mapping[str, float] | None
-    why: str = ""
+    why: str
     numbers: bool = False
-    dropped: int = 0
 
 
 class Trainer:
@@ -59,20 +53,19 @@ class Trainer:
         average = self._learner.average
         return self._learner.ranker if average is None else average.module
 
-    def test(self, records: pa.RecordBatch, number: int) -> tuple[Tested | None, Taken | None]:
-        """Score batch ``number`` as serving would have; or say why it is skipped."""
+    def test(self, records: pa.RecordBatch, number: int) -> tuple[Tested | None, Aside | None]:
+        """Score batch ``number`` as serving would have: None if it is skipped; and what was put aside, if something was."""
         sample = self._learner.embed.sample
         good, bad, reason = _readable(sample, records)
-        why = self._keep_rows(bad, number, reason) if bad else ""
-        dropped = sum(len(each) for each in bad)
+        aside = Aside(why=self._keep_rows(bad, number, reason)) if bad else None
         if good is None:
-            return None, Taken(tested=None, losses=None, why=why, dropped=dropped)
+            return None, aside
         records, batch = good
         scores = _scores(self.ranker, self._learner.embed, batch)
         if not np.isfinite(scores).all():
             self._end(batch, None)
             why = f"batch {number} has scores that are not finite; {self._keep(batch, number)}"
-            return None, Taken(tested=None, losses=None, why=why, numbers=True, dropped=dropped)
+            return None, Aside(why=why, numbers=True)
         weight = stands_for(sample.tasks, batch)
         tested = Tested(
             step=number,
@@ -82,10 +75,10 @@ class Trainer:
             frozen=None if self._frozen is None else self._held_against(records, batch),
             weight=np.ones(batch.size, np.float32) if weight is None else weight,
         )
-        return tested, Taken(tested=tested, losses=None, why=why, dropped=dropped) if why else None
+        return tested, aside
 
-    def train(self, tested: Tested, event_ms: int) -> Taken:
-        """Train on a batch that was tested."""
+    def train(self, tested: Tested, event_ms: int) -> tuple[dict[str, float] | None, Aside | None]:
+        """Train on a batch that was tested; its losses by task, None if it was skipped after all."""
         learner, settings, number = self._learner, self._settings, tested.step
         if settings.clock == "event_time":
             self._tables.clock = max(0, event_ms // 1000)
@@ -102,9 +95,9 @@ class Trainer:
         except NumericsError as error:
             self._end(tested.batch, None)
             why = f"batch {number}: {error}; {self._keep(tested.batch, number)}"
-            return Taken(tested=tested, losses=None, why=why, numbers=True)
+            return None, Aside(why=why, numbers=True)
         self._end(tested.batch, tested.scores)
-        return Taken(tested=tested, losses=dict(zip(self._names, losses.tolist(), strict=True)))
+        return dict(zip(self._names, losses.tolist(), strict=True)), None
 
     def _end(self, batch: Batch, scores: Floats | None) -> None:
         """End the sequence number of a batch, so that it counts batches and nothing else."""
@@ -132,8 +125,8 @@ class Trainer:
         rows = sum(len(each) for each in bad)
         return f"{rows} samples of batch {number} cannot be read: {reason}; {self._kept(path, write)}"
 
-    def _kept(self, path: Path, write: object) -> str:
-        assert callable(write)
+    def _kept(self, path: Path, write: Callable[[], None]) -> str:
+        """Write the file, unless there are enough of its kind; what came of it, in words."""
         if len(list(self._folder.glob("failed-step-*"))) >= self._settings.failed and not path.exists():
             return f"it was not kept, for there are {self._settings.failed} such files already"
         try:
