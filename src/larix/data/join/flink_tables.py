@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-
+from larix.data.join.flink_columns import literal, quoted
 from larix.errors import ConfigError
 
 PARTITION, APPENDED = "_partition", "_appended"
@@ -111,48 +110,6 @@ def _json(*, reading: bool) -> dict[str, str]:
     return {"format": "json"} | ({"json.ignore-parse-errors": "true"} if reading else {})
 
 
-def quoted(name: str) -> str:
-    """The name of a column or a table."""
-    return "`" + name.replace("`", "``") + "`"
-
-
-def literal(text: str) -> str:
-    """Text as SQL has it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-_PLAIN = {
-    pa.bool_(): "BOOLEAN",
-    pa.int8(): "TINYINT",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INT",
-    pa.int64(): "BIGINT",
-    pa.uint8(): "SMALLINT",
-    pa.uint16(): "INT",
-    pa.uint32(): "BIGINT",
-    pa.uint64(): "DECIMAL(20, 0)",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    pa.string(): "STRING",
-    pa.large_string(): "STRING",
-}
-
-
-def type_of(column: str, kind: pa.DataType) -> str:
-    """The SQL type that holds values of an Arrow type in JSON.
-
-    Raises:
-        ConfigError: JSON has no word for them.
-    """
-    if kind in _PLAIN:
-        return _PLAIN[kind]
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"ARRAY<{type_of(column, kind.value_type)}>"
-    if pa.types.is_struct(kind):
-        parts = [f"{quoted(part.name)} {type_of(f'{column}.{part.name}', part.type)}" for part in kind]
-        return f"ROW<{', '.join(parts)}>"
-    if pa.types.is_dictionary(kind):
-        return type_of(column, kind.value_type)
-    raise ConfigError(
-        f"column '{column}' is {kind}, which a Flink job cannot read from JSON; take numbers, text, bools, lists or structs"
-    )
+def with_clause(options: Mapping[str, str]) -> str:
+    """Options of a table, as SQL has them."""
+    return "WITH (\n" + ",\n".join(f"  {literal(name)} = {literal(value)}" for name, value in options.items()) + "\n)"
