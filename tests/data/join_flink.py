@@ -128,4 +128,7 @@ def read(folder: Path) -> list[dict]:
 def fates(dropped, kinds) -> dict[str, dict[str, int]]:
     """How many events of each kind were dropped, by reason."""
     counts = Counter((row["kind"], row["reason"]) for row in dropped)
-    return {kind: {reason: counts[kind, reason] for reason in ("null", "future", "late", "duplicate")} for kind in kinds}
+    return {
+        kind: {reason: counts[kind, reason] for reason in ("null", "future", "late", "duplicate")}
+        for kind in kinds
+    }

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,18 @@ __all__ = ["Files", "Flink", "Kafka", "missing", "run", "sql", "statements"]
 
 OLDEST_JAVA = 17
 # What Flink's own scripts open to it on Java 17.
-_OPENS = ("lang", "lang.invoke", "lang.reflect", "io", "net", "nio", "text", "time", "util", "util.concurrent")
+_OPENS = (
+    "lang",
+    "lang.invoke",
+    "lang.reflect",
+    "io",
+    "net",
+    "nio",
+    "text",
+    "time",
+    "util",
+    "util.concurrent",
+)
 _EXTRA = "a Flink job needs apache-flink-libraries and py4j; pip install 'larix[flink]'"
 
 
@@ -39,7 +50,7 @@ def run(
     *,
     parallelism: int = 1,
     heap: str = "1g",
-    jars: tuple[Path, ...] = (),
+    jars: Sequence[Path] = (),
     options: Mapping[str, str] | None = None,
 ) -> None:
     """Run one script in a JVM of its own until its jobs have ended; `Flink` says the rest."""
@@ -53,13 +64,14 @@ class Flink:
     Args:
         heap: the most that its heap takes (``"1g"``); a few 100 MB come on top.
         jars: more of them, such as a connector's.
+        java: more options of the JVM.
 
     Raises:
         ConfigError: Java or the extra is missing, or the JVM does not start.
     """
 
-    def __init__(self, *, heap: str = "1g", jars: tuple[Path, ...] = ()) -> None:
-        found, java = _jars(), _java()
+    def __init__(self, *, heap: str = "1g", jars: Sequence[Path] = (), java: Sequence[str] = ()) -> None:
+        found, program = _jars(), _java()
         for jar in jars:
             if not jar.is_file():
                 raise ConfigError(f"there is no jar '{jar}'")
@@ -76,8 +88,9 @@ class Flink:
                         "-XX:+UseParallelGC",
                         f"-Djava.io.tmpdir={self._folder.name}",
                         *opens,
+                        *java,
                     ],
-                    java_path=java,
+                    java_path=program,
                     die_on_exit=True,
                     enable_auth=True,
                     return_proc=True,
@@ -86,7 +99,7 @@ class Flink:
             except (OSError, ValueError, py4j.Py4JError) as error:
                 said = Path(self._folder.name, "stderr").read_text(errors="replace").strip()
                 self._folder.cleanup()
-                raise ConfigError(f"the JVM '{java}' does not start: {said or error}") from error
+                raise ConfigError(f"the JVM '{program}' does not start: {said or error}") from error
         self._gateway = py4j.JavaGateway(
             gateway_parameters=py4j.GatewayParameters(port=port, auth_token=token, auto_convert=True)
         )
@@ -106,7 +119,11 @@ class Flink:
         import py4j.protocol
 
         flink = self._gateway.jvm.org.apache.flink
-        settings = {"parallelism.default": str(parallelism), "rest.bind-address": "127.0.0.1"}
+        settings = {
+            "parallelism.default": str(parallelism),
+            "restart-strategy.type": "none",  # with checkpoints a job would try again for ever
+            "rest.bind-address": "127.0.0.1",
+        }
         todo = []
         for statement in statements(script):
             if found := _SET.fullmatch(statement):
@@ -117,7 +134,9 @@ class Flink:
         for name, value in (settings | dict(options or {})).items():
             configuration.setString(name, value)
         try:
-            chosen = flink.table.api.EnvironmentSettings.newInstance().withConfiguration(configuration).build()
+            chosen = (
+                flink.table.api.EnvironmentSettings.newInstance().withConfiguration(configuration).build()
+            )
             tables = flink.table.api.TableEnvironment.create(chosen)
             started = [(each, tables.executeSql(each)) for each in todo]
         except py4j.protocol.Py4JJavaError as error:
@@ -177,7 +196,7 @@ def _unquoted(text: str) -> str:
 
 
 def _why(error: Any) -> str:
-    """The causes that a Java exception tells, from the outermost on, each once."""
+    """The innermost causes that a Java exception tells, each once."""
     told: list[str] = []
     cause = error.java_exception
     while cause is not None:
@@ -185,7 +204,7 @@ def _why(error: Any) -> str:
         if not any(text in each for each in told):
             told.append(text)
         cause = cause.getCause()
-    return "; ".join(told)
+    return "; ".join(reversed(told[-3:]))
 
 
 def _jars() -> Path:

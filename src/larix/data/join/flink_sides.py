@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from larix.data.join.flink_columns import equals, literal, number, quoted, type_of, whole
 from larix.data.join.flink_tables import APPENDED, PARTITION, Files, Kafka, Part, with_clause
-from larix.data.join.spec import IMPRESSION, READY, RATE, Action, Impressions, JoinSpec
+from larix.data.join.spec import IMPRESSION, RATE, READY, Action, Impressions, JoinSpec
 from larix.errors import ConfigError
 
 TIME, DUE, ARRIVED, OLDEST = "_time", "_due", "_arrived", "_oldest"
@@ -152,7 +152,9 @@ def sides_of(spec: JoinSpec, schemas: Mapping[str, pa.Schema], source: Kafka | F
         if len(set(schema.names)) != len(schema):
             raise ConfigError(f"topic '{topic}' has two columns of one name among {schema.names}")
         if taken := sorted(set(schema.names) & set(OURS)):
-            raise ConfigError(f"column '{taken[0]}' of topic '{topic}' is named as one of the job's own; rename it")
+            raise ConfigError(
+                f"column '{taken[0]}' of topic '{topic}' is named as one of the job's own; rename it"
+            )
     ours = spec.impressions.topic
     made = {*spec.labels, READY, RATE}
     own = {spec.impressions.key, spec.impressions.time, spec.impressions.event_id}

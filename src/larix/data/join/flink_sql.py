@@ -43,7 +43,9 @@ def sql(
         ConfigError: a column is missing or of another type, or the spec has what the job cannot do.
     """
     if spec.emit != "end":
-        raise ConfigError("a Flink job emits at the window's end; for emit='at_once' take the embedded joiner")
+        raise ConfigError(
+            "a Flink job emits at the window's end; for emit='at_once' take the embedded joiner"
+        )
     if not 0 < checkpoint_s < 86_400:
         raise ConfigError(f"checkpoint_s={checkpoint_s!r}; it is a number of seconds above 0, at most a day")
     sides = sides_of(spec, schemas, source)
@@ -65,6 +67,7 @@ def _settings(spec: JoinSpec, checkpoint_s: float) -> str:
     memory = max(spec.window_ms + spec.lateness_ms, SHORTEST_MEMORY_MS)
     lines = [
         "-- Impressions and actions become samples. Compiled from a JoinSpec; docs/flink.md explains each part.",
+        "SET 'pipeline.name' = 'larix join';",
         "SET 'execution.runtime-mode' = 'streaming';",
         "SET 'table.local-time-zone' = 'UTC';",
         f"SET 'execution.checkpointing.interval' = '{round(checkpoint_s * 1000)} ms';",
@@ -179,13 +182,12 @@ def _dropped_table(clause: str) -> str:
 
 def _inserts(spec: JoinSpec, carried: pa.Schema) -> str:
     columns = ",\n  ".join(expression for _, _, expression in _columns(spec, carried))
-    told = "`topic`, `part`, `kind`, {}, CAST(`k` AS STRING), CAST(`id` AS STRING), `at`"
+    told = "SELECT `topic`, `part`, `kind`, {}, CAST(`k` AS STRING), CAST(`id` AS STRING), `at`"
     return (
         "EXECUTE STATEMENT SET BEGIN\n"
         f"INSERT INTO `samples` SELECT\n  {columns}\nFROM `labelled`{_kept(spec)};\n\n"
-        f"INSERT INTO `dropped` SELECT {told.format('`fault`')}\nFROM `judged` WHERE `fault` IS NOT NULL;\n\n"
-        f"INSERT INTO `dropped` SELECT {told.format(literal('duplicate'))}\n"
-        "FROM `told_apart` WHERE `before` >= `oldest`;\nEND;"
+        f"INSERT INTO `dropped`\n{told.format('`fault`')}\nFROM `judged` WHERE `fault` IS NOT NULL\n"
+        f"UNION ALL\n{told.format(literal('duplicate'))}\nFROM `told_apart` WHERE `before` >= `oldest`;\nEND;"
     )
 
 

@@ -47,8 +47,7 @@ class Kafka:
             "topic": topic,
             "properties.bootstrap.servers": self.servers,
             "properties.group.id": self.group,
-            "scan.startup.mode": "group-offsets",
-            "properties.auto.offset.reset": "earliest",
+            "scan.startup.mode": "earliest-offset",  # of the first start: a restart goes on from its state
             **_json(reading=True),
         }
         return [Part("", columns, None, f"`{APPENDED}`", options | dict(self.options))]
@@ -112,4 +111,8 @@ def _json(*, reading: bool) -> dict[str, str]:
 
 def with_clause(options: Mapping[str, str]) -> str:
     """Options of a table, as SQL has them."""
-    return "WITH (\n" + ",\n".join(f"  {literal(name)} = {literal(value)}" for name, value in options.items()) + "\n)"
+    return (
+        "WITH (\n"
+        + ",\n".join(f"  {literal(name)} = {literal(value)}" for name, value in options.items())
+        + "\n)"
+    )
