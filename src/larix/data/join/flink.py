@@ -151,10 +151,9 @@ class Flink:
 
     def close(self) -> None:
         """Stop the JVM and its jobs."""
-        if self._process.poll() is None:
-            self._process.kill()  # it keeps nothing: what a job wrote is complete when `run` returns
+        self._gateway.shutdown()  # or what is left of its objects would be told to a JVM that is gone
+        self._process.kill()  # it keeps nothing: what a job wrote is complete when `run` returns
         self._process.wait()
-        self._gateway.close()
         self._folder.cleanup()
 
     def __enter__(self) -> Self:
