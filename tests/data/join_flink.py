@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
-import pyarrow.json
 
 from larix.data.log import Events
 
@@ -111,11 +111,11 @@ def write(events, folder: Path, partitions=FEED) -> None:
     """The files that `flink.Files` reads."""
     for topic, count in partitions.items():
         for each in range(count):
-            with (folder / f"{topic}-{each}.json").open("w", encoding="utf-8") as file:
+            with (folder / f"{topic}-{each}.json").open("wb") as file:
                 for append in events:
                     if (append.topic, append.partition) == (topic, each):
-                        for row in append.rows.to_pylist():
-                            file.write(json.dumps(row | {"append_ms": append.time_ms}) + "\n")
+                        rows = pl.DataFrame(append.rows).with_columns(append_ms=pl.lit(append.time_ms))
+                        file.write(rows.write_ndjson().encode())
 
 
 def read(folder: Path) -> list[dict]:

@@ -122,6 +122,7 @@ class Flink:
         settings = {
             "parallelism.default": str(parallelism),
             "restart-strategy.type": "none",  # with checkpoints a job would try again for ever
+            "execution.checkpointing.dir": Path(self._folder.name, "checkpoints").as_uri(),
             "rest.bind-address": "127.0.0.1",
         }
         todo = []

@@ -69,6 +69,7 @@ def _settings(spec: JoinSpec, checkpoint_s: float) -> str:
         "-- Impressions and actions become samples. Compiled from a JoinSpec; docs/flink.md explains each part.",
         "SET 'pipeline.name' = 'larix join';",
         "SET 'execution.runtime-mode' = 'streaming';",
+        "SET 'pipeline.object-reuse' = 'true';",
         "SET 'table.local-time-zone' = 'UTC';",
         f"SET 'execution.checkpointing.interval' = '{round(checkpoint_s * 1000)} ms';",
         "-- How long event ids, and what is newest in a silent partition, are remembered by the wall clock.",
