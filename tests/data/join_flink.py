@@ -125,6 +125,12 @@ def read(folder: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
+def frame(folder: Path, schema: pl.Schema) -> pl.DataFrame:
+    """The rows that a job wrote, as columns."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return pl.concat([pl.read_ndjson(path, schema=schema) for path in paths])
+
+
 def fates(dropped, kinds) -> dict[str, dict[str, int]]:
     """How many events of each kind were dropped, by reason."""
     counts = Counter((row["kind"], row["reason"]) for row in dropped)

@@ -1,14 +1,14 @@
 """Scripts run in Flink give what the oracle and the embedded joiner give. Skipped where Flink or Java is missing."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
-from join_flink import FEED, SCHEMAS, fates, feed, read, write
+from join_flink import FEED, SCHEMAS, fates, feed, frame, read, write
 
-from larix.data.join import Action, Clicked, Downsample, Impressions, JoinSpec, Toggle, Total, flink
+from larix.data.join import Action, Clicked, Downsample, Impressions, Joiner, JoinSpec, Toggle, Total, flink
 from larix.data.join.reference import join
 from larix.data.log import Events
 from larix.errors import ConfigError, LarixError
@@ -31,7 +31,7 @@ def spec_of(**more):
 @pytest.fixture(scope="module")
 def jvm():
     # The first compiler only: it starts in half the time, and these jobs are short.
-    with flink.Flink(java=["-XX:TieredStopAtLevel=1"]) as started:
+    with flink.Flink(heap="2g", java=["-XX:TieredStopAtLevel=1"]) as started:
         yield started
 
 
@@ -46,11 +46,16 @@ def both(jvm, folder, spec, events, *, partitions=FEED, schemas=SCHEMAS, **optio
     def ordered(rows):
         return sorted(rows, key=lambda row: (row[ours.time], row[ours.key], row[ours.event_id]))
 
-    said = {name: asdict(fate) for name, fate in stats.kinds.items()}
-    for fate in said.values():
-        del fate["accepted"], fate["orphans"]
     got = ordered(read(folder / "samples")), fates(read(folder / "dropped"), spec.kinds)
-    return got, (ordered(samples), said)
+    return got, (ordered(samples), drops(stats))
+
+
+def drops(stats):
+    """What `fates` gives, from counts."""
+    return {
+        name: {reason: getattr(fate, reason) for reason in ("null", "future", "late", "duplicate")}
+        for name, fate in stats.kinds.items()
+    }
 
 
 @needs_flink
@@ -64,6 +69,25 @@ def test_samples_and_drops_are_those_of_the_oracle(jvm, tmp_path):
     assert samples == wanted
     assert {row["sample_rate"] for row in samples} == {1.0, 0.3}
     assert all(len({row[label] for row in samples}) > 1 for label in spec.labels)
+
+
+@needs_flink
+def test_a_million_events_give_the_samples_of_the_embedded_joiner(jvm, tmp_path):
+    spec, events = spec_of(), feed(1_000_000)
+    write(events, tmp_path)
+    files = flink.Files(folder=tmp_path, partitions=FEED)
+    jvm.run(flink.sql(spec, SCHEMAS, source=files, sink=files), parallelism=2)
+    joiner = Joiner(spec, partitions=FEED)
+    pushes = [joiner.push(events[begin : begin + 64]) for begin in range(0, len(events), 64)]
+    wanted = pl.DataFrame(pa.concat_tables([*pushes, joiner.finish()], promote_options="permissive"))
+    dropped = fates(read(tmp_path / "dropped"), spec.kinds)
+    assert dropped == drops(joiner.stats)
+    assert sum(fate["late"] for fate in dropped.values()) > 10_000
+    assert sum(fate["duplicate"] for fate in dropped.values()) > 3_000
+    samples = frame(tmp_path / "samples", wanted.schema)
+    order = ["time", "key", "id"]
+    assert samples.height == joiner.stats.samples > 700_000
+    assert samples.sort(order).equals(wanted.sort(order))
 
 
 ODD = pa.schema(

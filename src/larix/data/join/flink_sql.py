@@ -16,6 +16,7 @@ from larix.data.join.spec import IMPRESSION, RATE, READY, Clicked, Form, JoinSpe
 from larix.errors import ConfigError
 
 SHORTEST_MEMORY_MS = 600_000  # of event ids, by the wall clock
+LONGEST_WINDOW_MS = 999 * 86_400_000  # days have three digits in an interval
 
 
 def sql(
@@ -46,6 +47,8 @@ def sql(
         raise ConfigError(
             "a Flink job emits at the window's end; for emit='at_once' take the embedded joiner"
         )
+    if spec.window_ms > LONGEST_WINDOW_MS:
+        raise ConfigError(f"window_s={spec.window_s!r}; Flink SQL looks back 999 days at most")
     if not 0 < checkpoint_s < 86_400:
         raise ConfigError(f"checkpoint_s={checkpoint_s!r}; it is a number of seconds above 0, at most a day")
     sides = sides_of(spec, schemas, source)

@@ -1,0 +1,53 @@
+"""The sample join in Flink, from files of JSON lines to files of JSON lines, at parallelism 2.
+
+Two inputs, one twice as large: what the smaller one takes (planning, starting, compiling) is taken off the larger one's time.
+"""
+
+import json
+import time
+from pathlib import Path
+
+from measure import absent, emit
+from online_join import PARTITIONS, batches, spec
+
+from larix.data.join import flink
+from larix.data.log import Events
+
+BENCH, CASE = "online", "join flink"
+PARALLELISM = 2
+
+
+def joined(folder: Path, quick: bool) -> None:
+    """Print events/s of the job, once it is warm."""
+    if why := flink.missing():
+        absent(BENCH, CASE, why)
+        return
+    few, many = (2, 4) if quick else (8, 24)
+    seconds, events = {}, {}
+    with flink.Flink(heap="3g") as jvm:
+        for count in (1, few, many):  # the first one is thrown away: the JVM compiles
+            pushes = [append for batch in batches(count) for append in batch]
+            into = folder / str(count)
+            into.mkdir()
+            write(pushes, into)
+            events[count] = sum(len(append.rows) for append in pushes)
+            schemas = {append.topic: append.rows.schema for append in pushes}
+            files = flink.Files(folder=into, partitions=dict.fromkeys(schemas, PARTITIONS))
+            script = flink.sql(spec(window_s=20), schemas, source=files, sink=files)
+            start = time.perf_counter()
+            jvm.run(script, parallelism=PARALLELISM)
+            seconds[count] = time.perf_counter() - start
+    rate = (events[many] - events[few]) / (seconds[many] - seconds[few])
+    emit(BENCH, "larix", CASE, "events_per_s", [rate], "1/s", parallelism=PARALLELISM, whole_s=seconds[many])
+
+
+def write(appends: list[Events], folder: Path) -> None:
+    """A file for each partition."""
+    files = {}
+    for append in appends:
+        place = (append.topic, append.partition)
+        if place not in files:
+            files[place] = (folder / f"{append.topic}-{append.partition}.json").open("w", encoding="utf-8")
+        files[place].writelines(json.dumps(row) + "\n" for row in append.rows.to_pylist())
+    for file in files.values():
+        file.close()
