@@ -74,7 +74,7 @@ class Files:
     A table a file: a file is read in order, and the watermark is that of the file that is furthest behind.
     """
 
-    folder: Path
+    folder: Path | str
     partitions: Mapping[str, int] = field(default_factory=dict)
     appended: str = "append_ms"
 
@@ -101,7 +101,7 @@ class Files:
         return self._options(topic) | _json(reading=False)
 
     def _options(self, name: str) -> dict[str, str]:
-        return {"connector": "filesystem", "path": (self.folder.absolute() / name).as_uri()}
+        return {"connector": "filesystem", "path": (Path(self.folder).absolute() / name).as_uri()}
 
 
 def _json(*, reading: bool) -> dict[str, str]:
