@@ -217,6 +217,15 @@ def test_nothing_is_left_of_a_jvm_that_was_closed():
 
 
 @needs_flink
+def test_a_jvm_that_was_killed_is_told_of():
+    with flink.Flink() as started:
+        started._process.kill()
+        started._process.wait()
+        with pytest.raises(LarixError, match="JVM is gone"):
+            started.run("CREATE TEMPORARY VIEW `v` AS SELECT 1;")
+
+
+@needs_flink
 def test_a_jvm_that_does_not_start_says_why():
     with pytest.raises(ConfigError, match=r"does not start: .*heap"):
         flink.Flink(heap="much")

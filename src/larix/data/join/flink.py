@@ -114,11 +114,10 @@ class Flink:
 
         Raises:
             ConfigError: Flink does not take a statement.
-            LarixError: a job failed.
+            LarixError: a job failed, or the JVM is gone.
         """
         import py4j.protocol
 
-        flink = self._gateway.jvm.org.apache.flink
         settings = {
             "parallelism.default": str(parallelism),
             "restart-strategy.type": "none",  # with checkpoints a job would try again for ever
@@ -131,14 +130,22 @@ class Flink:
                 settings[_unquoted(found[1])] = _unquoted(found[2])
             else:
                 todo.append(statement)
+        try:
+            self._run(todo, settings | dict(options or {}))
+        except py4j.protocol.Py4JNetworkError as error:
+            said = Path(self._folder.name, "stderr").read_text(errors="replace").strip()[-1000:]
+            raise LarixError(f"Flink's JVM is gone: {said or error}; perhaps it needs more heap") from error
+
+    def _run(self, todo: Sequence[str], settings: Mapping[str, str]) -> None:
+        import py4j.protocol
+
+        flink = self._gateway.jvm.org.apache.flink
         configuration = flink.configuration.Configuration()
-        for name, value in (settings | dict(options or {})).items():
+        for name, value in settings.items():
             configuration.setString(name, value)
         try:
-            chosen = (
-                flink.table.api.EnvironmentSettings.newInstance().withConfiguration(configuration).build()
-            )
-            tables = flink.table.api.TableEnvironment.create(chosen)
+            built = flink.table.api.EnvironmentSettings.newInstance().withConfiguration(configuration)
+            tables = flink.table.api.TableEnvironment.create(built.build())
             started = [(each, tables.executeSql(each)) for each in todo]
         except py4j.protocol.Py4JJavaError as error:
             raise ConfigError(f"Flink does not take a statement: {_why(error)}") from error
