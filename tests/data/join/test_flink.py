@@ -76,7 +76,7 @@ def test_samples_and_drops_are_those_of_the_oracle(jvm, tmp_path):
 
 
 @needs_flink
-@pytest.mark.timeout(900)  # some 40 s where nothing else runs
+@pytest.mark.timeout(900)  # minutes on a machine where much else runs
 def test_a_million_events_give_the_samples_of_the_embedded_joiner(jvm, tmp_path):
     spec, events = spec_of(window_s=600), feed(1_000_000, window_ms=600_000)
     write(events, tmp_path)
