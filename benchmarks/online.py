@@ -1,4 +1,4 @@
-"""The online loop, stage by stage: the event log's appends, tails and replays, the sample join, the trainer.
+"""The online loop, stage by stage: the log's appends, tails and replays, the join, embedded and in Flink, the trainer.
 
 ``--quick`` ends within a minute. Names of cases choose among them; none means all. ``--folder`` is where logs are written, for
 it is the disk there that is measured too.
@@ -8,6 +8,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import online_flink
 import online_join
 import online_log
 import online_train
@@ -19,6 +20,7 @@ CASES = {
     "replay": online_log.replay,
     "join": online_join.saved,
     "join unsaved": online_join.unsaved,
+    "join flink": online_flink.joined,
     "train": online_train.trained,
 }
 

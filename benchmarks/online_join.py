@@ -116,7 +116,7 @@ def _measure(folder: Path, quick: bool, case: str, *, save: bool) -> None:
     joiner = Joiner(
         spec(window_s), partitions={"impressions": PARTITIONS, "actions": PARTITIONS}, spill=folder / "work"
     )
-    rates, saves, samples, number = [], [], 0, 0
+    rates, saves, cpu, samples, number = [], [], [], 0, 0
     feed = batches(fill + rounds * each)
     for _ in range(fill):
         joiner.push(next(feed))
@@ -125,25 +125,28 @@ def _measure(folder: Path, quick: bool, case: str, *, save: bool) -> None:
     state = 0
     for _ in range(rounds):
         some = [next(feed) for _ in range(each)]
-        took = 0.0
+        took, used = 0.0, 0.0
         for push in some:
-            begun = time.perf_counter()
+            begun, busy = time.perf_counter(), time.process_time()
             samples += len(joiner.push(push))
             if save:
                 before = time.perf_counter()
                 joiner.save(folder / str(number))
                 saves.append(time.perf_counter() - before)
             took += time.perf_counter() - begun
+            used += time.process_time() - busy
             if save and number >= SAVES:
                 shutil.rmtree(folder / str(number - SAVES))
             number += 1
         rates.append(sum(len(e.rows) for push in some for e in push) / took)
+        cpu.append(used / each)
         state = max(state, joiner.state_bytes)
     assert samples > 0.9 * rounds * each * SHOWS, samples
     more = {
         "events_per_batch": BATCH,
         "columns": len(next(iter(some[0])).rows.schema),
         "impressions_in_state": window_s * SHOWS_PER_S,
+        "cpu_s_per_batch": round(float(np.median(cpu)), 4),
         "state_bytes": state,
     }
     emit(BENCH, "larix", case, "events_per_s", rates, "events/s", **more)
