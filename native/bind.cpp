@@ -15,9 +15,9 @@
 
 namespace nb = nanobind;
 
-void raise(const larix::Status& status) {
+void raise(const larix::Status& status, const char* error) {
   if (status.ok()) return;
-  PyErr_SetString(nb::module_::import_("larix.errors").attr("StorageError").ptr(), status.sentence().c_str());
+  PyErr_SetString(nb::module_::import_("larix.errors").attr(error).ptr(), status.sentence().c_str());
   throw nb::python_error();
 }
 
@@ -258,4 +258,5 @@ NB_MODULE(_native, m) {
   bind_embedding(m);
   bind_replica(m);
   bind_features(m);
+  bind_feed(m);
 }

@@ -8,9 +8,10 @@ class Status;
 class Store;
 }
 
-// Raises StorageError if a status is not good.
-void raise(const larix::Status& status);
+// Raises an error of larix.errors if a status is not good.
+void raise(const larix::Status& status, const char* error = "StorageError");
 
 void bind_features(nanobind::module_& m);
+void bind_feed(nanobind::module_& m);
 void bind_replica(nanobind::module_& m);
 void bind_snapshot(nanobind::module_& m, nanobind::class_<larix::Store>& store);

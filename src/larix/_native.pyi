@@ -1,4 +1,5 @@
-# What the compiled core offers; its doors, embedding/table.py, embedding/replica.py and features/kernels.py, check arguments.
+# What the compiled core offers; its doors, embedding/table.py, embedding/replica.py, features/kernels.py
+# and feed/kernels.py, check arguments.
 import enum
 from collections.abc import Sequence
 
@@ -233,3 +234,15 @@ class Reads:
     def run(self, threads: int, statuses: _Ids, /) -> None: ...
 
 def xxh3(text: bytes, /) -> int: ...
+
+# ---- feed
+
+def mmr(
+    relevance: _Floats, vectors: _Floats, balance: float, window: int, items: _Ids, diversity: _Numbers, /
+) -> None: ...
+def dpp(
+    relevance: _Floats, vectors: _Floats, balance: float, window: int, items: _Ids, diversity: _Numbers, /
+) -> None: ...
+def ssd(
+    relevance: _Floats, vectors: _Floats, gamma: float, window: int, items: _Ids, diversity: _Numbers, /
+) -> None: ...
