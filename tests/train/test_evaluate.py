@@ -53,6 +53,19 @@ def test_measuring_and_predicting_change_neither_rows_nor_weights_nor_the_mode(r
             np.testing.assert_array_equal(one, two)
 
 
+def test_a_batch_in_memory_is_scored_as_the_file_it_came_from(run):
+    source, trained = run
+    trained.ranker.train()
+    (records,) = source.stream(batch_size=3000)
+    found = trained.score(trained.sample.transform(records, labels=False))
+    wanted = trained.predict(source)
+    assert trained.ranker.training
+    assert found.keys() == {task.name for task in trained.sample.tasks}
+    for name, values in found.items():
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, wanted[name].to_numpy(), rtol=1e-5)
+
+
 def test_a_ranker_that_gives_the_wrong_shape_is_refused(run):
     source, trained = run
     embed = Embed(trained.sample, trained.tables)

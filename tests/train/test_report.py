@@ -172,6 +172,34 @@ def test_what_the_tables_hold_and_do_is_drawn_over_time(real):
     assert "refused" not in real  # none was
 
 
+def test_what_diversity_costs_is_a_line_a_method(real):
+    config, metrics, _ = run()
+    curve = [
+        {"given_up": share, "distance": 0.7 + share, "coverage": {"author": 5 + share, "tag": 3 + share}}
+        for share in (0.0, 0.1, 0.2)
+    ]
+    metrics["diversity"] = {"page": 10, "window": 5, "requests": 100, "candidates": 200, "vectors": "video"}
+    metrics["diversity"]["curves"] = {"MMR": curve, "DPP": curve, "SSD": curve}
+    page = render(config, json.loads(json.dumps(metrics)))
+    for title in (
+        "distance between items of a page",
+        "different authors on a page",
+        "different tags on a page",
+    ):
+        assert f"<figcaption>{title}</figcaption>" in page
+    text = Page(page).text
+    assert "Pages of 10 items from up to 200 candidates, 100 requests" in text
+    assert "the 4 before them" in text
+    assert page.count("var(--third)") > 3
+    heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>(?:MMR|DPP|SSD)</text>', page)]
+    assert len(heights) == 9
+    for chart in range(0, 9, 3):  # curves that end in one point have labels that can be read
+        low, middle, high = sorted(heights[chart : chart + 3])
+        assert min(middle - low, high - middle) > 7
+    assert Page(page).tags.count("svg") == Page(real).tags.count("svg") + 3
+    assert "What diversity costs" not in real
+
+
 def test_charts_take_their_colours_from_the_page_and_keep_text_as_text(real):
     charts = "".join(re.findall(r"<svg.*?</svg>", real, flags=re.DOTALL))
     used = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", charts))

@@ -7,12 +7,14 @@ import torch
 
 from larix import features as fx
 from larix.embedding import Normal, RowAdagrad
+from larix.feed import ValueModel, WeightedSum
 from larix.model.attention import AttentionConfig
 from larix.model.gates import MMoEConfig
 from larix.model.history import HistoryConfig
 from larix.model.loss import LossConfig
 from larix.model.ranker import Ranker, RankerConfig
 from larix.recipes.feed import feed
+from larix.recipes.pages import Pages
 from larix.recipes.recipe import Recipe
 from larix.train import Schedule, Settings
 
@@ -105,6 +107,19 @@ def config(settle_hours: float = 48.0) -> RankerConfig:
     )
 
 
+def pages() -> Pages:
+    """How the scores become pages: what a long view and what follows from it are worth, in long views."""
+    counts = [f"{owner}_{what}" for owner in _COUNTED for what in ("shown", *_OUTCOMES)]
+    columns = ("video_id", "author_id", "music_id", "tag", "duration_ms", "video_age_days", "video_type")
+    weights = {"is_click": 0.5, "long_view": 1.0, "is_like": 5.0, "is_profile_enter": 5.0}
+    return Pages(
+        value=ValueModel(fusion=WeightedSum(weights=weights)),
+        item="video",
+        columns=(*columns, "upload_type", *counts),
+        categories=("author", "tag"),
+    )
+
+
 def kuairand(
     *,
     data: str | None = None,
@@ -149,4 +164,5 @@ def kuairand(
             clip_norm=5.0,
             seed=seed,
         ),
+        pages=pages(),
     )

@@ -12,6 +12,7 @@ from larix.embedding import RowAdagrad, Uniform
 from larix.embedding.init import Init
 from larix.features import Sample
 from larix.recipes.feed import Feed
+from larix.recipes.pages import Pages
 from larix.train import Settings
 from larix.train.learner import Dense
 from larix.train.specs import Rows
@@ -23,6 +24,7 @@ class Recipe:
 
     ``feed``: makes the samples ready, in the folder it is given if they have to be written, and tells a console how far
     it is. ``ranker``: makes the network for the sample. ``rows``, ``init``, ``dense``, ``settings``: see ``train.fit``.
+    ``pages``: how scores become pages, if they are to; the report then shows what diversity costs.
     """
 
     sample: Sample
@@ -32,3 +34,4 @@ class Recipe:
     init: Init = Uniform()
     dense: Dense = torch.optim.AdamW
     settings: Settings = Settings()
+    pages: Pages | None = None

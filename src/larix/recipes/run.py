@@ -16,6 +16,7 @@ from larix.embedding import Tables
 from larix.errors import ConfigError, DataError, NumericsError
 from larix.recipes.feed import Feed, truth
 from larix.recipes.named import absolute, find_recipe, make, parameters, settings_of
+from larix.recipes.pages import diversity
 from larix.train import Run, Settings, fit, version, write_report
 from larix.train.run import read_json, write_json
 
@@ -70,6 +71,8 @@ def carry_out(
         raise
     run.record(**feed.about)
     run.record(**measured(run, feed))
+    if recipe.pages is not None:
+        run.record(diversity=diversity(run, feed.test, recipe.pages))
     write_report(folder)
     return run
 

@@ -5,6 +5,7 @@ Knows numbers and captions; knows nothing of runs, tasks or files.
 
 import html
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,8 +23,9 @@ COLOURS = {
     "#040404": "var(--first)",
     "#050505": "var(--second)",
     "#060606": "var(--page)",
+    "#070707": "var(--third)",
 }
-INK, MUTED, LINE, FIRST, SECOND, PAGE = COLOURS
+INK, MUTED, LINE, FIRST, SECOND, PAGE, THIRD = COLOURS
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "larix",
@@ -50,6 +52,8 @@ STYLE: Any = {
     "xtick.major.size": 3,
     "lines.solid_capstyle": "round",
 }
+LABEL = 0.085  # of the height of a chart's field, that a line of text takes
+POINTS = 110.0  # that height
 SMOOTH_FROM = 40  # curves with more points than this get a running mean on top of the raw line
 
 Points = Sequence[tuple[float, float]]
@@ -58,7 +62,7 @@ Points = Sequence[tuple[float, float]]
 def curves(
     name: str, caption: str, lines: Mapping[str, Points], *, across: str = "samples", floor: bool = False
 ) -> str:
-    """Draw up to two named lines over ``across``; ``floor`` starts the vertical axis at 0.
+    """Draw up to three named lines over ``across``; ``floor`` starts the vertical axis at 0.
 
     ``name`` makes the ids of this SVG unique in its page; ``caption`` is read out in place of the picture.
     """
@@ -67,7 +71,8 @@ def curves(
         return ""
     with matplotlib.rc_context(STYLE):
         figure, axes = _axes(3.5, 2.05)
-        for (label, points), colour in zip(lines.items(), (FIRST, SECOND), strict=False):
+        ends: list[tuple[float, float, str, str]] = []
+        for (label, points), colour in zip(lines.items(), (FIRST, SECOND, THIRD), strict=False):
             x, y = [point[0] for point in points], [point[1] for point in points]
             if len(points) > SMOOTH_FROM:
                 axes.plot(x, y, color=colour, linewidth=0.7, alpha=0.35)
@@ -75,16 +80,7 @@ def curves(
             axes.plot(
                 x, y, color=colour, linewidth=1.6, marker="o" if len(points) < 25 else None, markersize=3
             )
-            if len(lines) > 1:
-                axes.annotate(
-                    label,
-                    (x[-1], y[-1]),
-                    (5, 0),
-                    textcoords="offset points",
-                    color=colour,
-                    va="center",
-                    fontsize=8.5,
-                )
+            ends.append((x[-1], y[-1], label, colour))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -92,6 +88,8 @@ def curves(
             axes.set_ylim(bottom=0)
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlabel(across)
+        if len(lines) > 1:
+            _label(axes, ends)
         return _svg(figure, name, caption)
 
 
@@ -123,6 +121,18 @@ def reliability(name: str, caption: str, points: Sequence[tuple[float, float]]) 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _label(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write each line's label beside its end, one above the other where ends are close."""
+    low, high = axes.get_ylim()
+    placed = -math.inf
+    for x, y, label, colour in sorted(ends, key=lambda end: end[1]):
+        placed = max((y - low) / (high - low), placed + LABEL)
+        rise = (placed - (y - low) / (high - low)) * POINTS
+        axes.annotate(
+            label, (x, y), (5, rise), textcoords="offset points", color=colour, va="center", fontsize=8.5
+        )
 
 
 def _running_mean(values: Sequence[float], window: int) -> list[float]:

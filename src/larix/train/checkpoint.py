@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from larix.batch import Floats, Ids
 from larix.embedding import Stats, TableSpec
 from larix.errors import ConfigError, StorageError
 from larix.features import Sample
@@ -39,6 +40,8 @@ class SavedStore(Store, Protocol):
     ) -> None: ...
 
     def rows(self, table: str) -> int: ...  # noqa: D102
+
+    def lookup(self, table: str, ids: Ids) -> Floats: ...  # noqa: D102
 
     def save(self, folder: str | Path) -> None: ...  # noqa: D102
 

@@ -43,11 +43,27 @@ def predict(
     """
     for records, _, scores in _scores(ranker, embed, source, batch_size, labels=False):
         columns = {name: records[name] for name in _keys(embed, source)}
-        for index, task in enumerate(embed.sample.tasks):
-            score = scores[:, index]
-            value = 1 / (1 + np.exp(-score)) if task.kind == "binary" else np.expm1(np.maximum(score, 0))
-            columns[task.name] = pa.array(value.astype(np.float32))
+        columns |= {name: pa.array(values) for name, values in _predictions(embed, scores).items()}
         yield pa.RecordBatch.from_pydict(columns)
+
+
+def score(ranker: nn.Module, embed: Embed, batch: Batch) -> dict[str, Floats]:
+    """Return the predictions of one batch by task, float32 ``[size]``: see ``predict``."""
+    training = ranker.training
+    ranker.eval()
+    try:
+        return _predictions(embed, _outputs(ranker, embed, batch))
+    finally:
+        ranker.train(training)
+
+
+def _predictions(embed: Embed, scores: Floats) -> dict[str, Floats]:
+    found: dict[str, Floats] = {}
+    for index, task in enumerate(embed.sample.tasks):
+        score = scores[:, index]
+        value = 1 / (1 + np.exp(-score)) if task.kind == "binary" else np.expm1(np.maximum(score, 0))
+        found[task.name] = value.astype(np.float32)
+    return found
 
 
 def _scores(
@@ -63,16 +79,20 @@ def _scores(
     try:
         with Ahead(_batches(embed, source, needed, batch_size, labels), _AHEAD) as batches:
             for records, batch in batches:
-                with torch.inference_mode():
-                    scores = ranker(embed(batch, train=False)).float().cpu().numpy()
-                if scores.shape != (batch.size, len(embed.sample.tasks)):
-                    raise ConfigError(
-                        f"the ranker gave {list(scores.shape)} for {batch.size} samples and "
-                        f"{len(embed.sample.tasks)} tasks; it must give one logit a sample and task"
-                    )
-                yield records, batch, scores
+                yield records, batch, _outputs(ranker, embed, batch)
     finally:
         ranker.train(training)
+
+
+def _outputs(ranker: nn.Module, embed: Embed, batch: Batch) -> Floats:
+    with torch.inference_mode():
+        scores: Floats = ranker(embed(batch, train=False)).float().cpu().numpy()
+    if scores.shape != (batch.size, len(embed.sample.tasks)):
+        raise ConfigError(
+            f"the ranker gave {list(scores.shape)} for {batch.size} samples and "
+            f"{len(embed.sample.tasks)} tasks; it must give one logit a sample and task"
+        )
+    return scores
 
 
 def _batches(

@@ -37,6 +37,8 @@ def write_report(folder: Path | str) -> Path:
         evaluations  [{step, samples, tasks: {task: metrics}}]         held-out metrics while training
         test, truth  from ``Metrics.compute``: the model and, on synthetic data, the true probabilities
         references   {name: {task: {auc, gauc, logloss}}}              published figures to stand beside ours
+        diversity    {page, window, requests, candidates, vectors, curves: {method: [{given_up, distance,
+                       coverage: {category: ids}}]}}                   pages, relevance alone first
         phases       {read, lookup, dense, update: seconds}            where the time of the steps went
         tables       {name: {dim, rows, bytes}}
         dense_parameters, peak_rss_bytes
@@ -86,7 +88,7 @@ def render(config: Json, metrics: Json) -> str:
             metrics.get("data") or {}, (metrics.get("test") or {}).get("tasks") or config.get("tasks") or {}
         ),
         tables=_tables(metrics),
-        **{name: metrics.get(name) or {} for name in ("data", "test", "truth", "references")},
+        **{name: metrics.get(name) or {} for name in ("data", "test", "truth", "references", "diversity")},
         dense_parameters=metrics.get("dense_parameters"),
         peak_rss_bytes=metrics.get("peak_rss_bytes"),
     )
@@ -158,12 +160,40 @@ def _charts(metrics: Json) -> dict[str, list[str]]:
         points = [(point["predicted"], point["observed"]) for point in result.get("curve", [])]
         svg = reliability(f"cal{number}", f"Calibration of {task}", points)
         charts["calibration"].append(_figure(task, svg))
+    charts["diversity"] = _diversity(metrics.get("diversity") or {})
     charts["store"] = [
         _figure(title, curves(f"store{number}", f"{title} while training", lines, floor=True))
         for number, (title, lines) in enumerate(_store(steps).items())
     ]
     charts["speed"] = [curves("speed", "Samples a second while training", {"": _speed(steps)}, floor=True)]
     return charts
+
+
+def _diversity(diversity: Json) -> list[str]:
+    """Draw distance and the categories of a page over the share of relevance that is given up, a line a method."""
+    methods = diversity.get("curves") or {}
+    categories = dict.fromkeys(
+        name for curve in methods.values() for point in curve for name in point["coverage"]
+    )
+    drawn = []
+    for number, name in enumerate((None, *categories)):
+        lines = {
+            method: [
+                (100 * point["given_up"], point["distance"] if name is None else point["coverage"][name])
+                for point in curve
+            ]
+            for method, curve in methods.items()
+        }
+        title = "distance between items of a page" if name is None else f"different {name}s on a page"
+        svg = curves(
+            f"div{number}",
+            f"{title}, by method",
+            lines,
+            across="% of relevance given up",
+            floor=name is not None,
+        )
+        drawn.append(_figure(title, svg))
+    return [figure for figure in drawn if figure]
 
 
 def _store(steps: list[Json]) -> dict[str, dict[str, list[tuple[float, float]]]]:

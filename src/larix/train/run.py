@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
+from larix.batch import Batch, Floats
 from larix.data import Files
 from larix.embedding import Tables
 from larix.errors import ConfigError, StorageError
@@ -22,7 +23,7 @@ from larix.features import Sample
 from larix.model.embed import Embed, device_of
 from larix.train import checkpoint
 from larix.train.checkpoint import SavedStore
-from larix.train.evaluate import evaluate, predict
+from larix.train.evaluate import evaluate, predict, score
 from larix.train.settings import Settings
 
 
@@ -95,6 +96,10 @@ class Run:
         if not batches:
             raise ConfigError("the source has no rows to predict; check the days asked for")
         return pa.Table.from_batches(batches)
+
+    def score(self, batch: Batch) -> dict[str, Floats]:
+        """Return the predictions of one batch by task, float32 ``[size]``: see ``train.predict``."""
+        return score(self.ranker, self._embed(), batch)
 
     def predict_to(self, source: Files, path: str | Path) -> int:
         """Write what ``predict`` returns to the Parquet file ``path``, batch by batch; return its rows."""
