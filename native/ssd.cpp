@@ -1,10 +1,11 @@
 // Sliding spectrum decomposition (Huang et al., KDD 2021), its window's expiry exact.
 //
-// A candidate at length one, v, has the squared length 1 - |P v|^2 outside the span of the window, P being the projection onto
-// it. When the oldest item leaves, the span shrinks by one direction or none: what is left of that item outside the span of
-// the others. (Not what was left of it when it came: the items after it lean its way, too.) A candidate gets back what it has
-// along that direction, then loses what it has along the direction that the newest item adds. Two dot products a candidate
-// and step, whatever the window.
+// The window is a ring of items, each with the direction that it added to the span: modified Gram-Schmidt. A candidate at
+// length one, v, has the squared length 1 - |P v|^2 outside the span, P being the projection onto it. When the oldest item
+// leaves, the span shrinks by one direction or none; not by the one that came with that item, since the items after it lean
+// that way, too. That direction is turned, by a rotation with each of the others, into one that no item left in the ring has
+// any of. A candidate gets back what it has along it, then loses what it has along the direction that the newest item
+// adds: two dot products a candidate and step, whatever the window.
 #include <algorithm>
 
 #include "candidates.hpp"
@@ -27,76 +28,98 @@ LARIX_INLINE double dot(const double* a, const double* b, size_t dim) {
   return sum;
 }
 
-// Makes of the unit vector (or zeros) in ``vector`` a unit vector outside the span of ``rank`` orthonormal rows, by modified
-// Gram-Schmidt; returns what its length was there, 0 if it lies in the span. A second round if the first took so much that
-// its rounding shows: after it, none does (Giraud and others, 2005).
-LARIX_SIMD double outside(const double* basis, size_t rank, double* vector, size_t dim) {
-  double squares = dot(vector, vector, dim);
-  for (int round = 0; round < 2; ++round) {
-    const double before = squares;
-    for (size_t row = 0; row < rank; ++row) {
-      const double* along = basis + row * dim;
-      const double share = dot(along, vector, dim);
-      for (size_t k = 0; k < dim; ++k) vector[k] -= share * along[k];
-    }
-    squares = dot(vector, vector, dim);
-    if (squares <= kNothing) return 0.0;
-    if (squares > 0.5 * before) break;
-  }
-  const double length = std::sqrt(squares);
-  for (size_t k = 0; k < dim; ++k) vector[k] /= length;
-  return length;
+LARIX_SIMD double project(const double* direction, size_t dim, double* vector) {
+  const double share = dot(direction, vector, dim);
+  for (size_t k = 0; k < dim; ++k) vector[k] -= share * direction[k];
+  return share;
 }
 
-// The items that a candidate is weighed against, in a ring, and an orthonormal basis of what they span.
+LARIX_SIMD double squared(const double* vector, size_t dim) { return dot(vector, vector, dim); }
+
+LARIX_SIMD void rotate(double cosine, double sine, size_t size, double* carried, double* kept) {
+  for (size_t k = 0; k < size; ++k) {
+    const double turned = cosine * kept[k] + sine * carried[k];
+    carried[k] = cosine * carried[k] - sine * kept[k];
+    kept[k] = turned;
+  }
+}
+
+// The items that a candidate is weighed against, in a ring.
 class Window {
  public:
   Window(const Candidates& candidates, size_t size)
-      : candidates_(candidates), ring_(size), basis_((size + 1) * candidates.dim()) {}
+      : candidates_(candidates),
+        dim_(candidates.dim()),
+        size_(size),
+        directions_(size * dim_),
+        coordinates_(size * size),
+        unit_(dim_) {}
 
-  bool full() const { return held_ == ring_.size(); }
-  double volume() const { return volume_; }
+  bool full() const { return held_ == size_; }
 
-  // Lets the oldest item go. The direction that only it spanned, or null.
-  const double* expire() {
-    rank_ = 0;
-    volume_ = 1.0;
+  // Of the items in the ring; 0 if one of them lies in the span of those before it.
+  double volume() const {
+    double volume = 1.0;
+    for (size_t age = 0; age < held_; ++age) volume *= own(place(age));
+    return volume;
+  }
+
+  // Lets the oldest item go. Writes the direction that only it spanned; false if there is none.
+  bool expire(double* lost) {
+    const size_t oldest = place(0);
+    std::copy_n(direction(oldest), dim_, lost);
+    double* carried = coordinates(oldest);
+    for (size_t age = 1; age < held_; ++age) {
+      const size_t at = place(age);
+      const double leaning = carried[at], squares = own(at) * own(at) + leaning * leaning;
+      if (squares <= kNothing) continue;  // of this item nothing is here but rounding
+      const double length = std::sqrt(squares), cosine = own(at) / length, sine = leaning / length;
+      rotate(cosine, sine, dim_, lost, direction(at));
+      rotate(cosine, sine, size_, carried, coordinates(at));
+    }
+    oldest_ = place(1);
     --held_;
-    for (size_t age = held_; age > 0; --age) span(ring_[(newest_ + ring_.size() - age + 1) % ring_.size()]);
-    const double volume = volume_;
-    const double* lost = span(ring_[(newest_ + 1) % ring_.size()]);
-    rank_ -= lost != nullptr;
-    volume_ = volume;
-    return lost;
+    return squared(lost, dim_) > 0.5;  // it has the length one or none
   }
 
   // Takes an item in, for which there must be room. The direction that it adds to the span, or null.
   const double* add(size_t item) {
-    newest_ = (newest_ + 1) % ring_.size();
-    ring_[newest_] = item;
+    const size_t at = place(held_);
+    candidates_.unit(item, unit_.data());
+    for (size_t age = 0; age < held_; ++age) coordinates(place(age))[at] = 0.0;
+    // Once more if the first round took so much that its rounding shows; after two, none does (Giraud and others, 2005).
+    double before = 1.0, squares = squared(unit_.data(), dim_);
+    for (int round = 0; round < 2 && squares > kNothing && (round == 0 || squares < 0.5 * before); ++round) {
+      before = squares;
+      for (size_t age = 0; age < held_; ++age) {
+        coordinates(place(age))[at] += project(direction(place(age)), dim_, unit_.data());
+      }
+      squares = squared(unit_.data(), dim_);
+    }
+    const bool adds = squares > kNothing;
+    const double length = adds ? std::sqrt(squares) : 0.0;
+    std::fill_n(coordinates(at), size_, 0.0);
+    coordinates(at)[at] = length;
+    for (size_t k = 0; k < dim_; ++k) direction(at)[k] = adds ? unit_[k] / length : 0.0;
     ++held_;
-    return span(item);
+    return adds ? direction(at) : nullptr;
   }
 
  private:
-  const double* span(size_t item) {
-    const size_t dim = candidates_.dim();
-    double* direction = basis_.data() + rank_ * dim;
-    candidates_.unit(item, direction);
-    const double length = outside(basis_.data(), rank_, direction, dim);
-    volume_ *= length;
-    if (length == 0.0) return nullptr;
-    ++rank_;
-    return direction;
-  }
+  size_t place(size_t age) const { return (oldest_ + age) % size_; }
+  double* direction(size_t at) { return directions_.data() + at * dim_; }
+  // Of every item in the ring, how far it reaches along the direction at ``at``.
+  double* coordinates(size_t at) { return coordinates_.data() + at * size_; }
+  double own(size_t at) const { return coordinates_[at * size_ + at]; }
 
   const Candidates& candidates_;
-  std::vector<size_t> ring_;
+  const size_t dim_;
+  const size_t size_;
   size_t held_ = 0;
-  size_t newest_ = 0;
-  std::vector<double> basis_;  // [rank, dim], and room for one more
-  size_t rank_ = 0;
-  double volume_ = 1.0;
+  size_t oldest_ = 0;
+  std::vector<double> directions_;   // [size, dim], zeros for an item that adds none
+  std::vector<double> coordinates_;  // [size, size]
+  std::vector<double> unit_;
 };
 
 LARIX_SIMD void score(const double* relevance, const double* left, double weight, size_t width, double* out) {
@@ -119,23 +142,23 @@ Status ssd(const Items& items, double gamma, size_t window, const Page& page) {
   candidates.whole(left.data());
   Window held(candidates, std::min(window, page.size) - (page.size > 0));
   for (size_t place = 0; place < page.size; ++place) {
-    score(candidates.relevance(), left.data(), gamma * held.volume(), width, scores.data());
+    const double weight = gamma * held.volume();
+    score(candidates.relevance(), left.data(), weight, width, scores.data());
     const size_t item = candidates.take(scores.data());
     page.items[place] = static_cast<int64_t>(item);
-    page.diversity[place] = gamma * held.volume() * std::sqrt(left[item] > kNothing ? left[item] : 0.0);
+    page.diversity[place] = weight * std::sqrt(left[item] > kNothing ? left[item] : 0.0);
     if (window == 1 || place + 1 == page.size) continue;
-    const double* before = held.full() ? held.expire() : nullptr;
-    if (before != nullptr) std::copy_n(before, candidates.dim(), gone.begin());
-    const double* after = held.add(item);
-    if (before != nullptr && after != nullptr) {
-      candidates.along(gone.data(), after, lost.data(), gained.data());
-    } else if (before != nullptr) {
+    const bool gives = held.full() && held.expire(gone.data());
+    const double* added = held.add(item);
+    if (gives && added != nullptr) {
+      candidates.along(gone.data(), added, lost.data(), gained.data());
+    } else if (gives) {
       candidates.along(gone.data(), lost.data());
-    } else if (after != nullptr) {
-      candidates.along(after, gained.data());
+    } else if (added != nullptr) {
+      candidates.along(added, gained.data());
     }
-    if (before != nullptr) give_back(lost.data(), width, left.data());
-    if (after != nullptr) charge(gained.data(), width, left.data());
+    if (gives) give_back(lost.data(), width, left.data());
+    if (added != nullptr) charge(gained.data(), width, left.data());
   }
   return {};
 }

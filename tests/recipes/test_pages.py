@@ -37,7 +37,7 @@ def test(run):
 
 
 def test_candidates_are_different_items_shown_before_and_scored_for_the_user_who_asks(run, test):
-    asked = requests(run, test, PAGES, count=12, candidates=20)
+    asked = requests(run, test, PAGES, asked=12, candidates=20)
     assert len(asked) == 12
     rows = [row for batch in test.stream() for row in batch.to_pylist()]
     for request in asked:
@@ -50,7 +50,7 @@ def test_candidates_are_different_items_shown_before_and_scored_for_the_user_who
 
 def test_scores_are_those_of_the_request_with_the_items_columns(run, test):
     """The last request's scores, from rows put together by hand."""
-    request = requests(run, test, PAGES, count=10**6, candidates=15)[-1]
+    request = requests(run, test, PAGES, asked=10**6, candidates=15)[-1]
     table = pa.Table.from_batches(list(test.stream()))
     rows = table.to_pylist()
     *before, asking = rows
@@ -66,7 +66,7 @@ def test_scores_are_those_of_the_request_with_the_items_columns(run, test):
 
 
 def test_requests_are_a_function_of_the_seed(run, test):
-    first, again, other = (requests(run, test, PAGES, count=5, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (requests(run, test, PAGES, asked=5, seed=seed) for seed in (1, 1, 2))
     for mine, same in zip(first, again, strict=True):
         np.testing.assert_array_equal(mine.relevance, same.relevance)
     assert any(
@@ -76,7 +76,7 @@ def test_requests_are_a_function_of_the_seed(run, test):
 
 
 def test_the_report_says_what_each_method_costs(run, test):
-    found = diversity(run, test, PAGES, count=6, window=3, candidates=30)
+    found = diversity(run, test, PAGES, count=6, window=3, asked=20, candidates=30)
     assert found["curves"].keys() == {"MMR", "DPP", "SSD"}
     assert found["page"] == 6
     assert found["candidates"] == 30

@@ -12,6 +12,9 @@ from larix.batch import Floats, Ids, Jagged
 from larix.errors import DataError
 from larix.feed.diversity import DPP, MMR, SSD, Diversity
 
+BALANCES = (1.0, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.5, 0.0)
+GAMMAS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:
@@ -48,14 +51,12 @@ def trade_off(
     return [(method, measure(requests, method, count)) for method in methods]
 
 
-def settings(window: int | None, points: int = 9) -> dict[str, list[Diversity]]:
-    """Return settings of each method from relevance alone to diversity alone, evenly apart on a logarithmic scale."""
-    shares = [0.0, *np.logspace(-2, 0, points - 1).tolist()]
-    weights = [0.0, *np.logspace(-1, 1.5, points - 1).tolist()]
+def settings(window: int | None) -> dict[str, list[Diversity]]:
+    """Return settings of each method from relevance alone to (nearly) diversity alone."""
     return {
-        "MMR": [MMR(balance=1 - share, window=window) for share in shares],
-        "DPP": [DPP(balance=1 - share, window=window) for share in shares],
-        "SSD": [SSD(gamma=weight, window=window) for weight in weights],
+        "MMR": [MMR(balance=balance, window=window) for balance in BALANCES],
+        "DPP": [DPP(balance=balance, window=window) for balance in BALANCES],
+        "SSD": [SSD(gamma=gamma, window=window) for gamma in GAMMAS],
     }
 
 

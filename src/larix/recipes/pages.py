@@ -50,9 +50,9 @@ class Pages:
 
 
 def requests(
-    run: Run, source: Files, pages: Pages, *, count: int = 100, candidates: int = 200, seed: int = 0
+    run: Run, source: Files, pages: Pages, *, asked: int = 100, candidates: int = 200, seed: int = 0
 ) -> list[Request]:
-    """Return up to ``count`` requests, scored.
+    """Return up to ``asked`` requests, scored.
 
     Each is an impression from the later half of the source's first rows: its user, time and scene. Its candidates are
     up to ``candidates`` different items, at random among all that anyone was shown before it in the source, each as it
@@ -68,7 +68,7 @@ def requests(
     rows = len(table)
     if rows < 2:
         raise DataError(f"the source has {rows} rows; requests need an impression and others before it")
-    chosen = np.sort(random.choice(np.arange(max(1, rows // 2), rows), min(count, rows // 2), replace=False))
+    chosen = np.sort(random.choice(np.arange(max(1, rows // 2), rows), min(asked, rows // 2), replace=False))
     return [_request(run, table, pages, jagged.values, int(row), candidates, random) for row in chosen]
 
 
@@ -79,20 +79,20 @@ def diversity(
 
     ``more``: see ``requests``.
     """
-    asked = requests(run, source, pages, **more)
+    found = requests(run, source, pages, **more)
     return {
         "page": count,
         "window": window,
-        "requests": len(asked),
-        "candidates": max(len(request.relevance) for request in asked),
+        "requests": len(found),
+        "candidates": max(len(request.relevance) for request in found),
         "vectors": pages.item,
-        "curves": {name: _curve(asked, methods, count) for name, methods in settings(window).items()},
+        "curves": {name: _curve(found, methods, count) for name, methods in settings(window).items()},
     }
 
 
-def _curve(asked: Sequence[Request], methods: Sequence[Diversity], count: int) -> list[dict[str, Any]]:
+def _curve(found: Sequence[Request], methods: Sequence[Diversity], count: int) -> list[dict[str, Any]]:
     return [
-        {"setting": repr(method)} | asdict(outcome) for method, outcome in trade_off(asked, methods, count)
+        {"setting": repr(method)} | asdict(outcome) for method, outcome in trade_off(found, methods, count)
     ]
 
 
