@@ -23,7 +23,7 @@ SHARED = {
     "test_docs.py",
     "test_readme.py",
 }  # tests of what several modules do together
-WITHOUT_TORCH = ("errors", "batch", "features", "data", "embedding")
+WITHOUT_TORCH = ("errors", "batch", "features", "data", "embedding", "feed")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -284,7 +284,7 @@ def fresh(code):
 
 
 @pytest.mark.parametrize("room", WITHOUT_TORCH)
-def test_a_room_below_the_model_imports_no_torch(room):
+def test_a_room_without_networks_imports_no_torch(room):
     modules = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
         for path in MODULES
@@ -301,7 +301,7 @@ def test_importing_larix_does_nothing_else():
     assert fresh(code + "print(*(set(sys.modules) - before), threading.active_count())") == ["larix", "1"]
 
 
-@pytest.mark.parametrize("room", ["features", "data", "embedding", "model", "train", "recipes"])
+@pytest.mark.parametrize("room", ["features", "data", "embedding", "model", "train", "feed", "recipes"])
 def test_importing_a_room_starts_no_thread_and_changes_no_folder(room):
     code = f"import os, threading\nhere = os.getcwd()\nimport larix.{room}\n"
     assert fresh(code + "print(threading.active_count(), os.getcwd() == here)") == ["1", "True"]
