@@ -107,6 +107,14 @@ LARIX_SIMD void Candidates::along(const double* first, const double* second, dou
   pass<2>(directions, outs);
 }
 
+LARIX_SIMD void rotate(double cosine, double sine, size_t size, double* carried, double* kept) {
+  for (size_t k = 0; k < size; ++k) {
+    const double turned = cosine * kept[k] + sine * carried[k];
+    carried[k] = cosine * carried[k] - sine * kept[k];
+    kept[k] = turned;
+  }
+}
+
 LARIX_SIMD void give_back(const double* share, size_t width, double* left) {
   for (size_t j = 0; j < width; ++j) left[j] += share[j] * share[j];
 }

@@ -50,6 +50,9 @@ class Candidates {
 
 constexpr double kTaken = -std::numeric_limits<double>::infinity();
 
+// Turns two directions, or what many items have along them, into two others of the same span: Givens.
+void rotate(double cosine, double sine, size_t size, double* carried, double* kept);
+
 // left[j] += share[j]^2: of squared lengths outside a span, what a direction took that is no longer in it.
 void give_back(const double* share, size_t width, double* left);
 

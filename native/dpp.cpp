@@ -12,14 +12,6 @@ namespace larix {
 
 namespace {
 
-LARIX_SIMD void rotate(double cosine, double sine, size_t width, double* carried, double* kept) {
-  for (size_t j = 0; j < width; ++j) {
-    const double turned = cosine * kept[j] + sine * carried[j];
-    carried[j] = cosine * carried[j] - sine * kept[j];
-    kept[j] = turned;
-  }
-}
-
 LARIX_SIMD void subtract(double factor, const double* from, size_t width, double* out) {
   for (size_t j = 0; j < width; ++j) out[j] -= factor * from[j];
 }

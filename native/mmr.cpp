@@ -7,13 +7,8 @@ namespace larix {
 
 namespace {
 
-// likest[j] = the largest of ``rows`` cosines of item j.
-LARIX_SIMD void largest(const double* cosines, size_t rows, size_t width, double* likest) {
-  std::copy_n(cosines, width, likest);
-  for (size_t row = 1; row < rows; ++row) {
-    const double* from = cosines + row * width;
-    for (size_t j = 0; j < width; ++j) likest[j] = from[j] > likest[j] ? from[j] : likest[j];
-  }
+LARIX_SIMD void lift(const double* cosines, size_t width, double* likest) {
+  for (size_t j = 0; j < width; ++j) likest[j] = cosines[j] > likest[j] ? cosines[j] : likest[j];
 }
 
 LARIX_SIMD void score(const double* relevance, const double* likest, double balance, size_t width, double* out) {
@@ -29,7 +24,8 @@ Status mmr(const Items& items, double balance, size_t window, const Page& page) 
   Candidates candidates;
   if (Status read = candidates.read(items); !read.ok()) return read;
   const size_t width = candidates.width();
-  const size_t ring = std::min(window, page.size) - (page.size > 0);
+  // What leaves a window may have been the likest, so all that are in it are kept; of a whole page, none.
+  const size_t ring = window < page.size ? window - 1 : 1;
   std::vector<double> cosines(ring * width), likest(width), scores(width), unit(candidates.dim());
   for (size_t place = 0; place < page.size; ++place) {
     score(candidates.relevance(), likest.data(), balance, width, scores.data());
@@ -39,7 +35,10 @@ Status mmr(const Items& items, double balance, size_t window, const Page& page) 
     if (ring == 0) continue;
     candidates.unit(item, unit.data());
     candidates.along(unit.data(), cosines.data() + place % ring * width);
-    largest(cosines.data(), std::min(place + 1, ring), width, likest.data());
+    if (place == 0 || window < page.size) std::copy_n(cosines.data(), width, likest.data());
+    for (size_t row = 0; row < std::min(place + 1, ring); ++row) {
+      lift(cosines.data() + row * width, width, likest.data());
+    }
   }
   return {};
 }

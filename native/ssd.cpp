@@ -36,14 +36,6 @@ LARIX_SIMD double project(const double* direction, size_t dim, double* vector) {
 
 LARIX_SIMD double squared(const double* vector, size_t dim) { return dot(vector, vector, dim); }
 
-LARIX_SIMD void rotate(double cosine, double sine, size_t size, double* carried, double* kept) {
-  for (size_t k = 0; k < size; ++k) {
-    const double turned = cosine * kept[k] + sine * carried[k];
-    carried[k] = cosine * carried[k] - sine * kept[k];
-    kept[k] = turned;
-  }
-}
-
 // The items that a candidate is weighed against, in a ring.
 class Window {
  public:
