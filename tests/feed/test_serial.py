@@ -1,11 +1,12 @@
 import json
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from larix.errors import ConfigError
-from larix.feed import Isotonic, Platt, PowerProduct, RankEnsemble, ValueModel, WeightedSum
+from larix.feed import Fusion, Isotonic, Platt, PowerProduct, RankEnsemble, ValueModel, WeightedSum
 from larix.feed.serial import read, write
 
 numbers = st.floats(-1e300, 1e300, allow_nan=False)
@@ -36,6 +37,19 @@ def test_a_model_comes_back_as_it_was(fusion, scenes, data):
     chosen = data.draw(st.dictionaries(st.sampled_from(sorted(tasks)), calibrations, max_size=3))
     model = ValueModel(fusion=fusion, scenes=scenes, calibration=chosen)
     assert read(write(model)) == model
+
+
+def test_a_fusion_of_ones_own_works_but_is_not_written():
+    class Largest(Fusion):
+        weights: ClassVar[dict[str, float]] = {"click": 1.0}
+
+        def shares(self, tasks):
+            return {"click": tasks["click"]}
+
+    model = ValueModel(fusion=Largest())
+    assert model.value({"click": [0.5]}).tolist() == [0.5]
+    with pytest.raises(ConfigError, match="a Largest cannot be written"):
+        write(model)
 
 
 GOOD = {"format": 1, "fusion": {"kind": "weighted_sum", "weights": {"click": 1}}}

@@ -110,8 +110,12 @@ def test_a_recipe_with_pages_has_them_in_its_report(place, data, tmp_path):
     ],
 )
 def test_what_the_sample_does_not_have_is_named(run, test, change, said):
+    pages = replace(PAGES, **change)
     with pytest.raises(ConfigError, match=said):
-        requests(run, test, replace(PAGES, **change))
+        requests(run, test, pages)
+    if change != {"item": "tags"}:  # which only the samples tell
+        with pytest.raises(ConfigError, match=said):
+            replace(find_recipe(TINY)(), pages=pages)
 
 
 def test_the_kuairand_recipe_speaks_of_its_own_slots_columns_and_tasks():

@@ -20,7 +20,10 @@ CALIBRATIONS: Mapping[str, type] = {"platt": Platt, "isotonic": Isotonic}
 
 
 def write(model: ValueModel) -> str:
-    """Return ``model`` as JSON text that ``read`` makes an equal one of."""
+    """Return ``model`` as JSON text that ``read`` makes an equal one of.
+
+    ConfigError for a fusion of a kind of your own.
+    """
     document = {
         "format": FORMAT,
         "fusion": _dump(FUSIONS, model.fusion),
@@ -73,7 +76,11 @@ def _scene(name: str) -> int:
 
 
 def _dump(kinds: Mapping[str, type], value: Any) -> dict[str, Any]:
-    kind = next(kind for kind, known in kinds.items() if type(value) is known)
+    kind = next((kind for kind, known in kinds.items() if type(value) is known), None)
+    if kind is None:
+        raise ConfigError(
+            f"a {type(value).__name__} cannot be written as JSON; the kinds are {', '.join(kinds)}"
+        )
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     plain = {name: dict(part) if isinstance(part, Mapping) else part for name, part in fields.items()}
     return {"kind": kind} | plain

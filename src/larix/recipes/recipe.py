@@ -24,7 +24,8 @@ class Recipe:
 
     ``feed``: makes the samples ready, in the folder it is given if they have to be written, and tells a console how far
     it is. ``ranker``: makes the network for the sample. ``rows``, ``init``, ``dense``, ``settings``: see ``train.fit``.
-    ``pages``: how scores become pages, if they are to; the report then shows what diversity costs.
+    ``pages``: how scores become pages, if they are to; the report then shows what diversity costs. ConfigError if the
+    sample does not have what they speak of.
     """
 
     sample: Sample
@@ -35,3 +36,7 @@ class Recipe:
     dense: Dense = torch.optim.AdamW
     settings: Settings = Settings()
     pages: Pages | None = None
+
+    def __post_init__(self) -> None:
+        if self.pages is not None:
+            self.pages.check(self.sample)

@@ -71,7 +71,7 @@ def carry_out(
         raise
     run.record(**feed.about)
     run.record(**measured(run, feed))
-    if recipe.pages is not None:
+    if recipe.pages is not None and feed.test.rows > 1:
         run.record(diversity=diversity(run, feed.test, recipe.pages))
     write_report(folder)
     return run

@@ -5,7 +5,6 @@ Knows numbers and captions; knows nothing of runs, tasks or files.
 
 import html
 import io
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,6 +53,7 @@ STYLE: Any = {
 }
 LABEL = 0.085  # of the height of a chart's field, that a line of text takes
 POINTS = 110.0  # that height
+NEAR = 0.12  # of its width: labels that begin closer than that may cover each other
 SMOOTH_FROM = 40  # curves with more points than this get a running mean on top of the raw line
 
 Points = Sequence[tuple[float, float]]
@@ -125,13 +125,17 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _label(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Write each line's label beside its end, one above the other where ends are close."""
-    low, high = axes.get_ylim()
-    placed = -math.inf
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    placed: list[tuple[float, float]] = []
     for x, y, label, colour in sorted(ends, key=lambda end: end[1]):
-        placed = max((y - low) / (high - low), placed + LABEL)
-        rise = (placed - (y - low) / (high - low)) * POINTS
+        own = height = (y - low) / (high - low)
+        for other, taken in placed:
+            if abs(x - other) < NEAR * (right - left):
+                height = max(height, taken + LABEL)
+        placed.append((x, height))
+        offset = (5, (height - own) * POINTS)
         axes.annotate(
-            label, (x, y), (5, rise), textcoords="offset points", color=colour, va="center", fontsize=8.5
+            label, (x, y), offset, textcoords="offset points", color=colour, va="center", fontsize=8.5
         )
 
 
