@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from larix.errors import ConfigError
@@ -30,6 +30,7 @@ def oracle(fusion, request, item):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(request=requests, weights=weights)
+@settings(deadline=None)
 def test_values_are_those_of_the_formula_and_shares_sum_to_them(kind, request, weights):
     fusion = kind(weights=weights)
     tasks = {name: np.array(column) for name, column in request.items()}
@@ -43,6 +44,7 @@ def test_values_are_those_of_the_formula_and_shares_sum_to_them(kind, request, w
 
 
 @given(request=requests, data=st.data())
+@settings(deadline=None)
 def test_an_ensemble_of_ranks_is_blind_to_scale_and_order(request, data):
     fusion = RankEnsemble(weights={"a": 1.0, "b": 2.0}, smoothing=1.0)
     tasks = {name: np.array(column) for name, column in request.items()}

@@ -2,7 +2,7 @@ import json
 from typing import ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from larix.errors import ConfigError
@@ -32,6 +32,7 @@ calibrations = curves | st.builds(Platt, slope=positive, intercept=numbers)
     scenes=st.dictionaries(st.integers(-(2**63), 2**63 - 1), fusions, max_size=3),
     data=st.data(),
 )
+@settings(deadline=None)
 def test_a_model_comes_back_as_it_was(fusion, scenes, data):
     tasks = {name for each in (fusion, *scenes.values()) for name in each.weights}
     chosen = data.draw(st.dictionaries(st.sampled_from(sorted(tasks)), calibrations, max_size=3))
