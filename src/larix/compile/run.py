@@ -65,13 +65,40 @@ class Shape(tuple[Size, ...]):
         return bool(self) and self[0] == Rows(1) and not any(isinstance(size, Rows) for size in self[1:])
 
 
+class Shapes:
+    """The Shape of every value of a graph in the making, found on torch's meta device: nothing is computed."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def input(self, each: Input) -> None:
+        """Take an input in."""
+        self._values[each.name] = _placeholder(each)
+
+    def weight(self, name: str, value: Tensor) -> None:
+        """Take a weight in."""
+        self._values[name] = value.to("meta")
+
+    def node(self, node: Node) -> None:
+        """Take a node in that reads only what is known."""
+        with torch.no_grad():
+            self._values[node.name] = apply(_on_meta(node), self._values, _MANY)
+
+    def __getitem__(self, name: str) -> Any:
+        return _shape(self._values[name])
+
+
 def shapes(graph: Graph) -> dict[str, Any]:
-    """The Shape of every value; a tuple of them for a node that returns several. Nothing is computed."""
-    feeds = {each.name: _placeholder(each) for each in graph.inputs}
-    weights = {name: value.to("meta") for name, value in graph.weights.items()}
-    bare = Graph(graph.inputs, tuple(_on_meta(node) for node in graph.nodes), graph.outputs, weights)
-    with torch.no_grad():
-        return {name: _shape(value) for name, value in evaluated(bare, feeds, _MANY).items()}
+    """The Shape of every value; a tuple of them for a node that returns several."""
+    found = Shapes()
+    for each in graph.inputs:
+        found.input(each)
+    for name, value in graph.weights.items():
+        found.weight(name, value)
+    for node in graph.nodes:
+        found.node(node)
+    names = [each.name for each in (*graph.inputs, *graph.nodes)] + list(graph.weights)
+    return {name: found[name] for name in names}
 
 
 def _placeholder(each: Input) -> Tensor:

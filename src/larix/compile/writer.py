@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from larix.compile.graph import Graph, Input, Node, Ref, mapped, pruned
+from larix.compile.run import Shapes
 
 
 class Writer:
@@ -18,6 +19,11 @@ class Writer:
         self.weights: dict[str, Tensor] = dict(graph.weights)
         self.notes: list[str] = []
         self._given: dict[str, Node] = {}
+        self._shapes = Shapes()
+        for each in graph.inputs:
+            self._shapes.input(each)
+        for name, value in graph.weights.items():
+            self._shapes.weight(name, value)
         self._taken = {each.name for each in (*graph.inputs, *graph.nodes)} | set(graph.weights)
 
     def add(
@@ -35,6 +41,7 @@ class Writer:
     def put(self, node: Node) -> Ref:
         """A node under its own name."""
         self.nodes.append(node)
+        self._shapes.node(node)
         self._given[node.name] = node
         return Ref(node.name)
 
@@ -42,6 +49,7 @@ class Writer:
         """A new weight."""
         name = self._fresh(hint)
         self.weights[name] = value.detach().contiguous()
+        self._shapes.weight(name, value)
         return Ref(name)
 
     def node(self, value: Any) -> Node | None:
@@ -51,6 +59,16 @@ class Writer:
     def constant(self, value: Any) -> Tensor | None:
         """The weight behind a Ref, if it is one."""
         return self.weights.get(value.name) if isinstance(value, Ref) else None
+
+    def shape(self, value: Ref) -> Any:
+        """Its Shape; a tuple of them if it is of a node that returns several."""
+        return self._shapes[value.name]
+
+    def feed(self, each: Input) -> Ref:
+        """A new input."""
+        self.inputs.append(each)
+        self._shapes.input(each)
+        return Ref(each.name)
 
     def finish(self, outputs: tuple[tuple[str, str], ...]) -> Graph:
         """The graph, without what no output depends on."""
