@@ -1,3 +1,43 @@
 """From a trained network to what serving runs: captured, rewritten by rules, compiled ahead of time."""
 
-__all__: list[str] = []
+from larix.compile.artifact import BUCKETS, Artifact, compile, find, load
+from larix.compile.backends import Backend, Eager, OnnxRuntime, OpenVINO
+from larix.compile.capture import capture
+from larix.compile.cost import Cost, cost
+from larix.compile.graph import Column, Graph, Input
+from larix.compile.optimise import RULES, Step, optimise
+from larix.compile.precision import Bound, Precision, Samples, choose, everywhere
+from larix.compile.ranker import capture_ranker, tensors_of
+from larix.compile.rules.hoist import Block, blocks
+from larix.compile.session import Session
+
+__all__ = [
+    "BUCKETS",
+    "RULES",
+    "Artifact",
+    "Backend",
+    "Block",
+    "Bound",
+    "Column",
+    "Cost",
+    "Eager",
+    "Graph",
+    "Input",
+    "OnnxRuntime",
+    "OpenVINO",
+    "Precision",
+    "Samples",
+    "Session",
+    "Step",
+    "blocks",
+    "capture",
+    "capture_ranker",
+    "choose",
+    "compile",
+    "cost",
+    "everywhere",
+    "find",
+    "load",
+    "optimise",
+    "tensors_of",
+]

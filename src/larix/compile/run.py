@@ -25,9 +25,9 @@ def _function(op: str) -> Callable[..., Any]:
     return found
 
 
-def apply(node: Node, values: Mapping[str, Any], rows: int) -> Any:
-    """What ``node`` makes of ``values``, with ``rows`` candidates."""
-    rows = 1 if node.per_request else rows
+def apply(node: Node, values: Mapping[str, Any], rows: int, requests: int = 1) -> Any:
+    """What ``node`` makes of ``values``, with ``rows`` candidates of ``requests`` requests."""
+    rows = requests if node.per_request else rows
 
     def real(value: Any) -> Any:
         if isinstance(value, Ref):
@@ -40,17 +40,22 @@ def apply(node: Node, values: Mapping[str, Any], rows: int) -> Any:
     return _function(node.op)(*args, **{name: real(value) for name, value in node.kwargs})
 
 
-def run(graph: Graph, inputs: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
-    """The outputs by name. ``inputs``: by the graph's names, ``rows`` rows each, or 1 of those per request."""
-    values = evaluated(graph, inputs, rows)
+def run(graph: Graph, inputs: Mapping[str, Tensor], rows: int, requests: int = 1) -> dict[str, Tensor]:
+    """The outputs by name. ``inputs``: by the graph's names, ``rows`` rows each, or ``requests`` of those per request.
+
+    ``requests`` is 1, or ``rows``: every candidate is then of a request of its own, as in a log of samples.
+    """
+    values = evaluated(graph, inputs, rows, requests)
     return {name: values[of] for name, of in graph.outputs}
 
 
-def evaluated(graph: Graph, inputs: Mapping[str, Tensor], rows: int) -> dict[str, Any]:
-    """All values by name: inputs, weights and nodes."""
+def evaluated(graph: Graph, inputs: Mapping[str, Tensor], rows: int, requests: int = 1) -> dict[str, Any]:
+    """All values by name: inputs, weights and nodes; see ``run``."""
+    assert requests in (1, rows)
     values: dict[str, Any] = {**graph.weights, **inputs}
-    for node in graph.nodes:
-        values[node.name] = apply(node, values, rows)
+    with torch.no_grad():
+        for node in graph.nodes:
+            values[node.name] = apply(node, values, rows, requests)
     return values
 
 
@@ -81,6 +86,9 @@ class Shapes:
 
     def node(self, node: Node) -> None:
         """Take a node in that reads only what is known."""
+        if "fake_quantize" in node.op:  # torch has no meta kernel of it; it keeps shape and dtype
+            self._values[node.name] = self._values[node.args[0].name]
+            return
         with torch.no_grad():
             self._values[node.name] = apply(_on_meta(node), self._values, _MANY)
 

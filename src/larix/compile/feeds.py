@@ -1,0 +1,73 @@
+"""From whole arrays, as captured, to those that a hoisted graph takes, and checks of what callers give.
+
+Knows nothing of how a graph is carried out.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from larix.compile.graph import Graph, Input, Rows
+from larix.errors import DataError
+
+Arrays = Mapping[str, NDArray[Any]]
+_REQUEST, _CANDIDATE = ".request", ".candidate"
+
+
+def parts_of(captured: Sequence[Input], graph: Graph, arrays: Arrays, *, each: bool = False) -> dict[str, NDArray[Any]]:
+    """The graph's inputs, cut from ``arrays`` with the captured graph's names and whole columns.
+
+    What is per request is taken from row 0; with ``each`` from every row, as every row is a request of its own.
+    """
+    layout = {given.name: given for given in captured}
+    found = {}
+    for wanted in graph.inputs:
+        name = wanted.name
+        if name not in layout:
+            name = name.removesuffix(_REQUEST if wanted.per_request else _CANDIDATE)
+        array = arrays[name]
+        if name != wanted.name:
+            array = array[..., _picked(layout[name], wanted.per_request)]
+        found[wanted.name] = array[:1] if wanted.per_request and not each else array
+    return found
+
+
+def _picked(given: Input, per_request: bool) -> NDArray[np.int64]:
+    ends = np.cumsum([column.width for column in given.columns])
+    ranges = [
+        np.arange(end - column.width, end)
+        for column, end in zip(given.columns, ends, strict=True)
+        if column.per_request == per_request
+    ]
+    return np.concatenate(ranges)
+
+
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """The numpy dtype of an input."""
+    return torch.empty(0, dtype=dtype).numpy().dtype
+
+
+def checked_rows(graph: Graph, arrays: Arrays) -> int:
+    """How many candidates ``arrays`` hold. DataError if they are not what the graph takes."""
+    names = [each.name for each in graph.inputs]
+    if set(arrays) != set(names):
+        raise DataError(f"a request holds {sorted(arrays)}; this graph takes {sorted(names)}")
+    rows: dict[int, str] = {}
+    for each in graph.inputs:
+        array, wanted = arrays[each.name], tuple(size for size in each.shape if not isinstance(size, Rows))
+        dtype = numpy_dtype(each.dtype)
+        if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != wanted:
+            inner = ", ".join(["1" if each.per_request else "n", *map(str, wanted)])
+            raise DataError(f"input '{each.name}' is {array.dtype} {array.shape}; give {dtype} [{inner}]")
+        if each.per_request:
+            if array.shape[0] != 1:
+                raise DataError(f"input '{each.name}' is per request but has {array.shape[0]} rows; give one")
+        else:
+            rows.setdefault(array.shape[0], each.name)
+    if len(rows) > 1:
+        told = " and ".join(f"'{name}' has {count}" for count, name in rows.items())
+        raise DataError(f"candidates differ in number: {told}; give as many rows of each")
+    return next(iter(rows), 1)

@@ -1,0 +1,128 @@
+"""A graph with its chosen products in bf16 or int8, written out as operations, so that every back-end does the same.
+
+Knows nothing of how products are chosen.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from larix.compile import ops
+from larix.compile.graph import Graph, Node, Ref, mapped
+from larix.compile.precision import Precision
+from larix.compile.writer import Writer
+from larix.errors import ConfigError
+
+# They pass bf16 on as it is, or lose no more by it than the product behind them does anyway.
+_CARRY = {"relu", "slice", "select", "reshape", "cat", "stack", "unsqueeze", "squeeze", "expand", "permute", "transpose", "add"}
+
+
+def lower(graph: Graph, precision: Precision) -> Graph:
+    """The graph as ``precision`` says; outputs are float32. ConfigError if it names what the graph has not."""
+    unknown = sorted(set(precision.units) - {node.name for node in graph.nodes})
+    if unknown:
+        raise ConfigError(f"the precision names {unknown[:3]}, which the graph does not have; choose it for this graph")
+    return _Lowering(graph, precision).result() if precision.units else graph
+
+
+class _Lowering:
+    """A value has a float32 form, a bf16 form, or both; each is made when it is first asked for."""
+
+    def __init__(self, graph: Graph, precision: Precision) -> None:
+        self.graph, self.precision, self.writer = graph, precision, Writer(graph)
+        self.full: dict[str, Ref] = {}
+        self.low: dict[str, Ref] = {}
+        self.read_fully = _read_fully(graph, precision)
+        for node in graph.nodes:
+            self._node(node)
+
+    def result(self) -> Graph:
+        """The new graph."""
+        like = self.graph.nodes[-1]
+        return self.writer.finish(tuple((name, self._full(Ref(of), like).name) for name, of in self.graph.outputs))
+
+    def _node(self, node: Node) -> None:
+        kind = self.precision.units.get(node.name)
+        if kind == "int8":
+            self.full[node.name] = self._int8(node)
+        elif kind == "bf16" or self._carries(node):
+            self.low[node.name] = self._copy(node, self._low)
+        else:
+            self.full[node.name] = self._copy(node, self._full)
+
+    def _copy(self, node: Node, form: Any) -> Ref:
+        def change(value: Any) -> Any:
+            return form(value, node) if isinstance(value, Ref) else value
+
+        return self.writer.add(node.op, *mapped(node.args, change), kwargs=mapped(node.kwargs, change), like=node)
+
+    def _carries(self, node: Node) -> bool:
+        """Whether to go on in bf16: all that it reads is there in bf16, and who reads it does not want float32."""
+        if ops.stem(node.op) not in _CARRY or node.name in self.read_fully:
+            return False
+        reads = [name for name in node.refs() if name not in self.graph.weights]
+        return bool(reads) and all(name in self.low and name not in self.full for name in reads)
+
+    def _full(self, ref: Ref, like: Node) -> Ref:
+        if ref.name in self.low and ref.name not in self.full:
+            self.full[ref.name] = self._cast(self.low[ref.name], torch.float32, like)
+        return self.full.get(ref.name, ref)
+
+    def _low(self, ref: Ref, like: Node) -> Ref:
+        if ref.name not in self.low:
+            weight = self.writer.constant(ref)
+            if weight is not None:
+                self.low[ref.name] = self.writer.weight(ref.name, weight.to(torch.bfloat16))
+            else:
+                self.low[ref.name] = self._cast(self.full.get(ref.name, ref), torch.bfloat16, like)
+        return self.low[ref.name]
+
+    def _cast(self, ref: Ref, dtype: torch.dtype, like: Node) -> Ref:
+        # Made where it is first wanted, it may be for one request or for all candidates, as its source is.
+        source = self.writer.node(ref)
+        level = source.per_request if source is not None else self._level(ref)
+        return self.writer.add(ops.TO_COPY, ref, kwargs=(("dtype", dtype),), like=like, per_request=level)
+
+    def _level(self, ref: Ref) -> bool:
+        return any(each.name == ref.name and each.per_request for each in self.graph.inputs)
+
+    def _int8(self, node: Node) -> Ref:
+        low, high = self.precision.ranges[node.name]
+        scale = max(high - low, 1e-6) / 255
+        source = self.writer.add(
+            "aten.fake_quantize_per_tensor_affine.default",
+            self._full(node.args[0], node),
+            scale,
+            round(-low / scale),
+            0,
+            255,
+            like=node,
+        )
+        weight = self.graph.weights[node.args[1].name]
+        scales = _row_scales(weight)
+        quantized = self.writer.add(
+            "aten.fake_quantize_per_channel_affine.default",
+            node.args[1],
+            self.writer.weight("scales", scales),
+            self.writer.weight("zeros", torch.zeros(len(scales), dtype=torch.int32)),
+            0,
+            -127,
+            127,
+            like=node,
+        )
+        return self.writer.add(ops.LINEAR, source, quantized, *node.args[2:], like=node)
+
+
+def _row_scales(weight: Tensor) -> Tensor:
+    return weight.abs().amax(dim=1).clamp(min=1e-8) / 127
+
+
+def _read_fully(graph: Graph, precision: Precision) -> set[str]:
+    """Values that something in float32 reads, or that are outputs: carrying them in bf16 would gain nothing."""
+    wanted = {of for _, of in graph.outputs}
+    for node in reversed(graph.nodes):
+        carried = ops.stem(node.op) in _CARRY and node.name not in wanted
+        if precision.units.get(node.name) != "bf16" and not carried:
+            wanted.update(node.refs())
+    return wanted
