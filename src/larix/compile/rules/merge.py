@@ -8,6 +8,8 @@ from larix.compile import ops
 from larix.compile.graph import Graph, Node, Ref
 from larix.compile.writer import Writer, replaced
 
+_WIDE = 256  # A Linear so wide fills the machine alone; joined, its results would have to be cut apart again, which copies.
+
 
 def merge(graph: Graph) -> tuple[Graph, list[str]]:
     """Join Linears that read the same value and go into the same activation, which is then done once on all.
@@ -37,6 +39,8 @@ def _groups(graph: Graph, readers: dict[str, list[Node]], outputs: set[str]) -> 
     for node in graph.nodes:
         if node.op == ops.LINEAR and _frozen(graph, node):
             weight = graph.weights[node.args[1].name]
+            if len(weight) >= _WIDE and not node.per_request:
+                continue
             after = _activation(node, readers, outputs)
             kind = None if after is None else (after.op, repr(after.args[1:]), repr(after.kwargs))
             found.setdefault((node.args[0], weight.dtype, node.per_request, kind), []).append(node)
