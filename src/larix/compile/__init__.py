@@ -5,7 +5,7 @@ from larix.compile.backends import Backend, Eager, OnnxRuntime, OpenVINO
 from larix.compile.capture import capture
 from larix.compile.cost import Cost, cost
 from larix.compile.graph import Column, Graph, Input
-from larix.compile.optimise import RULES, Step, optimise
+from larix.compile.optimise import RULES, Rule, Step, optimise
 from larix.compile.precision import Bound, Precision, Samples, choose, everywhere
 from larix.compile.ranker import capture_ranker, tensors_of
 from larix.compile.rules.hoist import Block, blocks
@@ -26,6 +26,7 @@ __all__ = [
     "OnnxRuntime",
     "OpenVINO",
     "Precision",
+    "Rule",
     "Samples",
     "Session",
     "Step",

@@ -1,0 +1,176 @@
+"""A multi-task net compiled with our rules and without: 1024 inputs of which 60% are the user's, 4 experts 512-256, 4 towers.
+
+One request, one thread, everything measured in turn in one process. A case is ``CANDIDATES PRECISION RULES``; RULES is
+``all``, ``none``, ``no NAME`` or ``only NAME``. ``--quick`` measures one back-end in fewer rounds.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from measure import absent, emit
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from larix import compile as compiling
+from larix.compile.feeds import parts_of
+from larix.errors import ConfigError
+
+INPUTS, USER, EXPERTS, WIDTHS, TASKS, TOWER = 1024, 614, 4, (512, 256), 4, 64
+Call = Callable[[], NDArray[Any]]
+
+
+class Net(nn.Module):
+    """MMoE with towers, as modellers write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second = WIDTHS
+        self.experts = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(INPUTS, first), nn.BatchNorm1d(first), nn.ReLU(), nn.Dropout(0.1), nn.Linear(first, second), nn.ReLU()
+            )
+            for _ in range(EXPERTS)
+        )  # fmt: skip
+        self.gates = nn.ModuleList(nn.Linear(INPUTS, EXPERTS) for _ in range(TASKS))
+        self.towers = nn.ModuleList(
+            nn.Sequential(nn.Linear(second, TOWER), nn.ReLU(), nn.Linear(TOWER, 1)) for _ in range(TASKS)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.stack([expert(x) for expert in self.experts], dim=1)
+        gates = torch.stack([torch.softmax(gate(x), dim=1) for gate in self.gates], dim=1)
+        mixed = torch.bmm(gates, hidden)
+        return torch.cat([tower(mixed[:, task]) for task, tower in enumerate(self.towers)], dim=1)
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    made = Net()
+    with torch.no_grad():  # as after some training
+        for norm in (each for each in made.modules() if isinstance(each, nn.BatchNorm1d)):
+            norm.running_mean.normal_(0, 0.2)
+            norm.running_var.uniform_(0.2, 0.6)
+    return made.eval()
+
+
+def request(candidates: int, seed: int = 0) -> NDArray[np.float32]:
+    x = np.random.default_rng(seed).standard_normal((candidates, INPUTS)).astype(np.float32)
+    x[:, :USER] = x[0, :USER]
+    return x
+
+
+def rules_of(name: str) -> Sequence[compiling.Rule]:
+    if name in ("all", "none"):
+        return compiling.RULES if name == "all" else ()
+    word, _, rule = name.partition(" ")
+    return [each for each in compiling.RULES if (each.__name__ == rule) == (word == "only")]
+
+
+def eager(module: nn.Module, x: NDArray[np.float32], bf16: bool) -> Call:
+    tensor = torch.from_numpy(x)
+
+    def call() -> NDArray[Any]:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return module(tensor).float().numpy()
+
+    return call
+
+
+def compiled(
+    graph: compiling.Graph, x: NDArray[np.float32], backend: compiling.Backend, kind: str, rules: str, folder: str
+) -> Call:
+    """Ours, from an artifact; the arrays are those that a server would have: the user's columns once."""
+    candidates = len(x)
+    small, _ = compiling.optimise(graph, rules_of(rules), candidates)
+    samples = compiling.Samples(arrays=parts_of(graph.inputs, small, {"x": request(256, seed=1)}, each=True))
+    artifact = compiling.compile(
+        small,
+        folder,
+        captured=graph.inputs,
+        backend=backend,
+        buckets=(candidates,),
+        precision=compiling.everywhere(small, kind, samples),
+    )
+    session = compiling.load(artifact)
+    arrays = {name: np.ascontiguousarray(each) for name, each in session.parts({"x": x}).items()}
+    return lambda: session.run(arrays)["output"]
+
+
+def measure(calls: Mapping[Any, Call], rounds: int) -> dict[Any, list[float]]:
+    """Milliseconds of each, in turn, so that a noisy moment hits all alike."""
+    found: dict[Any, list[float]] = {key: [] for key in calls}
+    for call in calls.values():
+        for _ in range(3):
+            call()
+    for _ in range(rounds):
+        for key, call in calls.items():
+            call()  # its own weights into the caches
+            start = time.perf_counter()
+            call()
+            call()
+            found[key].append((time.perf_counter() - start) / 2 * 1e3)
+    return found
+
+
+def report(backend: str, times: Mapping[Any, list[float]], errors: Mapping[Any, float]) -> None:
+    for key, values in times.items():
+        subject, case = key
+        emit("compile", subject, case, "ms", values, "ms", backend=backend, cores=os.cpu_count())
+        emit("compile", subject, case, "max_error", [errors[key]], "logit", backend=backend)
+    ours = {case: values for (subject, case), values in times.items() if subject == "larix"}
+    fp32 = next(values for (subject, case), values in times.items() if subject != "larix" and "fp32" in case)
+    for case, values in ours.items():
+        head, _, rules = case.partition(" all")
+        if rules or not case.endswith(" all"):
+            continue
+        for other, name in ((ours[f"{head} none"], "times_without_rules"), (fp32, "times_eager_fp32")):
+            ratios = [slow / fast for slow, fast in zip(other, values, strict=True)]
+            emit("compile", "larix", case, name, ratios, "ratio", backend=backend)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="OpenVINO only, fewer rounds: under a minute")
+    parser.add_argument("--candidates", type=int, default=500)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    module, x = net(), request(args.candidates)
+    graph = compiling.capture(
+        module, {"x": torch.randn(4, INPUTS)}, per_request={"x": [("user", USER, True), ("item", INPUTS - USER, False)]}
+    )
+    exact = eager(module, x, False)()
+    backends = [compiling.OpenVINO()] if args.quick else [compiling.OpenVINO(), compiling.OnnxRuntime(), compiling.Eager()]
+    # Each rule's share: what it does alone, and what is lost without it.
+    names = [rule.__name__ for rule in compiling.RULES]
+    shares = [] if args.quick else [f"{word} {name}" for name in names for word in ("only", "no")]
+    for backend in backends:
+        try:
+            backend.version()
+        except ConfigError as error:
+            absent("compile", backend.name, str(error))
+            continue
+        kinds = [kind for kind in ("fp32", "bf16", "int8") if kind in backend.kinds]
+        for kind in kinds[:2] if args.quick else kinds:
+            head = f"{args.candidates} {kind}"
+            wanted = ["all", "none", *(shares if kind == "bf16" and backend.name == "openvino" else [])]
+            with tempfile.TemporaryDirectory() as folder:
+                calls: dict[Any, Call] = {
+                    (f"torch {torch.__version__}", f"{args.candidates} fp32 eager"): eager(module, x, False)
+                }
+                if kind == "bf16":
+                    calls[f"torch {torch.__version__}", f"{args.candidates} bf16 eager"] = eager(module, x, True)
+                for rules in wanted:
+                    place = f"{folder}/{rules}"
+                    calls["larix", f"{head} {rules}"] = compiled(graph, x, backend, kind, rules, place)
+                errors = {key: float(np.abs(call() - exact).max()) for key, call in calls.items()}
+                report(backend.name, measure(calls, 15 if args.quick else 40), errors)
+
+
+if __name__ == "__main__":
+    main()
