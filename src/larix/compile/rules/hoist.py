@@ -196,7 +196,7 @@ class _Hoisting:
             given = {name: self._join(self._share(self.values[name], part, wide), node) for name in reads}
             weights = {ref: self._columns_of(ref, part, wide, node) for ref in node.refs() if ref not in self.values}
             ref = self._put(node, {**given, **weights}, once[part])
-            lost = "" if once[part] else self._why(node, [cut(value, *part) for value in full])
+            lost = "" if once[part] else self._why(node, full, part)
             found += whole(ref, part[1] - part[0], once[part], lost)
         return tuple(found)
 
@@ -206,15 +206,19 @@ class _Hoisting:
         ref = self._put(node, given, False)
         wide = _width(self.known[node.name])
         return tuple(
-            Piece(ref, start, end - start, wide, False, self._why(node, [cut(value, start, end) for value in full]))
+            Piece(ref, start, end - start, wide, False, self._why(node, full, (start, end)))
             for start, end in bounds(full)
         )
 
-    def _why(self, node: Node, parts: list[Value]) -> str:
-        """Where those columns were lost: before, or here if what is per request meets what is per candidate."""
-        pieces = [piece for value in parts for piece in value]
-        before = next((piece.blocked for piece in pieces if piece.blocked), "")
-        return before or (node.where if any(piece.per_request for piece in pieces) else "")
+    def _why(self, node: Node, full: list[Value], part: tuple[int, int]) -> str:
+        """Where those columns were lost: before, or here.
+
+        Here, if they are the request's share of a value with columns of both kinds. A value that is the request's alone
+        and meets a candidate's is no loss: that they meet is what it is for.
+        """
+        before = next((piece.blocked for value in full for piece in cut(value, *part) if piece.blocked), "")
+        here = any(is_mixed(value) and any(piece.per_request for piece in cut(value, *part)) for value in full)
+        return before or (node.where if here else "")
 
     def _inherited(self, node: Node, values: list[Value], unknown: bool = False) -> str:
         """What to say blocked the result of an operation that took whole rows."""
