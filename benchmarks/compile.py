@@ -83,7 +83,12 @@ def eager(module: nn.Module, x: NDArray[np.float32], bf16: bool) -> Call:
 
 
 def compiled(
-    graph: compiling.Graph, x: NDArray[np.float32], backend: compiling.Backend, kind: str, rules: str, folder: str
+    graph: compiling.Graph,
+    x: NDArray[np.float32],
+    backend: compiling.Backend,
+    kind: str,
+    rules: str,
+    folder: str,
 ) -> Call:
     """Ours, from an artifact; the arrays are those that a server would have: the user's columns once."""
     candidates = len(x)
@@ -142,10 +147,16 @@ def main() -> None:
     torch.set_num_threads(1)
     module, x = net(), request(args.candidates)
     graph = compiling.capture(
-        module, {"x": torch.randn(4, INPUTS)}, per_request={"x": [("user", USER, True), ("item", INPUTS - USER, False)]}
+        module,
+        {"x": torch.randn(4, INPUTS)},
+        per_request={"x": [("user", USER, True), ("item", INPUTS - USER, False)]},
     )
     exact = eager(module, x, False)()
-    backends = [compiling.OpenVINO()] if args.quick else [compiling.OpenVINO(), compiling.OnnxRuntime(), compiling.Eager()]
+    backends = (
+        [compiling.OpenVINO()]
+        if args.quick
+        else [compiling.OpenVINO(), compiling.OnnxRuntime(), compiling.Eager()]
+    )
     # Each rule's share: what it does alone, and what is lost without it.
     names = [rule.__name__ for rule in compiling.RULES]
     shares = [] if args.quick else [f"{word} {name}" for name in names for word in ("only", "no")]
@@ -164,7 +175,9 @@ def main() -> None:
                     (f"torch {torch.__version__}", f"{args.candidates} fp32 eager"): eager(module, x, False)
                 }
                 if kind == "bf16":
-                    calls[f"torch {torch.__version__}", f"{args.candidates} bf16 eager"] = eager(module, x, True)
+                    calls[f"torch {torch.__version__}", f"{args.candidates} bf16 eager"] = eager(
+                        module, x, True
+                    )
                 for rules in wanted:
                     place = f"{folder}/{rules}"
                     calls["larix", f"{head} {rules}"] = compiled(graph, x, backend, kind, rules, place)

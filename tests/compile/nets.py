@@ -66,7 +66,9 @@ class Sketch:
 
     def linear(self, x, out, bias=True, seed=0):
         width = self.writer.shape(x)[-1]
-        return self(ops.LINEAR, x, self.weight(out, width, seed=seed), self.weight(out, seed=seed) if bias else None)
+        return self(
+            ops.LINEAR, x, self.weight(out, width, seed=seed), self.weight(out, seed=seed) if bias else None
+        )
 
     def graph(self, *refs):
         return self.writer.finish(tuple((f"output.{i}", ref.name) for i, ref in enumerate(refs)))
@@ -83,7 +85,10 @@ def graphs(draw):
     """A random graph of some operations over mixed columns and a sequence that may be per request."""
     widths = draw(st.lists(st.integers(1, 5), min_size=2, max_size=4))
     levels = draw(st.lists(st.booleans(), min_size=len(widths), max_size=len(widths)))
-    columns = {f"{'u' if level else 'c'}{i}": width for i, (width, level) in enumerate(zip(widths, levels, strict=True))}
+    columns = {
+        f"{'u' if level else 'c'}{i}": width
+        for i, (width, level) in enumerate(zip(widths, levels, strict=True))
+    }
     sequence = Input("s", (Rows(1), 3, 4), torch.float32, (Column("s", 4, draw(st.booleans())),))
     mask = Input("m", (Rows(1), 3), torch.bool, (Column("m", 3, sequence.columns[0].per_request),))
     sketch = Sketch(dense(**columns), sequence, mask)
@@ -95,14 +100,24 @@ def graphs(draw):
             case 0:
                 flat.append(sketch.linear(x, draw(st.integers(1, 6)), draw(st.booleans())))
             case 1:
-                flat.append(sketch(draw(st.sampled_from([ops.RELU, "aten.sigmoid.default", "aten.clone.default"])), x))
+                flat.append(
+                    sketch(draw(st.sampled_from([ops.RELU, "aten.sigmoid.default", "aten.clone.default"])), x)
+                )
             case 2:
                 flat.append(sketch(ops.CAT, (x, draw(st.sampled_from(flat))), draw(st.sampled_from([1, -1]))))
             case 3:
                 start = draw(st.integers(0, width - 1))
-                flat.append(sketch(ops.SLICE, x, 1, start, draw(st.sampled_from([width, 2**63 - 1, start + 1]))))
+                flat.append(
+                    sketch(ops.SLICE, x, 1, start, draw(st.sampled_from([width, 2**63 - 1, start + 1])))
+                )
             case 4:
-                flat.append(sketch(draw(st.sampled_from([ops.ADD, ops.MUL])), x, sketch.linear(draw(st.sampled_from(flat)), width)))
+                flat.append(
+                    sketch(
+                        draw(st.sampled_from([ops.ADD, ops.MUL])),
+                        x,
+                        sketch.linear(draw(st.sampled_from(flat)), width),
+                    )
+                )
             case 5:
                 flat.append(sketch(draw(st.sampled_from([ops.ADD, ops.MUL])), x, sketch.weight(width)))
             case 6:
@@ -134,7 +149,8 @@ class Experts(nn.Module):
     def __init__(self, features=12, width=8):
         super().__init__()
         self.experts = nn.ModuleList(
-            nn.Sequential(nn.Linear(features, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.2)) for _ in range(2)
+            nn.Sequential(nn.Linear(features, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.2))
+            for _ in range(2)
         )
         self.gate = nn.Linear(features, 4)
         self.out = nn.Linear(width, 1)

@@ -66,13 +66,18 @@ def compile(
         raise ConfigError(f"buckets are {tuple(buckets)!r}; give one or more numbers of candidates")
     lacking = sorted(set(precision.units.values()) - backend.kinds)
     if lacking:
-        raise ConfigError(f"{backend.name} does not compute in {lacking} here; it has {sorted(backend.kinds)}")
+        raise ConfigError(
+            f"{backend.name} does not compute in {lacking} here; it has {sorted(backend.kinds)}"
+        )
     version = backend.version()
     lowered = lower(graph, precision)
     sizes = sorted(set(buckets))
     files = {f"{rows}.bin": backend.compile(lowered, rows) for rows in sizes}
     files["graph.json"] = json.dumps(
-        {"graph": to_json(lowered), "captured": to_json(Graph(tuple(captured or graph.inputs), (), ()))["inputs"]}
+        {
+            "graph": to_json(lowered),
+            "captured": to_json(Graph(tuple(captured or graph.inputs), (), ()))["inputs"],
+        }
     ).encode()
     files["weights.safetensors"] = safetensors.torch.save(dict(lowered.weights))
     manifest = {
@@ -118,7 +123,9 @@ def load(artifact: Artifact | str | Path, streams: int = 1) -> Session:
     manifest = _manifest(found.folder)
     kind = _BACKENDS.get(manifest["backend"])
     if kind is None:
-        raise ConfigError(f"'{found.folder}' is of the back-end '{manifest['backend']}'; there are {sorted(_BACKENDS)}")
+        raise ConfigError(
+            f"'{found.folder}' is of the back-end '{manifest['backend']}'; there are {sorted(_BACKENDS)}"
+        )
     backend = kind()
     ours = {"instruction_set": instruction_set(), "version": backend.version()}
     for name, value in ours.items():
@@ -145,7 +152,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         told = manifest.pop("sha256")
         if manifest["format"] != 1:
-            raise StorageError(f"'{path}' has format {manifest['format']} but this larix reads 1; compile it again")
+            raise StorageError(
+                f"'{path}' has format {manifest['format']} but this larix reads 1; compile it again"
+            )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"'{path}' is damaged: {error!r}; compile it again") from error
     if told != _digest(json.dumps(manifest, sort_keys=True).encode()):
@@ -159,7 +168,9 @@ def _checked(path: Path, digest: str) -> bytes:
     except OSError as error:
         raise StorageError(f"'{path}' is damaged: {error.strerror}; compile it again") from error
     if _digest(content) != digest:
-        raise StorageError(f"'{path}' is damaged: its checksum is not the one in the manifest; compile it again")
+        raise StorageError(
+            f"'{path}' is damaged: its checksum is not the one in the manifest; compile it again"
+        )
     return content
 
 

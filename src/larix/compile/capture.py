@@ -16,7 +16,19 @@ from larix.compile.graph import Column, Graph, Input, Node, Ref, Rows, Size, pru
 from larix.compile.run import run
 from larix.errors import ConfigError
 
-_SIZED = {"view", "expand", "repeat", "reshape", "full", "zeros", "ones", "new_zeros", "new_ones", "new_full", "_unsafe_view"}
+_SIZED = {
+    "view",
+    "expand",
+    "repeat",
+    "reshape",
+    "full",
+    "zeros",
+    "ones",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "_unsafe_view",
+}
 
 
 class _ByName(nn.Module):
@@ -61,14 +73,18 @@ def capture(
     return graph
 
 
-def _columns(name: str, example: Tensor, declared: bool | Sequence[tuple[str, int, bool]]) -> tuple[Column, ...]:
+def _columns(
+    name: str, example: Tensor, declared: bool | Sequence[tuple[str, int, bool]]
+) -> tuple[Column, ...]:
     width = int(example.shape[-1]) if example.dim() > 1 else 1
     if isinstance(declared, bool):
         return (Column(name, width, declared),)
     columns = tuple(Column(*each) for each in declared)
     if sum(column.width for column in columns) != width:
         told = sum(column.width for column in columns)
-        raise ConfigError(f"per_request tells of {told} columns of input '{name}', which has {width}; tell of each")
+        raise ConfigError(
+            f"per_request tells of {told} columns of input '{name}', which has {width}; tell of each"
+        )
     return columns
 
 
@@ -81,7 +97,8 @@ def _exported(module: nn.Module, examples: Mapping[str, Tensor]) -> torch.export
     try:
         with torch.no_grad():
             program = torch.export.export(_ByName(module), (tensors,), dynamic_shapes=dynamic)
-            return program.run_decompositions({})
+            functional: torch.export.ExportedProgram = program.run_decompositions({})
+            return functional
     except Exception as error:  # whatever the exporter meets in a user's module
         text = str(error).strip() or repr(error)
         raise ConfigError(
@@ -94,7 +111,9 @@ def _exported(module: nn.Module, examples: Mapping[str, Tensor]) -> torch.export
 
 def _graph(program: torch.export.ExportedProgram, inputs: tuple[Input, ...]) -> Graph:
     signature = program.graph_signature
-    weights, values, user = {}, {}, iter(inputs)
+    weights: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    user = iter(inputs)
     for spec in signature.input_specs:
         name = str(getattr(spec.arg, "name", ""))
         if spec.kind is InputKind.USER_INPUT:
@@ -115,7 +134,9 @@ def _graph(program: torch.export.ExportedProgram, inputs: tuple[Input, ...]) -> 
             continue
         name = fx.name if fx.name not in taken else f"{fx.name}~0"
         taken.add(name)
-        kwargs = tuple((key, _argument(value, values)) for key, value in fx.kwargs.items() if key not in _PLACES)
+        kwargs = tuple(
+            (key, _argument(value, values)) for key, value in fx.kwargs.items() if key not in _PLACES
+        )
         args = tuple(_argument(each, values) for each in fx.args)
         node = Node(name, _op(fx.target), args, kwargs, _where(fx.meta))
         if _counts(node):
@@ -165,7 +186,11 @@ def _op(target: Any) -> str:
 
 def _counts(node: Node) -> bool:
     sized = node.op.split(".")[1] in _SIZED if "." in node.op else False
-    flat = (each for arg in (*node.args, *(v for _, v in node.kwargs)) for each in (arg if isinstance(arg, tuple) else (arg,)))
+    flat = (
+        each
+        for arg in (*node.args, *(v for _, v in node.kwargs))
+        for each in (arg if isinstance(arg, tuple) else (arg,))
+    )
     return not sized and any(isinstance(each, Rows) for each in flat)
 
 
@@ -195,7 +220,9 @@ def _check_rows_apart(graph: Graph, examples: Mapping[str, Tensor]) -> None:
     for name in whole:
         ours, theirs = whole[name], alone[name]
         apart = ours.dim() > 0 and theirs.shape[0] == 1 and ours.shape[1:] == theirs.shape[1:]
-        if not apart or not torch.allclose(ours[:1].float(), theirs.float(), rtol=1e-3, atol=1e-4, equal_nan=True):
+        if not apart or not torch.allclose(
+            ours[:1].float(), theirs.float(), rtol=1e-3, atol=1e-4, equal_nan=True
+        ):
             raise ConfigError(
                 f"'{name}' of a row depends on the other rows of its batch; a compiled graph pads batches, so each "
                 "row must be computed from itself alone"

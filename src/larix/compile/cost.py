@@ -44,26 +44,41 @@ def cost_of(node: Node, known: dict[str, Any], candidates: int) -> Cost:
     written = [made] if isinstance(made, Shape) else list(made)
     # A value per request that is read by one per candidate is read once, from cache: its own size counts.
     read = [known[name] for name in dict.fromkeys(node.refs())]
-    moved = sum(_numel(shape, rows) * shape.dtype.itemsize for shape in (*read, *written) if isinstance(shape, Shape))
+    moved = sum(
+        _numel(shape, rows) * shape.dtype.itemsize for shape in (*read, *written) if isinstance(shape, Shape)
+    )
     return Cost(_flops(node, known, rows, sum(_numel(shape, rows) for shape in written)), moved)
 
 
 def _flops(node: Node, known: dict[str, Any], rows: int, made: int) -> int:
     if node.op == ops.EINSUM:
         letters: dict[str, int] = {}
-        for term, ref in zip(node.args[0].replace(" ", "").partition("->")[0].split(","), node.args[1], strict=True):
+        for term, ref in zip(
+            node.args[0].replace(" ", "").partition("->")[0].split(","), node.args[1], strict=True
+        ):
             for letter, size in zip(term, known[ref.name], strict=True):
                 letters[letter] = max(letters.get(letter, 1), _sized(size, rows))
         return 2 * math.prod(letters.values())
     if node.op in ops.PRODUCTS:
         first = node.args[1] if ops.stem(node.op) in {"addmm", "baddbmm"} else node.args[0]
         return 2 * made * _sized(known[first.name][-1], rows)
-    if ops.stem(node.op) in {"cat", "stack", "index", "clone", "_to_copy", "index_select", "repeat", "gather"}:
+    if ops.stem(node.op) in {
+        "cat",
+        "stack",
+        "index",
+        "clone",
+        "_to_copy",
+        "index_select",
+        "repeat",
+        "gather",
+    }:
         return 0
     if ops.is_pointwise(node.op):
         return made
     # Sums, softmax, norms: some operations for each value read.
-    return sum(_numel(known[name], rows) for name in dict.fromkeys(node.refs()) if isinstance(known[name], Shape))
+    return sum(
+        _numel(known[name], rows) for name in dict.fromkeys(node.refs()) if isinstance(known[name], Shape)
+    )
 
 
 def _sized(size: int | Rows, rows: int) -> int:

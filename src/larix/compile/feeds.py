@@ -17,7 +17,9 @@ Arrays = Mapping[str, NDArray[Any]]
 _REQUEST, _CANDIDATE = ".request", ".candidate"
 
 
-def parts_of(captured: Sequence[Input], graph: Graph, arrays: Arrays, *, each: bool = False) -> dict[str, NDArray[Any]]:
+def parts_of(
+    captured: Sequence[Input], graph: Graph, arrays: Arrays, *, each: bool = False
+) -> dict[str, NDArray[Any]]:
     """The graph's inputs, cut from ``arrays`` with the captured graph's names and whole columns.
 
     What is per request is taken from row 0; with ``each`` from every row, as every row is a request of its own.

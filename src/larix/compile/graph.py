@@ -174,7 +174,9 @@ def _check_whole(graph: Graph) -> None:
     for node in graph.nodes:
         missing = set(node.refs()) - known
         if missing:
-            raise StorageError(f"graph node '{node.name}' reads {sorted(missing)}, which is not there; compile it again")
+            raise StorageError(
+                f"graph node '{node.name}' reads {sorted(missing)}, which is not there; compile it again"
+            )
         known.add(node.name)
 
 

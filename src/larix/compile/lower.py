@@ -16,17 +16,34 @@ from larix.compile.writer import Writer
 from larix.errors import ConfigError
 
 # They pass bf16 on as it is, or lose no more by it than the product behind them does anyway.
-_CARRY = {"relu", "slice", "select", "reshape", "cat", "stack", "unsqueeze", "squeeze", "expand", "permute", "transpose", "add"}
+_CARRY = {
+    "relu",
+    "slice",
+    "select",
+    "reshape",
+    "cat",
+    "stack",
+    "unsqueeze",
+    "squeeze",
+    "expand",
+    "permute",
+    "transpose",
+    "add",
+}
 
 _PAD = "aten.constant_pad_nd.default"
-_TILE = 32  # values of bf16 in a row of a matrix unit's tile: other widths lie askew in memory, 10 to 15% slower
+_TILE = (
+    32  # values of bf16 in a row of a matrix unit's tile: other widths lie askew in memory, 10 to 15% slower
+)
 
 
 def lower(graph: Graph, precision: Precision) -> Graph:
     """The graph as ``precision`` says; outputs are float32. ConfigError if it names what the graph has not."""
     unknown = sorted(set(precision.units) - {node.name for node in graph.nodes})
     if unknown:
-        raise ConfigError(f"the precision names {unknown[:3]}, which the graph does not have; choose it for this graph")
+        raise ConfigError(
+            f"the precision names {unknown[:3]}, which the graph does not have; choose it for this graph"
+        )
     return _Lowering(graph, precision).result() if precision.units else graph
 
 
@@ -45,7 +62,9 @@ class _Lowering:
     def result(self) -> Graph:
         """The new graph."""
         like = self.graph.nodes[-1]
-        return self.writer.finish(tuple((name, self._full(Ref(of), like).name) for name, of in self.graph.outputs))
+        return self.writer.finish(
+            tuple((name, self._full(Ref(of), like).name) for name, of in self.graph.outputs)
+        )
 
     def _node(self, node: Node) -> None:
         kind = self.precision.units.get(node.name)
@@ -62,7 +81,9 @@ class _Lowering:
         def change(value: Any) -> Any:
             return form(value, node) if isinstance(value, Ref) else value
 
-        return self.writer.add(node.op, *mapped(node.args, change), kwargs=mapped(node.kwargs, change), like=node)
+        return self.writer.add(
+            node.op, *mapped(node.args, change), kwargs=mapped(node.kwargs, change), like=node
+        )
 
     def _linear(self, node: Node) -> Ref:
         """A Linear whose input's columns are filled up to whole tiles with zeros, which weights of zero meet."""
@@ -73,9 +94,13 @@ class _Lowering:
             key = node.args[0].name
             if key not in self.padded:
                 level = self._is_once(source)
-                self.padded[key] = self.writer.add(_PAD, source, (0, short), 0.0, like=node, per_request=level)
+                self.padded[key] = self.writer.add(
+                    _PAD, source, (0, short), 0.0, like=node, per_request=level
+                )
             source = self.padded[key]
-            weight = self.writer.weight("padded", functional.pad(self.writer.weights[weight.name], (0, short)))
+            weight = self.writer.weight(
+                "padded", functional.pad(self.writer.weights[weight.name], (0, short))
+            )
         bias = tuple(each if each is None else self._low(each, node) for each in node.args[2:])
         return self.writer.add(ops.LINEAR, source, weight, *bias, like=node)
 
@@ -131,7 +156,7 @@ class _Lowering:
             self.writer.weight("scales", scales),
             self.writer.weight("zeros", torch.zeros(len(scales), dtype=torch.int32)),
             0,
-            -127,
+            -128,  # never reached: the scale makes the largest weight 127; ONNX knows no other range
             127,
             like=node,
         )

@@ -85,10 +85,15 @@ def _axes_keep_rows(node: Node, position: int, dims: int) -> bool:
 
 
 def _einsum_keeps_rows(node: Node) -> bool:
-    equation = node.args[0].replace(" ", "")
+    equation: str = node.args[0].replace(" ", "")
     terms, _, result = equation.partition("->")
     firsts = {term[:1] for term in terms.split(",")}
-    return len(firsts) == 1 and "." not in equation and result[:1] in firsts and terms.count(result[:1]) == terms.count(",") + 1
+    return (
+        len(firsts) == 1
+        and "." not in equation
+        and result[:1] in firsts
+        and terms.count(result[:1]) == terms.count(",") + 1
+    )
 
 
 _AXIS_AT = {
@@ -128,7 +133,7 @@ def keeps_rows(node: Node, inputs: list[Shape], output: Shape) -> bool:
     if name == "transpose":
         return 0 not in (axis(node.args[1], dims), axis(node.args[2], dims))
     if name == "index":
-        return node.args[1][:1] == (None,)
+        return bool(node.args[1][0] is None)
     if name == "einsum":
         return _einsum_keeps_rows(node)
     return False

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from larix.compile.cost import Cost, cost
 from larix.compile.graph import Graph
-from larix.compile.rules import cheaper, common, drop, fold, hoist, merge, norms
+from larix.compile.rules.cheaper import cheaper
+from larix.compile.rules.common import common
+from larix.compile.rules.drop import drop
+from larix.compile.rules.fold import fold
+from larix.compile.rules.hoist import hoist
+from larix.compile.rules.merge import merge
+from larix.compile.rules.norms import norms
 
 Rule = Callable[[Graph], tuple[Graph, list[str]]]
 

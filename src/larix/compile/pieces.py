@@ -5,6 +5,7 @@ Knows nothing of operations; see ``rules/hoist.py``.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from larix.compile.graph import Ref
 
@@ -80,7 +81,7 @@ def bounds(values: Sequence[Value]) -> list[tuple[int, int]]:
             at += piece.width
             edges.add(at)
     steps = sorted(edges)
-    ranges = list(zip(steps, steps[1:], strict=False))
+    ranges = list(pairwise(steps))
     found: list[tuple[int, int]] = []
     kinds: list[object] = []
     for start, end in ranges:

@@ -38,7 +38,9 @@ class Bound:
     def __post_init__(self) -> None:
         given = (self.error, self.auc_loss, self.calibration)
         if all(each is None for each in given) or any(each is not None and not each > 0 for each in given):
-            raise ConfigError(f"a bound of {given} (error, auc_loss, calibration) bounds nothing; give numbers above 0")
+            raise ConfigError(
+                f"a bound of {given} (error, auc_loss, calibration) bounds nothing; give numbers above 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,12 +91,14 @@ def everywhere(graph: Graph, kind: str, samples: Samples | None = None) -> Preci
         return Precision()
     if kind == "int8" and samples is None:
         raise ConfigError("int8 needs samples, to see the range of what each product reads; give samples=")
-    units = {name: kind for name in _units(graph, kind)}
+    units = dict.fromkeys(_units(graph, kind), kind)
     ranges = _ranges(graph, samples) if samples is not None and kind == "int8" else {}
     return Precision(units=units, ranges={name: ranges[name] for name in units if name in ranges})
 
 
-def choose(graph: Graph, samples: Samples, bound: Bound, offered: Sequence[str] = ("int8", "bf16")) -> Precision:
+def choose(
+    graph: Graph, samples: Samples, bound: Bound, offered: Sequence[str] = ("int8", "bf16")
+) -> Precision:
     """The lowest precision of each product that keeps the whole within ``bound`` on ``samples``.
 
     ``offered``: the kinds to try, the cheapest first. Products are put into a kind in order of the error that each
@@ -140,7 +144,9 @@ def measured(ours: NDArray[Any], exact: NDArray[Any], labels: NDArray[np.float32
         label = labels[:, task]
         if set(np.unique(label)) == {0.0, 1.0}:
             losses.append(auc(exact[:, task], label) - auc(ours[:, task], label))
-            shifts.append(abs(float(np.mean(_sigmoid(ours[:, task])) / np.mean(_sigmoid(exact[:, task]))) - 1))
+            shifts.append(
+                abs(float(np.mean(_sigmoid(ours[:, task])) / np.mean(_sigmoid(exact[:, task]))) - 1)
+            )
     if losses:
         found |= {"auc_loss": float(max(losses)), "calibration": max(shifts)}
     return found
@@ -164,7 +170,9 @@ def _within(found: Mapping[str, float], bound: Bound) -> bool:
     asked = {name: limit for name, limit in limits.items() if limit is not None}
     missing = sorted(set(asked) - set(found))
     if missing:
-        raise ConfigError(f"{missing} cannot be measured without labels of 0 and 1; give Samples(labels=...) or a bound on error")
+        raise ConfigError(
+            f"{missing} cannot be measured without labels of 0 and 1; give Samples(labels=...) or a bound on error"
+        )
     return all(found[name] <= limit for name, limit in asked.items())
 
 
@@ -202,5 +210,7 @@ def _units(graph: Graph, kind: str) -> list[str]:
         for node in graph.nodes
         if node.op in wanted and known[node.name].dtype == torch.float32
     }
-    frozen = {node.name for node in graph.nodes if node.op != ops.LINEAR or node.args[1].name in graph.weights}
+    frozen = {
+        node.name for node in graph.nodes if node.op != ops.LINEAR or node.args[1].name in graph.weights
+    }
     return [name for name, flops in work.items() if name in frozen and flops >= _SMALL * sum(work.values())]

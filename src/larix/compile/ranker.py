@@ -58,7 +58,11 @@ def tensors_of(inputs: Inputs) -> dict[str, Tensor]:
     """What ``Embed`` made, as the tensors that a captured ranker takes, by name."""
     found = {JOINED: inputs.joined}
     for name, sequence in inputs.sequences.items():
-        found |= {f"{name}.rows": sequence.rows, f"{name}.mask": sequence.mask, f"{name}.dense": sequence.dense}
+        found |= {
+            f"{name}.rows": sequence.rows,
+            f"{name}.mask": sequence.mask,
+            f"{name}.dense": sequence.dense,
+        }
     return {name: each.detach() for name, each in found.items()}
 
 

@@ -105,7 +105,7 @@ def shapes(graph: Graph) -> dict[str, Any]:
         found.weight(name, value)
     for node in graph.nodes:
         found.node(node)
-    names = [each.name for each in (*graph.inputs, *graph.nodes)] + list(graph.weights)
+    names = [each.name for each in graph.inputs] + [node.name for node in graph.nodes] + list(graph.weights)
     return {name: found[name] for name in names}
 
 

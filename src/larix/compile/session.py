@@ -61,7 +61,9 @@ class Session:
         names = [name for name, _ in self.graph.outputs]
         if len(parts) == 1:
             return dict(zip(names, parts[0], strict=True))
-        return {name: np.concatenate(those) for name, those in zip(names, zip(*parts, strict=True), strict=True)}
+        return {
+            name: np.concatenate(those) for name, those in zip(names, zip(*parts, strict=True), strict=True)
+        }
 
     def _one(self, stream: _Stream, arrays: Arrays, start: int, rows: int) -> list[NDArray[Any]]:
         bucket = next(each for each in self.buckets if each >= rows)

@@ -24,7 +24,9 @@ class Writer:
             self._shapes.input(each)
         for name, value in graph.weights.items():
             self._shapes.weight(name, value)
-        self._taken = {each.name for each in (*graph.inputs, *graph.nodes)} | set(graph.weights)
+        self._taken = (
+            {each.name for each in graph.inputs} | {node.name for node in graph.nodes} | set(graph.weights)
+        )
 
     def add(
         self,
@@ -90,7 +92,12 @@ def replaced(node: Node, by: Mapping[str, Ref]) -> Node:
         return by.get(value.name, value) if isinstance(value, Ref) else value
 
     return Node(
-        node.name, node.op, mapped(node.args, change), mapped(node.kwargs, change), node.where, node.per_request
+        node.name,
+        node.op,
+        mapped(node.args, change),
+        mapped(node.kwargs, change),
+        node.where,
+        node.per_request,
     )
 
 

@@ -28,9 +28,15 @@ CASES = {
     "neutral, 0": (lambda s: s(ops.ADD, X, 0), []),
     "neutral, 1": (lambda s: s("aten.div.Tensor", s(ops.MUL, X, 1.0), 1), []),
     "slice of cat": (lambda s: s(ops.SLICE, s(ops.CAT, (s(ops.RELU, X), X), 1), 1, 6, 12), []),
-    "slice of cat, two parts": (lambda s: s(ops.SLICE, s(ops.CAT, (s(ops.RELU, X), X, X), 1), 1, 6, 18), ["cat"]),
+    "slice of cat, two parts": (
+        lambda s: s(ops.SLICE, s(ops.CAT, (s(ops.RELU, X), X, X), 1), 1, 6, 18),
+        ["cat"],
+    ),
     "slice of slice": (lambda s: s(ops.SLICE, s(ops.SLICE, X, 1, 1, 6), 1, 1, -1), ["slice"]),
-    "picked in a row": (lambda s: s(ops.INDEX, X, (None, s.writer.weight("i", torch.arange(2, 5)))), ["slice"]),
+    "picked in a row": (
+        lambda s: s(ops.INDEX, X, (None, s.writer.weight("i", torch.arange(2, 5)))),
+        ["slice"],
+    ),
 }
 
 
@@ -49,9 +55,14 @@ DIFFERENT = {
     "another dtype": lambda s: s(ops.TO_COPY, X, kwargs=(("dtype", torch.float64),)),
     "part of a slice": lambda s: s(ops.SLICE, X, 1, 0, 5),
     "a slice with steps": lambda s: s(ops.SLICE, X, 1, 0, 6, 2),
-    "masks that differ": lambda s: s("aten.masked_fill.Scalar", s("aten.masked_fill.Scalar", X, MASK, 0.0), MASK, 1.0),
+    "masks that differ": lambda s: s(
+        "aten.masked_fill.Scalar", s("aten.masked_fill.Scalar", X, MASK, 0.0), MASK, 1.0
+    ),
     "masked twice by different masks": lambda s: s(
-        "aten.masked_fill.Scalar", s("aten.masked_fill.Scalar", X, MASK, 0.0), s("aten.bitwise_not.default", MASK), 0.0
+        "aten.masked_fill.Scalar",
+        s("aten.masked_fill.Scalar", X, MASK, 0.0),
+        s("aten.bitwise_not.default", MASK),
+        0.0,
     ),
     "another number": lambda s: s(ops.MUL, X, 2.0),
     "within a part of a cat": lambda s: s(ops.SLICE, s(ops.CAT, (X, X), 1), 1, 3, 9),

@@ -18,7 +18,9 @@ def test_what_is_computed_twice_is_computed_once_however_deep():
 
 def test_numbers_that_python_calls_equal_are_told_apart():
     sketch = Sketch(dense(c=4))
-    graph = sketch.graph(sketch("aten.pow.Tensor_Scalar", Ref("x"), 1), sketch("aten.pow.Tensor_Scalar", Ref("x"), 1.0))
+    graph = sketch.graph(
+        sketch("aten.pow.Tensor_Scalar", Ref("x"), 1), sketch("aten.pow.Tensor_Scalar", Ref("x"), 1.0)
+    )
     assert not common(graph)[1]
 
 

@@ -41,7 +41,9 @@ def test_wide_linears_stay_apart_unless_they_are_per_request():
 def test_a_linear_whose_result_goes_to_two_readers_is_joined_before_its_activation():
     sketch = Sketch(dense(c=6))
     first, second = sketch.linear(Ref("x"), 3), sketch.linear(Ref("x"), 3, seed=1)
-    graph = sketch.graph(sketch(ops.RELU, first), sketch("aten.sigmoid.default", first), sketch(ops.ADD, second, first))
+    graph = sketch.graph(
+        sketch(ops.RELU, first), sketch("aten.sigmoid.default", first), sketch(ops.ADD, second, first)
+    )
     after, _ = merge(graph)
     assert ops_of(after).count("linear") == 1
     assert_equal(graph, after)

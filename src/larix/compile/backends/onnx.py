@@ -19,7 +19,9 @@ def _onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ConfigError("ONNX Runtime is not installed; pip install 'larix[onnx]', or use Eager()") from error
+        raise ConfigError(
+            "ONNX Runtime is not installed; pip install 'larix[onnx]', or use Eager()"
+        ) from error
     return onnxruntime
 
 
@@ -66,7 +68,9 @@ class OnnxRuntime(Backend):
             try:
                 sessions[rows] = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # its errors have no common kind but Exception
-                raise StorageError(f"ONNX Runtime refuses the artifact of {rows} rows: {error}; compile it again") from error
+                raise StorageError(
+                    f"ONNX Runtime refuses the artifact of {rows} rows: {error}; compile it again"
+                ) from error
         return _Onnx(sessions)
 
 
@@ -97,5 +101,7 @@ class _Onnx:
         self._names = [each.name for each in next(iter(sessions.values())).get_inputs()]
 
     def run(self, stream: int, rows: int, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        found: list[NDArray[Any]] = self._sessions[rows].run(None, dict(zip(self._names, arrays, strict=True)))
+        found: list[NDArray[Any]] = self._sessions[rows].run(
+            None, dict(zip(self._names, arrays, strict=True))
+        )
         return found

@@ -16,7 +16,9 @@ def _openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise ConfigError("OpenVINO is not installed; pip install 'larix[openvino]', or use Eager()") from error
+        raise ConfigError(
+            "OpenVINO is not installed; pip install 'larix[openvino]', or use Eager()"
+        ) from error
     return openvino
 
 
@@ -36,22 +38,30 @@ class OpenVINO(Backend):
         """A blob of the CPU plugin, for this instruction set and this version."""
         ov = _openvino()
         model = ov.convert_model(exported(graph, rows))
-        assert len(model.inputs) == len(graph.inputs), "OpenVINO has dropped an input"
         blob = ov.Core().compile_model(model, "CPU", _settings(1)).export_model()
         return bytes(blob.getvalue() if isinstance(blob, io.BytesIO) else blob)
 
     def load(self, graph: Graph, compiled: Mapping[int, bytes], streams: int) -> Runner:
         """Read the blobs; StorageError if OpenVINO refuses one."""
         core = _openvino().Core()
-        requests = {}
+        requests: dict[int, list[Any]] = {}
+        order: list[int] = []
         for rows, blob in compiled.items():
             try:
                 model = core.import_model(blob, "CPU", _settings(streams))
             except RuntimeError as error:
                 first = str(error).strip().splitlines()[-1]
-                raise StorageError(f"OpenVINO refuses the artifact of {rows} rows: {first}; compile it again") from error
+                raise StorageError(
+                    f"OpenVINO refuses the artifact of {rows} rows: {first}; compile it again"
+                ) from error
+            order = [_number(each) for each in model.inputs]
             requests[rows] = [model.create_infer_request() for _ in range(streams)]
-        return _OpenVINO(requests)
+        return _OpenVINO(requests, order)
+
+
+def _number(port: Any) -> int:
+    """Which input of the graph a model's is; those that nothing reads are left out."""
+    return next(int(name.rpartition("_")[2]) for name in port.get_names() if name.startswith("tensors_"))
 
 
 def _settings(streams: int) -> dict[str, Any]:
@@ -64,9 +74,10 @@ def _settings(streams: int) -> dict[str, Any]:
 
 
 class _OpenVINO:
-    def __init__(self, requests: Mapping[int, Sequence[Any]]) -> None:
-        self._requests = requests
+    def __init__(self, requests: Mapping[int, Sequence[Any]], order: Sequence[int]) -> None:
+        self._requests, self._order = requests, order
 
     def run(self, stream: int, rows: int, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        found = self._requests[rows][stream].infer(list(arrays), share_inputs=True, share_outputs=True)
+        given = [arrays[number] for number in self._order]
+        found = self._requests[rows][stream].infer(given, share_inputs=True, share_outputs=True)
         return [np.array(each) for each in found.values()]

@@ -40,7 +40,10 @@ def twice(node: Node, writer: Writer) -> Ref | None:
         return None
     if node.op == ops.RELU or (ops.stem(node.op) == "masked_fill" and inner.args[1:] == node.args[1:]):
         return Ref(inner.name)
-    if ops.stem(node.op) in {"bitwise_not", "logical_not"} and writer.shape(Ref(inner.name)).dtype == torch.bool:
+    if (
+        ops.stem(node.op) in {"bitwise_not", "logical_not"}
+        and writer.shape(Ref(inner.name)).dtype == torch.bool
+    ):
         source: Ref = inner.args[0]
         return source if writer.shape(source).dtype == torch.bool else None
     return None
@@ -63,9 +66,12 @@ def slice_of_cat(node: Node, writer: Writer) -> Ref | None:
         return None
     shape: Shape = writer.shape(Ref(joined.name))
     dim = ops.axis(ops.argument(joined, 1, "dim", 0), len(shape))
-    if ops.axis(ops.argument(node, 1, "dim", 0), len(shape)) != dim or not isinstance(shape[dim], int):
+    if ops.axis(ops.argument(node, 1, "dim", 0), len(shape)) != dim:
         return None
-    start, end, _ = slice(*node.args[2:4]).indices(shape[dim])
+    length = shape[dim]
+    if not isinstance(length, int):
+        return None
+    start, end, _ = slice(*node.args[2:4]).indices(length)
     at, parts, bounds = 0, [], set()
     for part in joined.args[0]:
         bounds.add(at)
@@ -85,11 +91,14 @@ def slice_of_slice(node: Node, writer: Writer) -> Ref | None:
     if inner is None or inner.op != ops.SLICE:
         return None
     outer_step, inner_step = ops.argument(node, 4, "step", 1), ops.argument(inner, 4, "step", 1)
-    source = writer.shape(inner.args[0])
+    source: Shape = writer.shape(inner.args[0])
     dims = [ops.axis(ops.argument(each, 1, "dim", 0), len(source)) for each in (node, inner)]
-    if dims[0] != dims[1] or (outer_step, inner_step) != (1, 1) or not isinstance(source[dims[0]], int):
+    if dims[0] != dims[1] or (outer_step, inner_step) != (1, 1):
         return None
-    first, last, _ = slice(*inner.args[2:4]).indices(source[dims[0]])
+    length = source[dims[0]]
+    if not isinstance(length, int):
+        return None
+    first, last, _ = slice(*inner.args[2:4]).indices(length)
     start, end, _ = slice(*node.args[2:4]).indices(last - first)
     return writer.add(ops.SLICE, inner.args[0], dims[0], first + start, first + end, like=node)
 

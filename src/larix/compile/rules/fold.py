@@ -46,8 +46,8 @@ def _tied(graph: Graph) -> tuple[Graph, int]:
     firsts: dict[bytes, str] = {}
     by: dict[str, Ref] = {}
     for name, value in graph.weights.items():
-        digest = hashlib.sha256(value.contiguous().view(torch.uint8).numpy().tobytes() if value.numel() and value.dim() else
-                                str(value).encode()).digest()  # fmt: skip
+        flat = value.flatten().clone(memory_format=torch.contiguous_format)
+        digest = hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).digest()
         first = firsts.setdefault(digest, name)
         if first != name and same_tensor(graph.weights[first], value):
             by[name] = Ref(first)

@@ -12,13 +12,31 @@ import torch
 
 from larix.compile import ops
 from larix.compile.graph import Graph, Input, Node, Ref, Rows
-from larix.compile.pieces import Piece, Value, all_per_request, bounds, cut, is_mixed, touching, whole, width_of
+from larix.compile.pieces import (
+    Piece,
+    Value,
+    all_per_request,
+    bounds,
+    cut,
+    is_mixed,
+    touching,
+    whole,
+    width_of,
+)
 from larix.compile.run import Shape, shapes
 from larix.compile.writer import Writer, replaced
 
 REQUEST, CANDIDATE = ".request", ".candidate"  # what an input's two parts are called
 _FEW = 4  # per-request columns that are not worth a sum for every candidate
-_BY_PIECE = {"slice", "select", "unsqueeze", "sum", "mean", "amax", "amin"}  # along another axis: a piece at a time
+_BY_PIECE = {
+    "slice",
+    "select",
+    "unsqueeze",
+    "sum",
+    "mean",
+    "amax",
+    "amin",
+}  # along another axis: a piece at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +49,17 @@ class Block:
 
 def hoist(graph: Graph) -> tuple[Graph, list[str]]:
     """The graph with per-request inputs of one row; inputs with columns of both kinds become two."""
-    if not any(column.per_request for each in graph.inputs if not each.per_request for column in each.columns):
+    if not any(
+        column.per_request for each in graph.inputs if not each.per_request for column in each.columns
+    ):
         return graph, []
     hoisting = _Hoisting(graph)
     result = hoisting.result()
     once = [node for node in result.nodes if node.per_request and not ops.is_view(node.op)]
     notes = [f"{len(once)} operations once per request instead of once per candidate"]
-    notes += [f"{where}: Linear split, {columns} columns per request" for where, columns in hoisting.split.items()]
+    notes += [
+        f"{where}: Linear split, {columns} columns per request" for where, columns in hoisting.split.items()
+    ]
     return result, notes
 
 
@@ -105,7 +127,8 @@ class _Hoisting:
             return
         values = [self.values[name] for name in reads if name in self.values]
         apart = len(values) == len(reads) and all(
-            ops.keeps_rows(node, [self.known[name] for name in reads], made) for made in _results(self.known[node.name])
+            ops.keeps_rows(node, [self.known[name] for name in reads], made)
+            for made in _results(self.known[node.name])
         )
         found = self._by_columns(node, reads, values) if apart and reads else None
         if found is not None:
@@ -118,7 +141,11 @@ class _Hoisting:
             given = {name: self._join(self.values[name], node) for name in reads}
             self._emit(replace(node, op=op), given, False, self._inherited(node, values))
         else:
-            given = {name: self._join(self.values[name], node, spread=True) for name in reads if name in self.values}
+            given = {
+                name: self._join(self.values[name], node, spread=True)
+                for name in reads
+                if name in self.values
+            }
             given |= {name: self.several[name][0] for name in reads if name in self.several}
             self._emit(node, given, False, self._inherited(node, values, unknown=not apart))
 
@@ -132,7 +159,11 @@ class _Hoisting:
             if len(node.args[0]) > sum(ref.name in self.values for ref in node.args[0]):
                 return None
             return tuple(piece for ref in node.args[0] for piece in self.values[ref.name])
-        if node.op == ops.SLICE and ops.axis(node.args[1], dims) == last and ops.argument(node, 4, "step", 1) == 1:
+        if (
+            node.op == ops.SLICE
+            and ops.axis(node.args[1], dims) == last
+            and ops.argument(node, 4, "step", 1) == 1
+        ):
             start, end, _ = slice(*node.args[2:4]).indices(width_of(values[0]))
             return cut(values[0], start, end)
         if node.op == ops.LINEAR and is_mixed(values[0]) and len(values) == 1:
@@ -163,7 +194,8 @@ class _Hoisting:
         bias = node.args[2] if len(node.args) > 2 else None
         if weight is None:
             return None
-        at, columns = 0, {True: [], False: []}  # type: dict[bool, list[torch.Tensor]], int
+        at = 0
+        columns: dict[bool, list[torch.Tensor]] = {True: [], False: []}
         for piece in value:
             columns[piece.per_request].append(torch.arange(at, at + piece.width))
             if piece.blocked:
@@ -194,7 +226,9 @@ class _Hoisting:
         found: list[Piece] = []
         for part in ranges:
             given = {name: self._join(self._share(self.values[name], part, wide), node) for name in reads}
-            weights = {ref: self._columns_of(ref, part, wide, node) for ref in node.refs() if ref not in self.values}
+            weights = {
+                ref: self._columns_of(ref, part, wide, node) for ref in node.refs() if ref not in self.values
+            }
             ref = self._put(node, {**given, **weights}, once[part])
             lost = "" if once[part] else self._why(node, full, part)
             found += whole(ref, part[1] - part[0], once[part], lost)
@@ -217,14 +251,18 @@ class _Hoisting:
         and meets a candidate's is no loss: that they meet is what it is for.
         """
         before = next((piece.blocked for value in full for piece in cut(value, *part) if piece.blocked), "")
-        here = any(is_mixed(value) and any(piece.per_request for piece in cut(value, *part)) for value in full)
+        here = any(
+            is_mixed(value) and any(piece.per_request for piece in cut(value, *part)) for value in full
+        )
         return before or (node.where if here else "")
 
     def _inherited(self, node: Node, values: list[Value], unknown: bool = False) -> str:
         """What to say blocked the result of an operation that took whole rows."""
         pieces = [piece for value in values for piece in value]
         if not any(piece.per_request for piece in pieces):
-            return next((piece.blocked for piece in pieces if piece.blocked), "") if ops.is_view(node.op) else ""
+            return (
+                next((piece.blocked for piece in pieces if piece.blocked), "") if ops.is_view(node.op) else ""
+            )
         return f"{node.where}, {ops.stem(node.op)}" if unknown or ops.stem(node.op) == "layer_norm" else ""
 
     def _broadcasts(self, node: Node) -> bool:
@@ -238,7 +276,9 @@ class _Hoisting:
             self.several[node.name] = (ref, per_request)
             return
         if node.op == ops.LINEAR and not per_request:
-            for piece in (piece for name in given for piece in self.values[name] if piece.blocked or piece.per_request):
+            for piece in (
+                piece for name in given for piece in self.values[name] if piece.blocked or piece.per_request
+            ):
                 self.lost[piece.blocked or node.where] += self._flops(node, piece.width)
         if _has_rows(made):
             self.values[node.name] = whole(ref, _width(made), per_request, blocked)
@@ -276,7 +316,9 @@ class _Hoisting:
         ref = piece.ref
         if piece.width < piece.total:
             end = piece.start + piece.width
-            ref = self.writer.add(ops.SLICE, ref, -1, piece.start, end, like=like, per_request=piece.per_request)
+            ref = self.writer.add(
+                ops.SLICE, ref, -1, piece.start, end, like=like, per_request=piece.per_request
+            )
         return self._rows(ref, like) if spread and piece.per_request else ref
 
     def _rows(self, ref: Ref, like: Node) -> Ref:
@@ -287,12 +329,13 @@ class _Hoisting:
         made = self.known[node.name]
         each: int = 1
         for size in made[1:]:
-            each *= int(size)
+            each *= 1 if isinstance(size, Rows) else size
         return 2 * each * columns
 
 
 def _width(shape: Any) -> int:
-    return int(shape[-1]) if len(shape) > 1 else 1
+    last = shape[-1] if len(shape) > 1 else 1
+    return last if isinstance(last, int) else 1  # where the last axis counts rows there are no columns
 
 
 def _results(made: Any) -> list[Shape]:

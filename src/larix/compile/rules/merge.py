@@ -48,11 +48,17 @@ def _groups(graph: Graph, readers: dict[str, list[Node]], outputs: set[str]) -> 
 
 
 def _frozen(graph: Graph, node: Node) -> bool:
-    return all(each is None or (isinstance(each, Ref) and each.name in graph.weights) for each in node.args[1:])
+    return all(
+        each is None or (isinstance(each, Ref) and each.name in graph.weights) for each in node.args[1:]
+    )
 
 
 def _join(
-    group: Sequence[Node], readers: dict[str, list[Node]], outputs: set[str], writer: Writer, by: dict[str, Ref]
+    group: Sequence[Node],
+    readers: dict[str, list[Node]],
+    outputs: set[str],
+    writer: Writer,
+    by: dict[str, Ref],
 ) -> None:
     weights = [writer.weights[node.args[1].name] for node in group]
     biases = [
@@ -83,7 +89,9 @@ def _join(
         by[name] = writer.add(ops.SLICE, whole, -1, at, at + width, like=group[0])
         at += width
     widths = " + ".join(str(width) for width in parts.values())
-    writer.notes.append(f"{len(group)} Linears of '{source.name}'{told}: one of {widths} columns ({group[0].where}, ...)")
+    writer.notes.append(
+        f"{len(group)} Linears of '{source.name}'{told}: one of {widths} columns ({group[0].where}, ...)"
+    )
 
 
 def _activation(node: Node, readers: dict[str, list[Node]], outputs: set[str]) -> Node | None:

@@ -25,7 +25,9 @@ def norms(graph: Graph) -> tuple[Graph, list[str]]:
         return name not in outputs and len(readers.get(name, ())) == 1
 
     def only_linears(name: str) -> bool:
-        return name not in outputs and all(each.op == ops.LINEAR and each.args[0] == Ref(name) for each in readers.get(name, ()))
+        return name not in outputs and all(
+            each.op == ops.LINEAR and each.args[0] == Ref(name) for each in readers.get(name, ())
+        )
 
     def opened(node: Node, writer: Writer) -> Ref | None:
         return _batch_norm(node, writer) or (_layer_norm(node, writer) if only_linears(node.name) else None)
@@ -46,7 +48,12 @@ def norms(graph: Graph) -> tuple[Graph, list[str]]:
 
 def _batch_norm(node: Node, writer: Writer) -> Ref | None:
     source = writer.node(node.args[0]) if node.op == "getitem" else None
-    if source is None or source.op != _BATCH_NORM or node.args[1] != 0 or len(writer.shape(source.args[0])) != 2:
+    if (
+        source is None
+        or source.op != _BATCH_NORM
+        or node.args[1] != 0
+        or len(writer.shape(source.args[0])) != 2
+    ):
         return None
     weight, bias, mean, variance = (writer.constant(each) for each in source.args[1:5])
     if mean is None or variance is None:
@@ -63,7 +70,7 @@ def _layer_norm(node: Node, writer: Writer) -> Ref | None:
         return None
     weight = writer.constant(node.args[2])
     bias = writer.constant(node.args[3]) if len(node.args) > 3 else None
-    if weight is None or torch.equal(weight, torch.ones_like(weight)) and bias is None:
+    if weight is None or (torch.equal(weight, torch.ones_like(weight)) and bias is None):
         return None
     plain = writer.add(ops.LAYER_NORM, node.args[0], node.args[1], None, None, *node.args[4:], like=node)
     writer.notes.append(f"layer norm of {node.where}: its scale and shift go into the Linear behind")
@@ -85,7 +92,11 @@ def _linear_then_affine(node: Node, writer: Writer, alone: object) -> Ref | None
     weight = writer.constant(linear.args[1])
     bias = writer.constant(linear.args[2]) if len(linear.args) > 2 else None
     vector = None if weight is None else _vector(writer, node.args[1], weight.shape[0])
-    if weight is None or vector is None or (len(linear.args) > 2 and linear.args[2] is not None and bias is None):
+    if (
+        weight is None
+        or vector is None
+        or (len(linear.args) > 2 and linear.args[2] is not None and bias is None)
+    ):
         return None
     zeros = torch.zeros(weight.shape[0], dtype=weight.dtype)
     if node.op == ops.MUL:

@@ -1,0 +1,112 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from nets import experts, feed, outputs
+
+from larix import compile as lc
+from larix.errors import ConfigError, StorageError
+
+BACKENDS = {each.name: each for each in (lc.Eager, lc.OpenVINO, lc.OnnxRuntime)}
+TOLERANCE = {"fp32": 1e-5, "bf16": 0.05, "int8": 0.2}
+
+
+def there(name):
+    backend = BACKENDS[name]()
+    try:
+        backend.version()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return backend
+
+
+@pytest.fixture(scope="module")
+def net():
+    graph = lc.capture(
+        experts(), {"x": torch.randn(4, 12)}, per_request={"x": [("u", 8, True), ("c", 4, False)]}
+    )
+    return graph, lc.optimise(graph)[0]
+
+
+def samples(graph, rows=128):
+    return lc.Samples(arrays=feed(graph, rows, requests=rows))
+
+
+@pytest.mark.parametrize("kind", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_back_end_gives_what_the_oracle_gives(name, kind, net, tmp_path):
+    backend = there(name)
+    if kind not in backend.kinds:
+        pytest.skip(f"{name} has no {kind}")
+    graph, small = net
+    precision = lc.everywhere(small, kind, samples(small))
+    assert kind == "fp32" or precision.units
+    session = lc.load(
+        lc.compile(
+            small, tmp_path, captured=graph.inputs, backend=backend, buckets=(4, 8), precision=precision
+        )
+    )
+    for rows in (1, 4, 7, 11):
+        whole = feed(graph, rows, seed=rows)
+        found = session.run(session.parts(whole))["output"]
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, outputs(graph, whole, rows)["output"], atol=TOLERANCE[kind])
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_inputs_that_no_output_needs_may_be_given(name, tmp_path):
+    backend = there(name)
+
+    class One(torch.nn.Module):
+        def forward(self, x, idle):
+            return torch.relu(x)
+
+    graph = lc.capture(One(), {"idle": torch.randn(3, 2), "x": torch.randn(3, 4)})
+    session = lc.load(lc.compile(graph, tmp_path, backend=backend, buckets=(3,)))
+    arrays = feed(graph, 3)
+    np.testing.assert_array_equal(session.run(arrays)["output"], np.maximum(arrays["x"], 0))
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_an_artifact_that_is_not_one_is_refused(name, net):
+    backend = there(name)
+    with pytest.raises(StorageError, match="refuses the artifact of 4 rows"):
+        backend.load(net[1], {4: b"not a model"}, 1)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_run_lets_other_threads_run(name, tmp_path):
+    """While a stream works, a Python thread counts on: it could not if the GIL were held."""
+    backend = there(name)
+    net = torch.nn.Sequential(*(torch.nn.Linear(1024, 1024) for _ in range(6)))
+    graph = lc.capture(net, {"input": torch.randn(2, 1024)})
+    session = lc.load(lc.compile(graph, tmp_path, backend=backend, buckets=(512,)))
+    arrays = {"input": np.ones((512, 1024), np.float32)}
+    span = []
+
+    def work():
+        start = time.perf_counter()
+        session.run(arrays)
+        span.append((start, time.perf_counter()))
+
+    thread = threading.Thread(target=work)
+    ticks = []
+    thread.start()
+    while thread.is_alive():
+        ticks.append(time.perf_counter())
+        time.sleep(0.0005)
+    ((start, end),) = span
+    assert end - start > 0.004
+    assert sum(start + 0.002 < tick < end - 0.001 for tick in ticks) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("openvino", "openvino", "openvino"), ("onnxruntime", "onnxruntime", "onnx")],
+)
+def test_a_back_end_that_is_not_installed_says_which_extra_is_missing(name, package, extra, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'larix\[{extra}\]'"):
+        BACKENDS[name]().version()

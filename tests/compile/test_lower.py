@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+from nets import Sketch, dense, experts, feed, ops_of, outputs
+
+from larix.compile import Precision, Samples, capture, everywhere, ops, optimise
+from larix.compile.graph import Ref
+from larix.compile.lower import lower
+from larix.errors import ConfigError
+
+
+def chain():
+    sketch = Sketch(dense(c=33))
+    x = sketch(ops.RELU, sketch.linear(Ref("x"), 32))
+    return sketch.graph(sketch("aten.sigmoid.default", sketch.linear(x, 2)))
+
+
+def test_a_chain_of_bf16_products_is_cast_once_at_each_end_and_read_in_whole_tiles():
+    graph = chain()
+    low = lower(graph, everywhere(graph, "bf16"))
+    assert ops_of(low) == ["_to_copy", "constant_pad_nd", "linear", "relu", "linear", "_to_copy", "sigmoid"]
+    assert {weight.dtype for weight in low.weights.values()} == {torch.bfloat16}
+    arrays = feed(graph)
+    found = outputs(low, arrays, 5)["output.0"]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, outputs(graph, arrays, 5)["output.0"], atol=0.05)
+
+
+def test_what_is_not_chosen_stays_bit_for_bit():
+    graph = chain()
+    assert lower(graph, Precision()) is graph
+    first, second = (node.name for node in graph.nodes if node.op == ops.LINEAR)
+    low = lower(graph, Precision(units={second: "bf16"}))
+    assert ops_of(low) == ["linear", "relu", "_to_copy", "linear", "_to_copy", "sigmoid"]
+    assert first in {name.partition("~")[0] for name in (node.name for node in low.nodes)}
+
+
+def test_a_value_per_request_is_cast_once_per_request():
+    graph, _ = optimise(
+        capture(experts(), {"x": torch.randn(4, 12)}, per_request={"x": [("u", 8, True), ("c", 4, False)]})
+    )
+    low = lower(graph, everywhere(graph, "bf16"))
+    readers = [node for node in low.nodes if "x.request" in node.refs()]
+    assert [(ops.stem(node.op), node.per_request) for node in readers] == [("_to_copy", True)]
+    arrays = {name: each[:1] if graph.input(name).per_request else each for name, each in feed(graph).items()}
+    np.testing.assert_allclose(
+        outputs(low, arrays, 5)["output"], outputs(graph, arrays, 5)["output"], atol=0.05
+    )
+
+
+def test_int8_is_what_a_scale_and_whole_numbers_give():
+    sketch = Sketch(dense(c=4))
+    graph = sketch.graph(sketch.linear(Ref("x"), 2, bias=False))
+    arrays = feed(graph, rows=50)
+    low = lower(graph, everywhere(graph, "int8", Samples(arrays=arrays)))
+    x, (weight,) = arrays["x"], graph.weights.values()
+    weight = weight.numpy()
+    step = (x.max() - x.min()) / 255
+    zero = round(-x.min() / step)
+    rounded = (np.clip(np.rint(x / step) + zero, 0, 255) - zero) * step
+    scale = np.abs(weight).max(axis=1, keepdims=True) / 127
+    expected = rounded @ (np.rint(weight / scale) * scale).T
+    np.testing.assert_allclose(outputs(low, arrays, 50)["output.0"], expected, atol=2e-2)
+    assert np.abs(outputs(low, arrays, 50)["output.0"] - outputs(graph, arrays, 50)["output.0"]).max() > 1e-4
+
+
+def test_a_precision_of_another_graph_is_refused():
+    with pytest.raises(ConfigError, match=r"the precision names \['nobody'\]"):
+        lower(chain(), Precision(units={"nobody": "bf16"}))
