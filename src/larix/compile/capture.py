@@ -4,6 +4,7 @@ Knows nothing of samples or of what a ranker is; see ``ranker.py`` for that.
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -95,7 +96,8 @@ def _exported(module: nn.Module, examples: Mapping[str, Tensor]) -> torch.export
     modes = {each: each.training for each in module.modules()}
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
             program = torch.export.export(_ByName(module), (tensors,), dynamic_shapes=dynamic)
             functional: torch.export.ExportedProgram = program.run_decompositions({})
             return functional

@@ -25,8 +25,13 @@ class Cost:
     def __sub__(self, other: "Cost") -> "Cost":
         return Cost(self.flops - other.flops, self.bytes - other.bytes)
 
+    @property
+    def told_flops(self) -> str:
+        """As ``1.23 MFLOP``."""
+        return f"{_short(self.flops)}FLOP"
+
     def __str__(self) -> str:
-        return f"{_short(self.flops)}FLOP, {_short(self.bytes)}B"
+        return f"{self.told_flops}, {_short(self.bytes)}B"
 
 
 def cost(graph: Graph, candidates: int) -> Cost:

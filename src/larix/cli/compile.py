@@ -1,0 +1,88 @@
+"""`larix compile`: what the rules make of a run's ranker, and an artifact of it. Knows how to ask and to print."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from larix.cli.runs import Folder
+from larix.errors import ConfigError
+
+
+def compile(
+    run: Folder,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what each rule did and what it saves, and what blocks hoisting.")
+    ] = False,
+    per_request: Annotated[
+        str | None,
+        typer.Option(
+            "--per-request",
+            metavar="NAMES",
+            help="Slots, dense values and sequences that are alike for all candidates of a request, with commas. "
+            "Default: the group's slots and all sequences.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Compile into this folder, for this machine.")
+    ] = None,
+    candidates: Annotated[int, typer.Option(metavar="N", help="Of the request that savings are told of.")] = 500,
+    buckets: Annotated[str, typer.Option(metavar="NUMBERS", help="Candidates to pad to.")] = "64,128,256,512",
+    backend: Annotated[str, typer.Option(metavar="NAME", help="openvino, onnxruntime or eager.")] = "openvino",
+    auc_loss: Annotated[
+        float | None,
+        typer.Option(
+            "--auc-loss",
+            metavar="MOST",
+            help="Compute in bf16 and int8 what may cost at most so much AUC, and 1% of calibration, on the test days. "
+            "Default: all in fp32.",
+        ),
+    ] = None,
+) -> None:
+    """Rewrite a run's ranker for serving: what depends on the request alone is computed once per request.
+
+    Example: [bold]larix compile runs/three --explain --per-request user,hour,history,past[/]
+
+    Example: [bold]larix compile runs/three -o compiled --auc-loss 0.0005[/]
+    """
+    from larix import compile as compiling
+    from larix.recipes.compiled import compile_run, held_out
+
+    if not explain and out is None:
+        raise ConfigError("nothing to do: say --explain to see what the rules do, or --out DIR to compile")
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    names = None if per_request is None else [name.strip() for name in per_request.split(",") if name.strip()]
+    compiled = compile_run(run, names, candidates)
+    before, after = compiling.cost(compiled.before, candidates), compiling.cost(compiled.after, candidates)
+    if explain:
+        for step in compiled.steps:
+            console.print(f"{step.rule:<8} saves {step.saved}")
+            for note in step.notes:
+                console.print(f"         {note}")
+        for block in compiled.blocks:
+            console.print(
+                f"blocked  at {block.where}: columns of the request meet the candidate's there; apart, they would save "
+                f"{compiling.Cost(flops=block.flops * candidates).told_flops} in the Linears behind"
+            )
+    console.print(f"A request of {candidates} candidates: {before} -> {after}")
+    if out is None:
+        return
+    made = {each.name: each for each in (compiling.OpenVINO, compiling.OnnxRuntime, compiling.Eager)}
+    if backend not in made:
+        raise ConfigError(f"there is no back-end '{backend}'; there are {', '.join(made)}")
+    engine, precision = made[backend](), compiling.Precision()
+    if auc_loss is not None:
+        samples = held_out(compiled, run, console)
+        offered = [kind for kind in ("int8", "bf16") if kind in engine.kinds]
+        precision = compiling.choose(compiled.after, samples, compiling.Bound(auc_loss=auc_loss), offered)
+        told = ", ".join(f"{name} {value:.2g}" for name, value in precision.measured.items())
+        console.print(f"{len(precision.units)} products in less than fp32; measured: {told}")
+    try:
+        sizes = [int(each) for each in buckets.split(",")]
+    except ValueError:
+        raise ConfigError(f"--buckets {buckets!r} are no numbers; write them as 64,128,256") from None
+    artifact = compiling.compile(
+        compiled.after, out, captured=compiled.before.inputs, backend=engine, buckets=sizes, precision=precision
+    )
+    console.print(f"Compiled: {artifact.folder}")
