@@ -252,6 +252,7 @@ def test_imports_lean_downward():
     [
         ("errors.py", "import larix.train", "imports lean downward BROKEN"),
         ("embedding/spec.py", "import larix.data", "imports lean downward BROKEN"),
+        ("compile/graph.py", "import larix.train", "imports lean downward BROKEN"),
         ("features/__init__.py", "import torch", "a parameter server starts without torch BROKEN"),
     ],
 )
@@ -301,7 +302,9 @@ def test_importing_larix_does_nothing_else():
     assert fresh(code + "print(*(set(sys.modules) - before), threading.active_count())") == ["larix", "1"]
 
 
-@pytest.mark.parametrize("room", ["features", "data", "embedding", "model", "train", "feed", "recipes"])
+@pytest.mark.parametrize(
+    "room", ["features", "data", "embedding", "model", "compile", "train", "feed", "recipes"]
+)
 def test_importing_a_room_starts_no_thread_and_changes_no_folder(room):
     code = f"import os, threading\nhere = os.getcwd()\nimport larix.{room}\n"
     assert fresh(code + "print(threading.active_count(), os.getcwd() == here)") == ["1", "True"]

@@ -19,7 +19,9 @@ def test_the_group_is_per_request_unless_told_otherwise(larix, run):
 
 
 def test_an_artifact_is_made_within_the_bound(larix, run, tmp_path):
-    told = larix("compile", run, "-o", tmp_path, "--backend", "eager", "--buckets", "8", "--auc-loss", "0.0005")
+    told = larix(
+        "compile", run, "-o", tmp_path, "--backend", "eager", "--buckets", "8", "--auc-loss", "0.0005"
+    )
     assert told.code == 0, told.err
     artifact = find(tmp_path)
     assert artifact.buckets == (8,)

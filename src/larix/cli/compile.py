@@ -13,7 +13,8 @@ from larix.errors import ConfigError
 def compile(
     run: Folder,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say what each rule did and what it saves, and what blocks hoisting.")
+        bool,
+        typer.Option("--explain", help="Say what each rule did and what it saves, and what blocks hoisting."),
     ] = False,
     per_request: Annotated[
         str | None,
@@ -25,11 +26,16 @@ def compile(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Compile into this folder, for this machine.")
+        Path | None,
+        typer.Option("-o", "--out", metavar="DIR", help="Compile into this folder, for this machine."),
     ] = None,
-    candidates: Annotated[int, typer.Option(metavar="N", help="Of the request that savings are told of.")] = 500,
+    candidates: Annotated[
+        int, typer.Option(metavar="N", help="Of the request that savings are told of.")
+    ] = 500,
     buckets: Annotated[str, typer.Option(metavar="NUMBERS", help="Candidates to pad to.")] = "64,128,256,512",
-    backend: Annotated[str, typer.Option(metavar="NAME", help="openvino, onnxruntime or eager.")] = "openvino",
+    backend: Annotated[
+        str, typer.Option(metavar="NAME", help="openvino, onnxruntime or eager.")
+    ] = "openvino",
     auc_loss: Annotated[
         float | None,
         typer.Option(
@@ -83,6 +89,11 @@ def compile(
     except ValueError:
         raise ConfigError(f"--buckets {buckets!r} are no numbers; write them as 64,128,256") from None
     artifact = compiling.compile(
-        compiled.after, out, captured=compiled.before.inputs, backend=engine, buckets=sizes, precision=precision
+        compiled.after,
+        out,
+        captured=compiled.before.inputs,
+        backend=engine,
+        buckets=sizes,
+        precision=precision,
     )
     console.print(f"Compiled: {artifact.folder}")

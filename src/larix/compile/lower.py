@@ -53,7 +53,9 @@ class _Lowering:
     def __init__(self, graph: Graph, precision: Precision) -> None:
         self.graph, self.precision, self.writer = graph, precision, Writer(graph)
         given = [each.name for each in graph.inputs] + list(graph.weights)
-        self.full: dict[str, Ref] = {name: Ref(name) for name in given}  # never widened again from a bf16 form
+        self.full: dict[str, Ref] = {
+            name: Ref(name) for name in given
+        }  # never widened again from a bf16 form
         self.low: dict[str, Ref] = {}
         self.padded: dict[str, Ref] = {}
         self.read_fully = _read_fully(graph, precision)

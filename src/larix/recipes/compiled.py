@@ -46,7 +46,9 @@ def compile_run(folder: Path, per_request: Collection[str] | None = None, candid
     names = default_per_request(run.sample) if per_request is None else per_request
     before = compiling.capture_ranker(run.sample, run.ranker.cpu(), names)
     after, steps = compiling.optimise(before, candidates=candidates)
-    lint, _ = compiling.optimise(before, [rule for rule in compiling.RULES if rule.__name__ != "hoist"], candidates)
+    lint, _ = compiling.optimise(
+        before, [rule for rule in compiling.RULES if rule.__name__ != "hoist"], candidates
+    )
     return Compiled(run=run, before=before, after=after, steps=steps, blocks=compiling.blocks(lint))
 
 
