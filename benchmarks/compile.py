@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from larix import compile as compiling
+from larix.compile.backends.backend import exported
 from larix.compile.feeds import parts_of
 from larix.errors import ConfigError
 
@@ -107,6 +108,16 @@ def compiled(
     return lambda: session.run(arrays)["output"]
 
 
+def plain(graph: compiling.Graph, x: NDArray[np.float32]) -> Call:
+    """OpenVINO as its own guide has it: the net converted, its own choice of precision, none of our code on the way."""
+    import openvino
+
+    model = openvino.convert_model(exported(graph, len(x)))
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    ready = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    return lambda: np.array(next(iter(ready.infer([x], share_inputs=True, share_outputs=True).values())))
+
+
 def measure(calls: Mapping[Any, Call], rounds: int) -> dict[Any, list[float]]:
     """Milliseconds of each, in turn, so that a noisy moment hits all alike."""
     found: dict[Any, list[float]] = {key: [] for key in calls}
@@ -129,14 +140,13 @@ def report(backend: str, times: Mapping[Any, list[float]], errors: Mapping[Any, 
         emit("compile", subject, case, "ms", values, "ms", backend=backend, cores=os.cpu_count())
         emit("compile", subject, case, "max_error", [errors[key]], "logit", backend=backend)
     ours = {case: values for (subject, case), values in times.items() if subject == "larix"}
-    fp32 = next(values for (subject, case), values in times.items() if subject != "larix" and "fp32" in case)
-    for case, values in ours.items():
-        head, _, rules = case.partition(" all")
-        if rules or not case.endswith(" all"):
-            continue
-        for other, name in ((ours[f"{head} none"], "times_without_rules"), (fp32, "times_eager_fp32")):
-            ratios = [slow / fast for slow, fast in zip(other, values, strict=True)]
-            emit("compile", "larix", case, name, ratios, "ratio", backend=backend)
+    others = {case: values for (subject, case), values in times.items() if subject != "larix"}
+    case = next(case for case in ours if case.endswith(" all"))
+    slower = {"without_rules": ours[case.replace(" all", " none")]}
+    slower |= {case.split(" ", 1)[1].replace(" ", "_"): values for case, values in others.items()}
+    for name, values in slower.items():  # of each round, so that noise that lasts longer than a round cancels
+        ratios = [slow / fast for slow, fast in zip(values, ours[case], strict=True)]
+        emit("compile", "larix", case, f"times_{name}", ratios, "ratio", backend=backend)
 
 
 def main() -> None:
@@ -177,6 +187,10 @@ def main() -> None:
                 if kind == "bf16":
                     calls[f"torch {torch.__version__}", f"{args.candidates} bf16 eager"] = eager(
                         module, x, True
+                    )
+                if backend.name == "openvino" and kind == "bf16":
+                    calls[f"openvino {backend.version()}", f"{args.candidates} bf16 default"] = plain(
+                        graph, x
                     )
                 for rules in wanted:
                     place = f"{folder}/{rules}"
