@@ -79,7 +79,7 @@ def compile(
         raise ConfigError(f"there is no back-end '{backend}'; there are {', '.join(made)}")
     engine, precision = made[backend](), compiling.Precision()
     if auc_loss is not None:
-        samples = held_out(compiled, run, console)
+        samples = held_out(compiled, run, Console())
         offered = [kind for kind in ("int8", "bf16") if kind in engine.kinds]
         precision = compiling.choose(compiled.after, samples, compiling.Bound(auc_loss=auc_loss), offered)
         told = ", ".join(f"{name} {value:.2g}" for name, value in precision.measured.items())

@@ -1,6 +1,7 @@
 """OpenVINO on the CPU: the fastest back-end there, and the default. The only file that knows it."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,9 @@ class OpenVINO(Backend):
     def compile(self, graph: Graph, rows: int) -> bytes:
         """A blob of the CPU plugin, for this instruction set and this version."""
         ov = _openvino()
-        model = ov.convert_model(exported(graph, rows))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
+            model = ov.convert_model(exported(graph, rows))
         blob = ov.Core().compile_model(model, "CPU", _settings(1)).export_model()
         return bytes(blob.getvalue() if isinstance(blob, io.BytesIO) else blob)
 
