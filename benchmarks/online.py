@@ -1,4 +1,4 @@
-"""The online loop, stage by stage: the log's appends, tails and replays, the join, embedded and in Flink, the trainer.
+"""The online loop, stage by stage: the log's appends, tails and replays, the join, embedded and in Flink, the trainer, the whole.
 
 ``--quick`` ends within a minute. Names of cases choose among them; none means all. ``--folder`` is where logs are written, for
 it is the disk there that is measured too.
@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import online_flink
+import online_freshness
 import online_join
 import online_log
 import online_train
@@ -22,6 +23,8 @@ CASES = {
     "join unsaved": online_join.unsaved,
     "join flink": online_flink.joined,
     "train": online_train.trained,
+    "freshness": online_freshness.freshness,
+    "whole": online_freshness.whole,
 }
 
 

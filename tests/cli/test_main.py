@@ -10,6 +10,7 @@ COMMANDS = [
     "train",
     "eval",
     "predict",
+    "replay",
     "table info",
     "table get",
     "table export",
@@ -34,7 +35,7 @@ def test_the_help_of_every_command_shows_an_example_in_80_columns(larix, command
 @pytest.mark.parametrize("command", ["table", "data"])
 def test_a_group_and_the_whole_list_their_commands(larix, command):
     for shown in (larix("--help").out, larix().out + larix().err):
-        assert all(word in shown for word in ("demo", "train", "eval", "predict", "table", "data"))
+        assert all(word in shown for word in ("demo", "train", "eval", "predict", "replay", "table", "data"))
     here = larix(command, "--help").out
     assert all(line.split()[1] in here for line in COMMANDS if line.startswith(command))
 

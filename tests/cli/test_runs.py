@@ -322,15 +322,25 @@ def test_predict_names_what_it_cannot_read_or_write(mistake, run, samples, tmp_p
 # demo
 
 
-def test_demo_says_first_what_data_it_is_and_reports_the_true_auc(larix, feed, place):
+def test_demo_says_first_what_data_it_is_reports_the_true_auc_and_replays_the_days_after(larix, feed, place):
     folder = place / "runs" / "demo"
-    told = larix("demo", "--data", feed, "--set", "epochs=1", "--set", "batch_size=512", "--out", folder)
+    words = ("--set", "epochs=1", "--set", "batch_size=512", "--speed", "max")
+    told = larix("demo", "--data", feed, *words, "--out", folder)
     assert (told.code, told.err) == (0, "")
     assert told.out.splitlines()[0] == f"Data: a synthetic feed, simulated from {feed}"
     truth = read(folder / "metrics.json")["truth"]["tasks"]["is_click"]["auc"]
     assert 0.65 < truth < 0.9
     assert f"{truth:.4f}" in (folder / "report.html").read_text(encoding="utf-8")
     assert f"{truth:.4f}" in told.out
+    metrics = read(folder / "metrics.json")
+    trained, tested = (metrics["data"][part]["days"] for part in ("train", "test"))
+    online = metrics["online"]
+    assert (online["trained_to"], online["measured"]) == (trained[1], tested)
+    assert online["total"]["samples"] == metrics["test"]["samples"]  # the same samples
+    for task, figures in metrics["test"]["tasks"].items():  # and the frozen model is the one that was tested
+        if figures["kind"] == "binary":
+            assert online["total"]["frozen"][task]["auc"] == pytest.approx(figures["auc"], abs=1e-4)
+    assert f"{online['total']['online']['is_click']['auc']:.4f}" in told.out
     assert (
         max(len(line) for line in told.out.splitlines() if "://" not in line and str(place) not in line) <= 80
     )

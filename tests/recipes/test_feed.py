@@ -67,6 +67,22 @@ def test_days_that_leave_a_side_empty_or_overlap_are_refused(days, wanted, why):
         split(days, *wanted)
 
 
+@pytest.mark.parametrize(
+    ("days", "gap", "found"),
+    [
+        (DAYS, 1, ("2022-04-27", "2022-04-29", "2022-04-30")),
+        (DAYS, 3, ("2022-04-25", "2022-04-29", "2022-04-30")),
+        (DAYS, 9, ("2022-04-25", "2022-04-29", "2022-04-30")),  # one day is left to train on
+        (HOLES, 1, ("2022-04-25", "2022-04-27", "2022-04-30")),
+    ],
+)
+def test_days_before_the_test_can_be_left_to_a_replay(days, gap, found):
+    assert split(days, None, None, None, gap) == found
+    assert split(days, "2022-04-25", None, None, gap)[0] == "2022-04-25"  # what is told is kept to
+    with pytest.raises(ConfigError, match="gap is -1"):
+        split(days, None, None, None, -1)
+
+
 @given(
     days=st.sets(st.sampled_from(DAYS), min_size=1),
     wanted=st.tuples(*[st.one_of(st.none(), st.sampled_from(DAYS))] * 3),

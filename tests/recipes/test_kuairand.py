@@ -13,7 +13,7 @@ from larix.data import Files, kuairand, synthetic
 from larix.embedding import Tables
 from larix.features import Sample
 from larix.model.embed import Embed
-from larix.recipes.kuairand import config, sample
+from larix.recipes.kuairand import config, live, sample
 from larix.recipes.kuairand import kuairand as recipe
 from larix.train.specs import specs_of
 
@@ -137,3 +137,28 @@ def test_it_learns_a_small_feed(prepared: Files, tmp_path: Path) -> None:
     tasks = run.evaluate(prepared.between(DAYS[-1], DAYS[-1]))["tasks"]
     assert tasks["is_click"]["auc"] > 0.6
     assert tasks["long_view"]["auc"] > 0.6
+
+
+def test_online_what_is_kept_still_is_of_the_user_and_a_replay_knows_its_samples_again(
+    prepared: Files,
+) -> None:
+    declared, ours = sample(), live()
+    assert set(ours.still) <= {*declared.id_slots, *declared.sequences}
+    items = {
+        "video",
+        "author",
+        "music",
+        "tag",
+        "tab",
+        "hour",
+        "duration",
+        "video_age",
+        "video_type",
+        "upload_type",
+    }
+    assert set(declared.id_slots) - set(ours.still) == items
+    unjoin = ours.unjoin(prepared.schema)
+    assert {*unjoin.identity, unjoin.time, ours.item} <= set(declared.columns)
+    labels = {outcome.label for outcome in unjoin.outcomes}
+    assert {task.column for task in declared.tasks} <= labels
+    assert not labels & (set(declared.columns) - {task.column for task in declared.tasks})

@@ -6,10 +6,13 @@ import torch
 
 from larix import features as fx
 from larix import train
+from larix.data import kuairand_events
 from larix.embedding import RowAdagrad
 from larix.model.inputs import Inputs
 from larix.recipes import Recipe
 from larix.recipes.feed import feed
+from larix.recipes.live import Live
+from larix.train.online import OnlineSettings
 
 
 def sample(dim: int, weight: str | None) -> fx.Sample:
@@ -76,5 +79,13 @@ def tiny(
             shuffle=0,
             seed=seed,
             average=0.9,
+        ),
+        live=Live(
+            unjoin=kuairand_events.unjoin,
+            item="video_id",
+            still=("user",),
+            settings=OnlineSettings(
+                batch_size=64, span_s=7200.0, publish_every_s=0.2, dense_every_s=0.5, save_every_s=0.5
+            ),
         ),
     )

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from larix.cli import compile, join, log, online, runs, samples, tables
+from larix.cli import compile, join, log, online, replay, runs, samples, tables
 from larix.errors import LarixError
 
 
@@ -51,6 +51,7 @@ app.command("eval")(runs.evaluate)
 app.command("predict")(runs.predict)
 app.command("join")(join.join)
 app.command("online")(online.online)
+app.command("replay")(replay.replay)
 app.command("compile")(compile.compile)
 app.add_typer(tables.app, name="table")
 app.add_typer(samples.app, name="data")

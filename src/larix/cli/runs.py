@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from larix.cli.replay import show_replay, speed_of
 from larix.errors import ConfigError
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train and demo leave it.")]
@@ -33,14 +34,27 @@ Out = Annotated[
 ]
 
 
-def demo(data: Data = None, words: Words = None, out: Out = None) -> None:
-    """Train the multi-task ranker on a feed log, test it on its last two days, and write a report.
+def demo(
+    data: Data = None,
+    words: Words = None,
+    out: Out = None,
+    speed: Annotated[
+        str, typer.Option(metavar="N", help="Of the replay: times as fast as it happened, or max.")
+    ] = "3600",
+) -> None:
+    """Train the multi-task ranker on a feed log, then replay the log's last four days as events that it learns from.
 
-    The first line says which data it is. The same as [bold]larix train kuairand[/].
+    First it is trained to the fourth last day and tested on the last two. Then the days after training are sent through the
+    event log, the join, online training and a follower in another process, live, the online model beside the frozen one. The
+    report has both. The first line says which data it is. The same as [bold]larix train kuairand --set gap=2[/] and
+    [bold]larix replay[/].
 
     Example: [bold]larix demo --data ../shared/data/kuairand_pure[/]
     """
-    _train("kuairand", data, words, out or _fresh("demo"), resume=False)
+    folder, pace = out or _fresh("demo"), speed_of(speed)
+    _train("kuairand", data, ["gap=2", *(words or [])], folder, resume=False, more=False)
+    show_replay(folder, speed=pace)
+    _next(folder)
 
 
 def train(
@@ -127,7 +141,9 @@ def predict(
     Console(soft_wrap=True, markup=False).print(f"{rows:,} predictions by {folder} in {out}")
 
 
-def _train(name: str, data: Path | None, words: list[str] | None, folder: Path, *, resume: bool) -> None:
+def _train(
+    name: str, data: Path | None, words: list[str] | None, folder: Path, *, resume: bool, more: bool = True
+) -> None:
     from larix.recipes import carry_out
     from larix.train.summary import summary
 
@@ -135,8 +151,14 @@ def _train(name: str, data: Path | None, words: list[str] | None, folder: Path, 
     run = carry_out(name, words or [], folder, console, data=data, resume=resume)
     console.print()
     console.print(summary(run.metrics))
+    if more:
+        wide = Console(soft_wrap=True, markup=False, highlight=False)
+        wide.print(f"\nReport: {(folder / 'report.html').resolve().as_uri()}")
+        _next(folder)
+
+
+def _next(folder: Path) -> None:
     wide = Console(soft_wrap=True, markup=False, highlight=False)
-    wide.print(f"\nReport: {(folder / 'report.html').resolve().as_uri()}")
     wide.print(f"Next:   larix eval {folder}\n        larix table info {folder}\n        larix --help")
 
 

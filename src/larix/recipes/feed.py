@@ -42,11 +42,13 @@ _SLICE = (193_583, "2022-05-04", "2022-05-05", "2022-05-06")  # rows and days th
 class Feed:
     """Samples to train and to test on. ``about``: ``data`` and ``references`` of the report (see ``write_report``).
 
-    ``simulated``: the samples carry the probabilities that their labels were drawn with.
+    ``simulated``: the samples carry the probabilities that their labels were drawn with. ``whole``: all samples of the log,
+    those between training and test too, for a replay; None: there are no others.
     """
 
     train: Files
     test: Files
+    whole: Files | None = None
     simulated: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -72,11 +74,12 @@ def feed(
     train_to: str | None = None,
     test_from: str | None = None,
     test_to: str | None = None,
+    gap: int = 0,
     simulate: Mapping[str, Any] | None = None,
 ) -> Feed:
     """The feed in ``data`` (see ``find``), its samples written to a folder below ``samples`` once and found again.
 
-    Days are inclusive ISO dates; the last two days are the test unless told otherwise. ``simulate``: arguments of
+    Days are inclusive ISO dates, see ``split``; the last two are the test unless told otherwise. ``simulate``: arguments of
     ``data.synthetic.write``. The first line on ``console`` says which data it is.
 
     ConfigError for days that do not split the log; see ``data.kuairand.prepare`` for what else is raised.
@@ -102,19 +105,22 @@ def feed(
         )
     console.print(f"Samples: {source.rows:,} in {escape(str(ready))}", highlight=False, soft_wrap=True)
     card = kuairand.card(ready)
-    return _parted(source, card, simulated, split(card["days"], train_to, test_from, test_to))
+    return _parted(source, card, simulated, split(card["days"], train_to, test_from, test_to, gap))
 
 
 def split(
-    days: Iterable[str], train_to: str | None, test_from: str | None, test_to: str | None
+    days: Iterable[str], train_to: str | None, test_from: str | None, test_to: str | None, gap: int = 0
 ) -> tuple[str, str, str]:
     """The last day to train on, the first and the last to test on, of a log of these ``days``; all ISO dates.
 
     What is None: the log's last day to test to; the two days up to it to test from, or all after ``train_to``; all days
-    before the test to train on. ConfigError if a side has no day or the test is not after training.
+    before the test to train on, but the last ``gap`` as long as one is left. ConfigError if a side has no day or the test
+    is not after training.
     """
     there = sorted(days)
     held = f"the log has {there[0]} to {there[-1]}"
+    if gap < 0:
+        raise ConfigError(f"gap is {gap}; it is a number of days, from 0 on")
     train_to, test_from, test_to = _day(train_to), _day(test_from), _day(test_to) or there[-1]
     if test_from is None:
         after = train_to or there[0]
@@ -123,9 +129,10 @@ def split(
             raise ConfigError(f"there is no day after {after} and up to {test_to} to test on: {held}")
         test_from = later[0] if train_to else later[-2:][0]
     if train_to is None:
-        train_to = max((day for day in there if day < test_from), default=None)
-        if train_to is None:
+        before = [day for day in there if day < test_from]
+        if not before:
             raise ConfigError(f"there is no day before {test_from} to train on: {held}")
+        train_to = before[max(0, len(before) - gap - 1)]
     if not train_to < test_from:
         raise ConfigError(
             f"training to {train_to} and testing from {test_from} would test on what was trained on; test later days"
@@ -157,15 +164,22 @@ def _parted(source: Files, card: Mapping[str, Any], simulated: bool, days: tuple
             "test": {"rows": test.rows, "days": [test_from, test_to]},
         }
     }
-    if (card["rows"], *days) == _SLICE and not simulated:
-        about["references"] = {
-            who: {
-                task: dict(zip(("auc", "gauc", "logloss"), figures, strict=True))
-                for task, figures in tasks.items()
-            }
-            for who, tasks in _TREES.items()
+    if train_to == _SLICE[1] and (published := references(about["data"], test_from, test_to)):
+        about["references"] = published
+    return Feed(train=train, test=test, whole=source, simulated=simulated, about=about)
+
+
+def references(card: Mapping[str, Any], first: str, last: str) -> dict[str, Any]:
+    """Published figures of the log that ``card`` tells of, where there are some for a test from ``first`` to ``last``."""
+    if (card.get("rows"), first, last) != (_SLICE[0], *_SLICE[2:]) or card.get("synthetic", True):
+        return {}
+    return {
+        who: {
+            task: dict(zip(("auc", "gauc", "logloss"), figures, strict=True))
+            for task, figures in tasks.items()
         }
-    return Feed(train=train, test=test, simulated=simulated, about=about)
+        for who, tasks in _TREES.items()
+    }
 
 
 def truth(sample: Sample, test: Files) -> dict[str, Any]:

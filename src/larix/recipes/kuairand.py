@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from larix import features as fx
+from larix.data import kuairand_events
 from larix.embedding import Normal, RowAdagrad
 from larix.feed import ValueModel, WeightedSum
 from larix.model.attention import AttentionConfig
@@ -14,11 +15,17 @@ from larix.model.history import HistoryConfig
 from larix.model.loss import LossConfig
 from larix.model.ranker import Ranker, RankerConfig
 from larix.recipes.feed import feed
+from larix.recipes.live import Live
 from larix.recipes.pages import Pages
 from larix.recipes.recipe import Recipe
 from larix.train import Schedule, Settings
+from larix.train.online import OnlineSettings
 
 HOUR = 3600.0
+_USER = (
+    "user", *(f"onehot_feat{i}" for i in range(18)), "active_degree", "low_active", "live_streamer", "video_author",
+    "follows", "fans", "friends", "registered",
+)  # fmt: skip
 _COUNTED = ("video", "author")
 _OUTCOMES = ("clicked", "long_viewed", "liked")
 
@@ -120,18 +127,44 @@ def pages() -> Pages:
     )
 
 
+def live() -> Live:
+    """How a run goes on online: items and the network learn, what it knows of users stays as it was trained.
+
+    A user's rows, and those that its histories read, are alike in all its impressions; learned from the last taps, they tell
+    who is in a mood to click and mislead within the user, as fresh outcomes do (see ``HistoryConfig.settle``). The network's
+    rate does not decay, so its moving average (``Settings.average``) is what answers. Chosen on days before the test.
+    """
+    return Live(
+        unjoin=kuairand_events.unjoin,
+        item="video_id",
+        still=(*_USER, "history", "past"),
+        settings=OnlineSettings(
+            batch_size=256,
+            span_s=1800.0,
+            publish_every_s=1.0,
+            dense_every_s=2.0,
+            save_every_s=30.0,
+            window_s=6 * HOUR,
+            dense_scale=0.3,
+            rows_scale=0.5,
+        ),
+    )
+
+
 def kuairand(
     *,
     data: str | None = None,
     train_to: str | None = None,
     test_from: str | None = None,
     test_to: str | None = None,
+    gap: int = 0,
     seed: int = 0,
     epochs: int = 2,
     batch_size: int = 256,
     lr: float = 1e-3,
     rows_lr: float = 0.05,
     settle_hours: float = 48.0,
+    average: float = 0.98,
     bf16: bool = False,
     staleness: int = 0,
     device: str = "cpu",
@@ -139,14 +172,15 @@ def kuairand(
     """Train on KuaiRand's log in the folder ``data`` (or a synthetic feed) up to the day ``train_to``.
 
     ``test_from`` and ``test_to``: the days to test on, the last two unless told otherwise. Days are ISO dates and
-    inclusive. ``rows_lr``: the rows' learning rate, ``lr`` the network's. ``settle_hours``: outcomes of a user's events
-    stay hidden from the ranker for so long. The others are ``train.Settings``'s.
+    inclusive. ``gap``: so many days before the test are not trained on, for a replay to learn from. ``rows_lr``: the rows'
+    learning rate, ``lr`` the network's. ``settle_hours``: outcomes of a user's events stay hidden from the ranker for so
+    long. The others are ``train.Settings``'s.
     """
     schedule = Schedule(warmup_steps=100, decay="cosine", floor=0.05)
     return Recipe(
         sample=sample(),
         ranker=lambda sample: Ranker(sample, config(settle_hours)),
-        feed=partial(feed, data, train_to=train_to, test_from=test_from, test_to=test_to),
+        feed=partial(feed, data, train_to=train_to, test_from=test_from, test_to=test_to, gap=gap),
         # Few samples an id: a state that is not born as 0 keeps an id's first steps, which know one sample, short.
         rows=RowAdagrad(lr=rows_lr, initial=1e-4),
         init=Normal(std=0.01),
@@ -162,7 +196,9 @@ def kuairand(
             dense_schedule=schedule,
             rows_schedule=schedule,
             clip_norm=5.0,
+            average=average,
             seed=seed,
         ),
+        live=live(),
         pages=pages(),
     )

@@ -12,6 +12,7 @@ from larix.embedding import RowAdagrad, Uniform
 from larix.embedding.init import Init
 from larix.features import Sample
 from larix.recipes.feed import Feed
+from larix.recipes.live import Live
 from larix.recipes.pages import Pages
 from larix.train import Settings
 from larix.train.learner import Dense
@@ -24,6 +25,7 @@ class Recipe:
 
     ``feed``: makes the samples ready, in the folder it is given if they have to be written, and tells a console how far
     it is. ``ranker``: makes the network for the sample. ``rows``, ``init``, ``dense``, ``settings``: see ``train.fit``.
+    ``live``: how its runs go on online, None if they do not.
     ``pages``: how scores become pages, if they are to; the report then shows what diversity costs. ConfigError if the
     sample does not have what they speak of.
     """
@@ -35,6 +37,7 @@ class Recipe:
     init: Init = Uniform()
     dense: Dense = torch.optim.AdamW
     settings: Settings = Settings()
+    live: Live | None = None
     pages: Pages | None = None
 
     def __post_init__(self) -> None:

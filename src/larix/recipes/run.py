@@ -4,7 +4,7 @@ Knows recipes by name only; knows nothing of data sets or networks.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from rich.console import Console
 from larix.embedding import Tables
 from larix.errors import ConfigError, DataError, NumericsError
 from larix.recipes.feed import Feed, truth
+from larix.recipes.live import Live
 from larix.recipes.named import absolute, find_recipe, make, parameters, settings_of
 from larix.recipes.pages import diversity
+from larix.recipes.recipe import Recipe
 from larix.train import Run, Settings, fit, version, write_report
 from larix.train.run import read_json, write_json
 
@@ -90,7 +92,21 @@ def open_run(folder: Path) -> tuple[Run, dict[str, Any]]:
         raise ConfigError(
             f"'{folder}' was not made by a recipe; open it in Python by train.Run.load(folder, ranker)"
         )
-    return Run.load(folder, make(find_recipe(config["recipe"]), config.get("arguments", {})).ranker), config
+    return Run.load(folder, recipe_of(config).ranker), config
+
+
+def recipe_of(config: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run's ``config.json`` names, with the settings that it was begun with."""
+    return make(find_recipe(config["recipe"]), config.get("arguments", {}))
+
+
+def live_of(recipe: Recipe) -> Live:
+    """The recipe's online side; ConfigError if it has none."""
+    if recipe.live is None:
+        raise ConfigError(
+            "the recipe does not say how its runs go on online; give its Recipe a live=Live(...)"
+        )
+    return recipe.live
 
 
 def open_feed(

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from larix.errors import StorageError
 from larix.train.charts import curves, reliability
 from larix.train.compare import Json, compare
+from larix.train.live_report import live_report
 from larix.train.wording import count, days, delta, metric, percent, size, span
 
 FEW = 20  # fewer positives than this and a scene's ranking metrics are mostly noise: shown muted
@@ -42,6 +43,10 @@ def write_report(folder: Path | str) -> Path:
         phases       {read, lookup, dense, update: seconds}            where the time of the steps went
         tables       {name: {dim, rows, bytes}}
         dense_parameters, peak_rss_bytes
+        online       of a replay: {state, days, measured, speed, window_s, lateness_s, restarts, events, samples, answers,
+                      published, published_rows, total, new_items: {samples, online, frozen: {task: metrics}},
+                      windows: [{last_ms, samples, online, frozen}], served: {samples, tasks: {task: metrics}},
+                      freshness: {p50_s, p99_s, curve: [[seconds, share]]}, references: as above}
     """
     folder = Path(folder)
     config, metrics = _read(folder / "config.json"), _read(folder / "metrics.json")
@@ -89,9 +94,21 @@ def render(config: Json, metrics: Json) -> str:
         ),
         tables=_tables(metrics),
         **{name: metrics.get(name) or {} for name in ("data", "test", "truth", "references", "diversity")},
+        live=_live(metrics.get("online") or {}),
         dense_parameters=metrics.get("dense_parameters"),
         peak_rss_bytes=metrics.get("peak_rss_bytes"),
     )
+
+
+def _live(online: Json) -> Json | None:
+    found = live_report(online)
+    if found is None:
+        return None
+    figures = {
+        name: [Markup(figure) for title, svg in found[name] if (figure := _figure(title, svg))]
+        for name in ("curves", "calibration")
+    }
+    return found | figures | {"freshness": Markup(_figure(*found["freshness"]))}
 
 
 def _read(path: Path) -> Json:

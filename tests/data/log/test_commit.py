@@ -103,3 +103,17 @@ def test_no_thread_is_begun_before_it_is_needed_and_it_ends(committer):
     assert threading.active_count() == before + 1
     idle.close()
     assert threading.active_count() == before
+
+
+def test_an_end_that_comes_between_two_looks_of_the_thread_is_not_lost():
+    ours, clear = Committer(0.001), None
+
+    def ended_meanwhile():
+        ours._ended.set()  # as `close` does, just before the thread clears what it was woken by
+        ours._some.set()
+        clear()
+
+    clear, ours._some.clear = ours._some.clear, ended_meanwhile
+    ours.add(Disk(), Ticket(0, 1, 0))
+    ours._thread.join(10)
+    assert not ours._thread.is_alive()

@@ -59,7 +59,7 @@ class Committer:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
+        while not self._ended.is_set():  # the end may have come between the wait for it and the clearing
             self._some.wait()
             if self._ended.wait(self._every_s):
                 return

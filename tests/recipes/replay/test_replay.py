@@ -1,0 +1,132 @@
+"""The whole loop: events, join, trainer, deltas, follower, in processes of their own; killed, stopped, gone on with."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+
+from larix.data.log import DiskLog
+from larix.errors import ConfigError
+from larix.recipes.replay import Place, replay
+
+SPEED = 40_000.0  # two days in some four seconds
+
+
+def copied(trained, to):
+    return shutil.copytree(trained, to, ignore=shutil.ignore_patterns("replay"))
+
+
+@pytest.fixture(scope="session")
+def whole(trained, tmp_path_factory):
+    """A replay that nothing happened to, and its run's folder."""
+    import io
+
+    from rich.console import Console
+
+    folder = copied(trained, tmp_path_factory.mktemp("whole") / "run")
+    console = Console(file=io.StringIO(), width=200)
+    return replay(folder, console, speed=SPEED), folder, console.file.getvalue()
+
+
+def learned(folder):
+    """Step -> what was tested in it, scores and labels to the bit. A step that came again must have come the same."""
+    found = {}
+    with DiskLog(Place.of(folder).log) as log, log.consumer("tested") as consumer:
+        for events in consumer.drain():
+            (step,) = set(events.rows["step"].to_pylist())
+            assert found.setdefault(step, events.rows).equals(events.rows)
+    return found
+
+
+def test_every_impression_becomes_a_sample_is_tested_learned_and_answered(whole):
+    found, folder, said = whole
+    place = Place.of(folder)
+    told = place.told()
+    assert (told.first, told.last, told.trained_to) == ("2022-04-27", "2022-04-28", "2022-04-26")
+    with DiskLog(place.log) as log:
+        impressions, actions = (log.newest(topic).next[0] for topic in ("impressions", "actions"))
+    assert found["samples"] == found["answers"] == found["served"]["samples"] == impressions > 1000
+    assert found["events"] == impressions + actions
+    assert actions > impressions
+    assert f"{impressions:,} impressions of 2022-04-27 to 2022-04-28" in said
+    for task in ("is_click", "long_view"):
+        online, frozen = (found["total"][which][task] for which in ("online", "frozen"))
+        assert online["logloss"] < frozen["logloss"]  # of a run that had hardly begun
+        assert found["served"]["tasks"][task]["logloss"] < frozen["logloss"]
+    assert 0 < found["new_items"]["samples"] < found["samples"]
+    fresh = found["freshness"]
+    assert 0 < fresh["p50_s"] <= fresh["p99_s"] < 20
+    assert fresh["samples"] > 0.8 * found["samples"]
+    assert found["restarts"] == 0
+    assert found["alarms"] == {}
+    assert found["join"]["samples"] == impressions
+    for fate in found["join"]["kinds"].values():
+        assert fate["accepted"] == sum(fate.values())  # nothing late, nothing twice, no orphan
+
+
+def test_the_report_shows_it(whole):
+    found, folder, _ = whole
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Replayed online" in page
+    assert f"{found['total']['online']['is_click']['auc']:.4f}" in page
+    assert json.loads((folder / "metrics.json").read_text())["online"]["state"] == "finished"
+
+
+def test_a_trainer_and_a_follower_that_are_killed_leave_no_trace_in_what_is_learned(
+    trained, whole, quiet, tmp_path, monkeypatch
+):
+    pids, killed = {}, []
+    from larix.recipes.replay import worker
+
+    begin = worker.Worker._begin
+
+    def remembered(self):
+        begin(self)
+        pids[self.name] = self.pid
+
+    monkeypatch.setattr(worker.Worker, "_begin", remembered)
+
+    def watch(standing):
+        for name, samples in (("follower", 200), ("trainer", 700)):
+            if standing.samples > samples and name not in killed:
+                os.kill(pids[name], signal.SIGKILL)
+                killed.append(name)
+
+    folder = copied(trained, tmp_path / "run")
+    found = replay(folder, quiet, speed=SPEED, watch=watch)
+    assert killed == ["follower", "trainer"]
+    assert found["restarts"] == 2
+    assert found["samples"] == whole[0]["samples"]
+    assert learned(folder) == learned(whole[1])
+
+
+def test_one_that_was_stopped_goes_on_where_it_was(trained, whole, quiet, tmp_path):
+    folder = copied(trained, tmp_path / "run")
+    seen = []
+
+    def watch(standing):
+        if standing.samples > 300 and not seen:
+            seen.append(standing.samples)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match=r"go on by: larix replay .*run --resume"):
+        replay(folder, quiet, speed=SPEED, watch=watch)
+    assert json.loads((folder / "metrics.json").read_text())["online"]["state"] == "interrupted"
+    with pytest.raises(ConfigError, match="holds a replay; go on with it by --resume"):
+        replay(folder, quiet)
+    found = replay(folder, quiet, speed=None, resume=True)
+    assert found["samples"] == whole[0]["samples"]
+    assert learned(folder) == learned(whole[1])
+
+
+def test_days_that_cannot_be_replayed_are_refused(trained, quiet, tmp_path):
+    for told, why in (
+        ({"first": "2022-04-26"}, "must come in the order trained, first, measured, last"),
+        ({"last": "2022-04-26"}, "must come in the order"),
+        ({"speed": 0.0}, "the speed is 0.0; it must be above 0"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            replay(trained, quiet, at=tmp_path / "none", **told)
+    assert not (tmp_path / "none").exists()
