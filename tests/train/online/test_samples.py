@@ -86,9 +86,31 @@ def test_a_partition_that_says_nothing_holds_the_others_back_until_the_end(tmp_p
         assert ids_of([samples.poll(0.01)]) == []
         assert samples.lag == 2
         log.append("samples", batch([3, 4], [15, 16]), partition=1)
-        assert ids_of([samples.poll(0.01)]) == [1, 3]  # of 16 and later more may come
-        assert ids_of([samples.finish()]) == [4, 2]
+        assert ids_of([samples.poll(0.01)]) == [
+            1,
+            3,
+            4,
+        ]  # more of 16 may come, but in the same partition, so after it
+        assert ids_of([samples.finish()]) == [2]
         samples.close()
+
+
+@pytest.mark.parametrize("crowded", [0, 1, 2])
+def test_more_samples_of_one_time_than_are_held_at_once_hold_nobody_up(tmp_path, crowded):
+    with DiskLog(tmp_path / "log") as log:
+        log.create("samples", partitions=3)
+        for partition in range(3):
+            times = [5] * 60 + [9] if partition == crowded else [1, 5, 9]
+            for at, time in enumerate(times):
+                log.append("samples", batch([100 * partition + at], [time]), partition=partition)
+        orders = []
+        for max_rows in (1, 7, 1000):
+            samples = LoggedSamples(log, "samples", max_rows=max_rows)
+            orders.append(ids_of([*drained(samples), *iter(samples.finish, pa.table({}))]))
+            assert samples.lag == 0
+            samples.close()
+        assert orders[0] == orders[1] == orders[2]
+        assert len(orders[0]) == 67
 
 
 def test_what_comes_while_it_waits_is_handed_out(tmp_path):

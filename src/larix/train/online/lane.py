@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,13 @@ class Append(NamedTuple):
     def left(self) -> int:
         """Rows not handed out."""
         return len(self.rows) - self.taken
+
+
+class Until(NamedTuple):
+    """Samples yet to come in ``partition``, none of them of a time before ``time``."""
+
+    time: int
+    partition: int
 
 
 class Lane:
@@ -70,12 +77,16 @@ class Lane:
             if append.left:
                 self._held.append(append)
 
-    def take(self, before: int | None) -> list[tuple[pa.RecordBatch, NDArray[np.int64]]]:
-        """Hand out the rows of times before ``before``, None: all."""
+    def take(self, until: "Until | None") -> list[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+        """Hand out the rows that come before all that ``until`` stands for; None: all."""
         found = []
+        # What comes in the same partition comes after, in a later one, too, even if it is of the same time.
+        side: Literal["left", "right"] = "right" if until and self.partition <= until.partition else "left"
         while self._held:
             append = self._held[0]
-            end = len(append.rows) if before is None else int(np.searchsorted(append.times, before))
+            end = len(append.rows)
+            if until is not None:
+                end = int(np.searchsorted(append.times, until.time, side=side))
             if end > append.taken:
                 found.append((append.rows[append.taken : end], append.times[append.taken : end]))
                 self._handed = int(append.times[end - 1])
@@ -104,9 +115,14 @@ class Lane:
         self._consumer.close()
 
 
-def merged(lanes: Sequence[Lane], before: int | None) -> pa.Table:
-    """Take what the lanes have of times before ``before`` (None: all), by time, then by partition, then as it came."""
-    parts = [part for lane in lanes for part in lane.take(before)]
+def merged(lanes: Sequence[Lane], yet: Sequence[Lane]) -> pa.Table:
+    """Take what the lanes, in order of partitions, have before all that may come in ``yet``: by time, then by partition, then
+    as it came.
+
+    Whoever of ``yet`` has come least far can hand out all that it holds, so a lane that is full is never waited for.
+    """
+    until = min((Until(lane.reached, lane.partition) for lane in yet), default=None)
+    parts = [part for lane in lanes for part in lane.take(until)]
     if not parts:
         return pa.table({})
     tables = [pa.Table.from_batches([rows]) for rows, _ in parts]

@@ -94,10 +94,10 @@ class LoggedSamples:
         while True:
             if len(self._lanes) == 1:
                 self._lanes[0].read(max(0.0, until - monotonic()))
-                return rated(merged(self._lanes, None), self._rate)
+                return rated(merged(self._lanes, ()), self._rate)
             for lane in self._lanes:
                 lane.read(0.0)
-            found = merged(self._lanes, min(lane.reached for lane in self._lanes))
+            found = merged(self._lanes, self._lanes)
             if len(found) or monotonic() >= until:
                 return rated(found, self._rate)
             sleep(_PAUSE_S)
@@ -106,8 +106,8 @@ class LoggedSamples:
         while True:
             for lane in self._lanes:
                 lane.read(0.0)
-            to_come = [lane.reached for lane in self._lanes if lane.lag > lane.held]
-            found = merged(self._lanes, min(to_come) if to_come else None)
+            to_come = [lane for lane in self._lanes if lane.lag > lane.held]
+            found = merged(self._lanes, to_come)
             if len(found) or not to_come:
                 return rated(found, self._rate)
 
