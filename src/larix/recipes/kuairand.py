@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from larix import features as fx
-from larix.data import kuairand_events
+from larix.data import kuairand_events, kuairand_since
 from larix.embedding import Normal, RowAdagrad
 from larix.feed import ValueModel, WeightedSum
 from larix.model.attention import AttentionConfig
@@ -137,6 +137,7 @@ def live() -> Live:
     return Live(
         unjoin=kuairand_events.unjoin,
         item="video_id",
+        since=kuairand_since.since,
         still=(*_USER, "history", "past"),
         settings=OnlineSettings(
             batch_size=256,
