@@ -57,7 +57,8 @@ class Opened:
 class Columns(Protocol):
     """How requests to a model are read; what ``Signature`` offers. Both raise DataError that names column and row.
 
-    ``context`` and ``candidates``: the columns by type. ``item``: the candidates' column that names them.
+    ``context`` and ``candidates``: the columns by type. ``item``: the candidates' column that names them. ``time``: the
+    context's column of when; ``optional``: columns that may be missing, as may the time.
     """
 
     @property
@@ -73,6 +74,16 @@ class Columns(Protocol):
     @property
     def item(self) -> str:
         """The candidates' column that names them."""
+        ...
+
+    @property
+    def time(self) -> str | None:
+        """The context's column of when; now if it is not given."""
+        ...
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """Columns that may be missing."""
         ...
 
     def context_of(self, values: Mapping[str, Any], now_ms: int) -> tuple[pa.RecordBatch, dict[str, int]]:
