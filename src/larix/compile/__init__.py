@@ -5,6 +5,7 @@ from larix.compile.backends import Backend, Eager, OnnxRuntime, OpenVINO
 from larix.compile.capture import capture
 from larix.compile.cost import Cost, cost
 from larix.compile.graph import Column, Graph, Input
+from larix.compile.halves import Halves, lifted, split
 from larix.compile.optimise import RULES, Rule, Step, optimise
 from larix.compile.precision import Bound, Precision, Samples, choose, everywhere
 from larix.compile.ranker import capture_ranker, tensors_of
@@ -22,6 +23,7 @@ __all__ = [
     "Cost",
     "Eager",
     "Graph",
+    "Halves",
     "Input",
     "OnnxRuntime",
     "OpenVINO",
@@ -38,7 +40,9 @@ __all__ = [
     "cost",
     "everywhere",
     "find",
+    "lifted",
     "load",
     "optimise",
+    "split",
     "tensors_of",
 ]
