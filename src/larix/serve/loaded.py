@@ -7,9 +7,8 @@ import statistics
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from itertools import accumulate
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,23 +17,16 @@ from numpy.typing import NDArray
 from larix.batch import Batch, Floats
 from larix.compile import Forms, Session
 from larix.compile.backends.backend import zeros
+from larix.embedding import Replica
 from larix.errors import ConfigError, DataError
 from larix.features import Sample, Task
-from larix.serve.lookups import Lookups, Reading
+from larix.serve.lookups import Lookups
 from larix.serve.request import Stamp
 from larix.serve.scorer import Looked, User
 from larix.serve.signature import Signature
 
 _RUNS = 5  # of each bucket, to see what it costs
 _SHARING = 4  # requests in a run of several, to see what it costs
-
-
-class Rows(Protocol):
-    """Tables that are read a version at a time; an ``embedding.Replica``."""
-
-    def reading(self) -> AbstractContextManager[Reading]:
-        """Hold one version of all tables."""
-        ...
 
 
 class Loaded:
@@ -49,7 +41,7 @@ class Loaded:
         self,
         sample: Sample,
         signature: Signature,
-        rows: Rows,
+        rows: Replica,
         forms: Forms,
         *,
         stamp: Callable[[int], Stamp],
