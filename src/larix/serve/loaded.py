@@ -59,10 +59,11 @@ class Loaded:
         self._alone = _measured(forms.alone.buckets, lambda rows: forms.alone.run(_zeros(forms.alone, rows)))
         self._together = _measured(forms.together.buckets, lambda rows: _share(forms.together, rows))
 
-    def with_network(self, forms: Forms, stamp: Callable[[int], Stamp]) -> Self:
-        """Another network of the same shape over the same rows, at once: what runs cost is not measured again."""
+    def with_network(self, forms: Forms, stamp: Callable[[int], Stamp], rows: Replica | None = None) -> Self:
+        """Another network of the same shape over the same rows, or others, at once: what runs cost is not measured again."""
         fresh = object.__new__(type(self))
         fresh.__dict__.update(self.__dict__)
+        fresh.rows = self.rows if rows is None else rows
         fresh._take(forms, stamp)
         return fresh
 
