@@ -59,7 +59,7 @@ def read(folder: Path, formats: Collection[int]) -> dict[str, Any]:
         digest = body.pop("sha256")
     except OSError as error:
         raise StorageError(
-            f"'{path}' cannot be read: {error.strerror}; is this the folder of saved tables?"
+            f"'{path}' cannot be read: {error.strerror}; is this the right folder?"
         ) from error
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise StorageError(f"'{path}' is damaged: it is not a manifest; load another version") from error
