@@ -3,6 +3,7 @@
 Knows nothing of samples, of rows or of what a request is to whoever serves it.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ def compile_forms(
     forms = {_ALONE: halves.candidates, _TOGETHER: lifted(halves.candidates)}
     for name, graph in forms.items():
         compile(graph, Path(folder, name), backend=backend, buckets=buckets, precision=precision.of(graph))
+    shutil.rmtree(Path(folder, _USER), ignore_errors=True)
     if halves.user.outputs:
         own = precision.of(halves.user)
         compile(halves.user, Path(folder, _USER), backend=backend, buckets=(1,), precision=own)

@@ -34,6 +34,7 @@ class Session:
         self, graph: Graph, captured: Sequence[Input], runner: Runner, buckets: Sequence[int], streams: int
     ) -> None:
         self.graph, self.captured, self.buckets = graph, tuple(captured), tuple(sorted(buckets))
+        self.streams = streams
         self._runner = runner
         self._free: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
         for number in range(streams):
