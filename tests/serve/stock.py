@@ -2,14 +2,15 @@
 
 from functools import cache
 
+import numpy as np
 import torch
 from shop import ITEM, THEIRS, records, sample
 
-from larix.compile import Eager, capture_ranker
+from larix.compile import Bound, Eager, capture_ranker
 from larix.embedding import Tables, TableSpec
 from larix.feed import SSD, ValueModel, WeightedSum
 from larix.model.embed import Embed
-from larix.serve.export import Contents, Training, export
+from larix.serve.export import Contents, HeldOut, Training, export
 from larix.serve.signature import signature_of
 from larix.serve.warm import Warm, crossed
 
@@ -81,3 +82,10 @@ def contents(**other):
 
 def made(folder, *, bundle=None, **settings):
     return export(bundle or contents(), folder, **{"backend": Eager(), "buckets": (4, 8)} | settings)
+
+
+def held_out(auc_loss=0.01, calibration=0.05, rows=400):
+    given = warm(rows, candidates=1, seed=5)
+    draw = np.random.default_rng(0)
+    labels = (draw.random((rows, 2)) < 1 / (1 + np.exp(-given.logits[:, 0]))).astype(np.float32)
+    return HeldOut(warm=given, labels=labels, bound=Bound(auc_loss=auc_loss, calibration=calibration))
