@@ -59,9 +59,9 @@ class Linear:
 
     def score(self, looked):
         return [
-            np.stack([self.slope * each.arrays["item"] + each.user.arrays["u"], each.arrays["item"]], 1).astype(
-                np.float32
-            )
+            np.stack(
+                [self.slope * each.arrays["item"] + each.user.arrays["u"], each.arrays["item"]], 1
+            ).astype(np.float32)
             for each in looked
         ]
 

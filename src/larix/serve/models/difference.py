@@ -20,8 +20,8 @@ _KEPT = 1 << 16  # absolute differences to tell quantiles by: a uniform sample o
 class Difference:
     """The other's predictions less those answered with.
 
-    ``mean``: of the differences; ``absolute`` and ``most``: the mean and the largest of their sizes; ``quantiles``: of their sizes, by
-    level. ``rank_correlation``: Spearman's of a request's candidates, the mean over requests whose predictions are not all
+    ``mean``: of the differences; ``absolute`` and ``most``: the mean and the largest of their sizes; ``quantiles``: of
+    their sizes, by level. ``rank_correlation``: Spearman's of a request's candidates, the mean over requests whose predictions are not all
     alike; NaN if there was none.
     """
 

@@ -1,4 +1,4 @@
-"""A version of a model in memory, warm; and who brings it there. Knows nothing of how it scores or of what it is kept current by."""
+"""A version of a model in memory, warm; and who brings it there. Knows nothing of how it scores or is kept current."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +46,8 @@ class Loader(Protocol):
     def __call__(self, path: Path, *, model: str, version: str) -> Edition:
         """The bundle in the folder ``path``, ready to answer at once as ``version`` of ``model``: compiled, measured, warm.
 
-        Loading leaves those who answer their cores. StorageError names what is damaged, ConfigError what does not fit this machine.
+        Loading leaves those who answer their cores. StorageError names what is damaged, ConfigError what does not fit this
+        machine.
         """
         ...
 

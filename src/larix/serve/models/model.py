@@ -104,7 +104,11 @@ class Model:
                     text = "it has left; what it began is still being answered, or a session holds it"
                     others[version] = VersionStatus(version=version, state=State.UNAVAILABLE, reason=text)
             loading = [each for each in others.values() if each.state is State.LOADING]
-            gone = [each for each in others.values() if each.state is not State.LOADING and each.version not in found]
+            gone = [
+                each
+                for each in others.values()
+                if each.state is not State.LOADING and each.version not in found
+            ]
             return ModelStatus(
                 name=self.name,
                 versions=(*loading, *reversed(found.values()), *reversed(gone)),
@@ -162,7 +166,9 @@ class Model:
         """
         with self._turn:
             if not self._former:
-                raise Refusal(Why.UNAVAILABLE, f"model '{self.name}' has no former version in memory to go back to")
+                raise Refusal(
+                    Why.UNAVAILABLE, f"model '{self.name}' has no former version in memory to go back to"
+                )
             left, version = self._routes.live, self._former.pop()
             trial = self._routes.trial
             self._edition(self._routes, version).start()
@@ -224,7 +230,9 @@ class Model:
         with self._turn:
             self._edition(self._routes, version)
             if version in self._needed():
-                raise ConfigError(f"version '{version}' of model '{self.name}' is in use; promote another first")
+                raise ConfigError(
+                    f"version '{version}' of model '{self.name}' is in use; promote another first"
+                )
             self._former = [each for each in self._former if each != version]
             self._let_go([version])
 
@@ -271,7 +279,9 @@ class Model:
 
     def _let_go(self, versions: list[str]) -> None:
         leaving = {version: self._routes.editions[version] for version in versions}
-        self._put(editions={name: each for name, each in self._routes.editions.items() if name not in leaving})
+        self._put(
+            editions={name: each for name, each in self._routes.editions.items() if name not in leaving}
+        )
         while leaving:
             version, edition = leaving.popitem()
             self._stop(version, edition)
