@@ -4,7 +4,9 @@ from larix.compile.artifact import BUCKETS, Artifact, compile, find, load
 from larix.compile.backends import Backend, Eager, OnnxRuntime, OpenVINO
 from larix.compile.capture import capture
 from larix.compile.cost import Cost, cost
+from larix.compile.forms import Forms, compile_forms, load_forms
 from larix.compile.graph import Column, Graph, Input
+from larix.compile.halves import Halves, lifted, split
 from larix.compile.optimise import RULES, Rule, Step, optimise
 from larix.compile.precision import Bound, Precision, Samples, choose, everywhere
 from larix.compile.ranker import capture_ranker, tensors_of
@@ -21,7 +23,9 @@ __all__ = [
     "Column",
     "Cost",
     "Eager",
+    "Forms",
     "Graph",
+    "Halves",
     "Input",
     "OnnxRuntime",
     "OpenVINO",
@@ -35,10 +39,14 @@ __all__ = [
     "capture_ranker",
     "choose",
     "compile",
+    "compile_forms",
     "cost",
     "everywhere",
     "find",
+    "lifted",
     "load",
+    "load_forms",
     "optimise",
+    "split",
     "tensors_of",
 ]
