@@ -73,8 +73,9 @@ class DeltaFollower:
     history and not ahead, it goes on from there and loads nothing.
 
     ``stand``: where it is, None at first. ``taking``: the message that is being taken over, for whoever is called meanwhile.
-    ``event_ms``, ``published_ms``: the latest event time in the rows, and when they were published. Counts: ``applied`` deltas, ``passed`` over, ``replaced`` by snapshots. ``trouble``: the last damage or
-    loss that was met, by name; "" if none was.
+    ``event_ms``, ``published_ms``: the latest event time in the rows, and when they were published. Counts: ``applied``
+    deltas, ``passed`` over, ``replaced`` by snapshots. ``trouble``: the last damage or loss that was met, by name; "" if none
+    was.
     """
 
     def __init__(

@@ -21,8 +21,8 @@ class Difference:
     """The other's predictions less those answered with.
 
     ``mean``: of the differences; ``absolute`` and ``most``: the mean and the largest of their sizes; ``quantiles``: of
-    their sizes, by level. ``rank_correlation``: Spearman's of a request's candidates, the mean over requests whose predictions are not all
-    alike; NaN if there was none.
+    their sizes, by level. ``rank_correlation``: Spearman's of a request's candidates, the mean over requests whose
+    predictions are not all alike; NaN if there was none.
     """
 
     candidates: int

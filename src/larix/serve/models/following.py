@@ -5,11 +5,11 @@ Knows nothing of where messages come from, nor of how a network is compiled.
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, time
 from typing import Protocol
 
-from larix.embedding import Replica, Snapshot, Stand
+from larix.embedding import Message, Replica, Snapshot, Stand
 from larix.embedding.changes import Changes
 from larix.embedding.delta_follower import DeltaFollower, Messages
 from larix.embedding.polling import Polling
@@ -21,7 +21,7 @@ from larix.serve.service import Columns
 
 _EVERY_S = 0.05
 _AGAIN_S = 1.0  # after what failed
-_STATES = 64  # of which event times are kept: readers of older ones have long gone
+_STATES = 8  # that stamps are kept of: nobody reads any but the newest two
 
 
 class Source(Messages, Protocol):
@@ -36,25 +36,17 @@ class States:
 
     def __init__(self, stamp: Stamp) -> None:
         """``stamp``: of the state that the rows are at."""
-        self._first = stamp
-        self._event_ms = {stamp.rows: stamp.event_ms}
+        self._stamps = {stamp.rows: stamp}
 
-    def coming(self, sequence: int, event_ms: int) -> None:
-        """The rows are about to be at ``sequence``."""
-        kept = list(self._event_ms.items())[-_STATES:]
-        self._event_ms = {**dict(kept), sequence: event_ms}
+    def coming(self, message: Message) -> None:
+        """The rows are about to be at the state that ``message`` leads to."""
+        kept = list(self._stamps.values())[-_STATES:]
+        stamp = replace(kept[0], history=message.history, rows=message.last, event_ms=message.event_ms)
+        self._stamps = {each.rows: each for each in (*kept, stamp)}
 
     def stamp(self, rows: int, dense: int) -> Stamp:
         """The stamp of rows at ``rows`` with the network of ``dense``."""
-        first = self._first
-        return Stamp(
-            model=first.model,
-            version=first.version,
-            history=first.history,
-            rows=rows,
-            dense=dense,
-            event_ms=self._event_ms.get(rows, 0),
-        )
+        return replace(self._stamps[rows], dense=dense)
 
 
 class Remake(Protocol):
@@ -80,8 +72,8 @@ class _Wanted:
 class Following:
     """An edition kept at the newest state that messages tell of.
 
-    ``scorer``: over ``rows``, whose states ``states`` tells, as it was loaded at ``stand``. ``empty``: makes a replica for the rows of a
-    snapshot. ``dense_s``: a network is made anew at most so often, in seconds.
+    ``scorer``: over ``rows``, whose states ``states`` tells, as it was loaded at ``stand``. ``empty``: makes a replica for
+    the rows of a snapshot. ``dense_s``: a network is made anew at most so often, in seconds.
 
     Deltas go into the rows that answers read, at once: a call sees whole states only. A network's weights become another scorer
     over the same rows; a snapshot or a fence another over rows of its own. Either takes the place of the one before when
@@ -206,7 +198,7 @@ class Following:
         """Show the state at ``changes.last``."""
         message = self._follower.taking
         assert message is not None
-        self._states.coming(message.last, message.event_ms)
+        self._states.coming(message)
         self._rows.apply(changes)
 
     def begin(self, version: str) -> None:
@@ -219,14 +211,8 @@ class Following:
         assert message is not None
         rows = self._empty()
         rows.replace(snapshot)
-        shown = self.scorer.stamp
-        stamp = Stamp(
-            model=shown.model,
-            version=shown.version,
-            history=message.history,
-            rows=message.last,
-            dense=message.last,
-            event_ms=message.event_ms,
+        stamp = replace(
+            self.scorer.stamp, history=message.history, rows=message.last, event_ms=message.event_ms
         )
         weights, self._begun = self._begun, b""
         with self._turn:
