@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from larix import features as fx
 from larix.errors import DataError, StorageError
-from larix.serve.request import Answer, Request, Stamp
+from larix.feed import ValueModel, WeightedSum
+from larix.serve.engine import Pages, Target
+from larix.serve.request import Request, Stamp
 from larix.serve.scorer import Looked, User
 
 TASKS = (fx.Binary("is_click"), fx.Seconds("play_ms"))
@@ -24,18 +26,11 @@ def request(user=1, id="r1", rows=4, **more):
     return Request(id=id, user=user, **given | more)
 
 
-def answer_of(scorer, asked):
-    """What an engine makes of a scorer, without one."""
-    looked = scorer.look_up(scorer.user(asked.context), asked.candidates)
-    (logits,) = scorer.score([looked])
-    predictions = {
-        "is_click": (1 / (1 + np.exp(-logits[:, 0]))).astype(np.float32),
-        "play_ms": np.expm1(np.maximum(logits[:, 1], 0)).astype(np.float32),
-    }
-    value = predictions["is_click"].astype(np.float64)
-    return Answer(
-        id=asked.id, stamp=looked.stamp, order=np.argsort(-value), value=value, predictions=predictions
-    )
+def answer_of(target, asked):
+    """What an engine makes of a target, without one."""
+    looked = target.scorer.look_up(target.scorer.user(asked.context), asked.candidates)
+    (logits,) = target.scorer.score([looked])
+    return target.pages.answer(asked, looked, logits, {})
 
 
 class Linear:
@@ -76,7 +71,10 @@ class Version:
     trouble = ""
 
     def __init__(self, model="feed", version="1", slope=0.1):
-        self.scorer = Linear(Stamp(model=model, version=version), slope)
+        self.target = Target(
+            scorer=Linear(Stamp(model=model, version=version), slope),
+            pages=Pages(tasks=TASKS, value=ValueModel(fusion=WeightedSum({"is_click": 1.0}))),
+        )
         self.gauges = {"starts": 0.0, "stops": 0.0}
 
     @property

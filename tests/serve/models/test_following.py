@@ -7,6 +7,7 @@ from messages import SPECS, Reader, Topic, Trainer, rows_of
 
 from larix.embedding import Replica, Stand
 from larix.errors import ConfigError, StorageError
+from larix.serve.engine import Target
 from larix.serve.models.following import Following, States
 from larix.serve.request import Stamp
 
@@ -74,8 +75,9 @@ def following_of(trainer, name, *, source=None, remake=None, dense_s=0.0):
     at = rows.sequence
     stand = Stand(history=trainer.history, sequence=at, mark=trainer.marks[at])
     states = States(Stamp(model="feed", version="v", history=trainer.history, rows=at, dense=at))
+    scorer = Rows(rows, b"bundle", lambda sequence: states.stamp(sequence, at))
     return Following(
-        Rows(rows, b"bundle", lambda sequence: states.stamp(sequence, at)),
+        Target(scorer=scorer, pages=None),
         None,
         rows=rows,
         states=states,
@@ -107,7 +109,7 @@ def test_rows_come_at_once_and_the_stamp_with_them(trainer):
         trainer.step()
         trainer.publish()
         poll(following)
-        stamp, rows, weights = following.scorer.ask()
+        stamp, rows, weights = following.target.scorer.ask()
         assert rows == content(trainer)
         assert weights == b"bundle"
         expected = {"rows": trainer.sequence, "dense": begun, "event_ms": trainer.sequence * 1000}
@@ -121,20 +123,20 @@ def test_a_network_takes_over_when_it_is_made_and_whoever_began_goes_on(trainer)
     trainer.step()
     trainer.publish()
     trainer.dense(b"one")
-    began = following.scorer
+    began = following.target.scorer
     poll(following)
-    assert following.scorer is began
+    assert following.target.scorer is began
     assert following.make()
     assert not following.make()
-    stamp, rows, weights = following.scorer.ask()
+    stamp, rows, weights = following.target.scorer.ask()
     assert (stamp.rows, stamp.dense, weights) == (trainer.sequence, trainer.sequence, b"one")
     assert rows == content(trainer)
     trainer.step()
     trainer.publish()
     poll(following)
-    assert following.scorer.stamp.rows == following.scorer.stamp.dense + 1
+    assert following.target.scorer.stamp.rows == following.target.scorer.stamp.dense + 1
     assert began.ask()[2] == b"bundle"
-    assert began.stamp.dense < following.scorer.stamp.dense
+    assert began.stamp.dense < following.target.scorer.stamp.dense
 
 
 def test_of_networks_that_come_faster_than_they_are_made_the_last_is(trainer):
@@ -174,9 +176,9 @@ def test_a_network_that_came_while_one_was_made_is_not_forgotten(trainer):
     poll(following)
     remake.gate.set()
     making.join()
-    assert following.scorer.weights == b"one"
+    assert following.target.scorer.weights == b"one"
     assert following.make()
-    assert following.scorer.weights == b"two"
+    assert following.target.scorer.weights == b"two"
     assert remake.made == [b"one", b"two"]
 
 
@@ -186,19 +188,19 @@ def test_a_fence_swaps_rows_and_network_as_one_and_the_former_goes_on(trainer):
     trainer.step(3)
     trainer.publish()
     poll(following)
-    former = following.scorer
+    former = following.target.scorer
     before = former.ask()
     other = trainer.again(back, history="other", seed=9)
     other.save("fence")
     poll(following)
-    assert following.scorer is former
+    assert following.target.scorer is former
     assert former.ask() == before  # nothing is shown of the new rows before their network is there
     other.step()
     other.publish()
     poll(following)
     assert former.ask() == before
     assert following.make()
-    stamp, rows, weights = following.scorer.ask()
+    stamp, rows, weights = following.target.scorer.ask()
     assert stamp.history == "other"
     assert (stamp.rows, stamp.dense) == (other.sequence, other.sequence - 1)
     assert stamp.event_ms == other.sequence * 1000
@@ -216,16 +218,16 @@ def test_a_network_of_rows_that_were_replaced_meanwhile_is_not_shown(trainer):
     trainer.publish()
     trainer.dense(b"one")
     poll(following)
-    former = following.scorer
+    former = following.target.scorer
     making = threading.Thread(target=following.make)
     making.start()
     trainer.again(back, history="other").save("fence")
     poll(following)
     remake.gate.set()
     making.join()
-    assert following.scorer is former
+    assert following.target.scorer is former
     assert following.make()
-    assert following.scorer.stamp.history == "other"
+    assert following.target.scorer.stamp.history == "other"
 
 
 def test_across_a_gap_it_answers_as_before_and_says_why_until_a_snapshot_comes(trainer, topic):
@@ -233,7 +235,7 @@ def test_across_a_gap_it_answers_as_before_and_says_why_until_a_snapshot_comes(t
     trainer.step()
     trainer.publish()
     poll(following)
-    before = following.scorer.ask()
+    before = following.target.scorer.ask()
     lost = len(topic.messages)
     trainer.step()
     trainer.publish()
@@ -243,14 +245,14 @@ def test_across_a_gap_it_answers_as_before_and_says_why_until_a_snapshot_comes(t
     trainer.dense(b"ahead")
     poll(following)
     following.make()
-    assert following.scorer.ask() == before
+    assert following.target.scorer.ask() == before
     at = before[0].rows
     assert following.trouble == f"deltas {at + 1} to {at + 1} are missing; a snapshot is waited for"
     assert following.gauges["delta_trouble"] == 1
     trainer.save()
     poll(following)
     assert following.make()
-    stamp, rows, _ = following.scorer.ask()
+    stamp, rows, _ = following.target.scorer.ask()
     assert (stamp.rows, stamp.dense) == (trainer.sequence, trainer.sequence)
     assert rows == content(trainer)
     assert following.trouble == ""
@@ -265,13 +267,13 @@ def test_a_network_that_cannot_be_stored_is_told_of_and_made_when_there_is_room(
     poll(following)
     remake.fails = StorageError("'artifacts' cannot be written: No space left on device; free some space")
     assert not following.make()
-    assert following.scorer.weights == b"bundle"
-    assert following.scorer.stamp.rows == trainer.sequence
+    assert following.target.scorer.weights == b"bundle"
+    assert following.target.scorer.stamp.rows == trainer.sequence
     assert "cannot be made: 'artifacts' cannot be written: No space left" in following.trouble
     remake.fails = None
     assert not following.make()  # not at once again
     following.catch_up(10)
-    assert following.scorer.weights == b"one"
+    assert following.target.scorer.weights == b"one"
     assert following.trouble == ""
 
 
@@ -282,20 +284,20 @@ def test_a_version_whose_network_is_gone_leaves_all_as_it_was(trainer):
     trainer.step()
     trainer.publish()
     poll(following)
-    before = following.scorer.ask()
+    before = following.target.scorer.ask()
     source.lost = True
     other = trainer.again(back, history="other")
     other.save("fence")
     poll(following)
     assert not following.make()
-    assert following.scorer.ask() == before
+    assert following.target.scorer.ask() == before
     assert "is gone" in following.trouble
     source.lost = False
     other.step()
     other.save()
     poll(following)
     assert following.make()
-    assert following.scorer.stamp.history == "other"
+    assert following.target.scorer.stamp.history == "other"
     assert following.trouble == ""
 
 
@@ -326,7 +328,7 @@ def test_a_bundle_that_is_older_than_the_newest_snapshot_begins_with_that(traine
     trainer.save()
     following = following_of(trainer, name)
     assert following.catch_up(10)
-    stamp, rows, weights = following.scorer.ask()
+    stamp, rows, weights = following.target.scorer.ask()
     assert (stamp.rows, stamp.dense) == (trainer.sequence, trainer.sequence)
     assert rows == content(trainer)
     assert weights == trainer.saving[0].encode()
@@ -345,7 +347,7 @@ def test_its_age_is_never_below_zero_whatever_the_clock_does(trainer, monkeypatc
     trainer.step()
     trainer.publish()
     poll(following)
-    assert following.scorer.stamp.rows == trainer.sequence
+    assert following.target.scorer.stamp.rows == trainer.sequence
 
 
 @pytest.mark.parametrize("every", [-1.0, float("nan")])
@@ -363,7 +365,7 @@ def test_whoever_asks_meanwhile_sees_states_that_there_were_and_no_network_newer
 
     def ask():
         while not over.is_set():
-            answers.append(following.scorer.ask())
+            answers.append(following.target.scorer.ask())
 
     def step(trainer):
         trainer.step()
@@ -400,10 +402,10 @@ def test_whoever_asks_meanwhile_sees_states_that_there_were_and_no_network_newer
             current.dense(weights)
     until = time.monotonic() + 30
     newest = (current.history, current.sequence, current.sequence)
-    stamp = following.scorer.stamp
+    stamp = following.target.scorer.stamp
     while (stamp.history, stamp.rows, stamp.dense) != newest and time.monotonic() < until:
         time.sleep(0.01)
-        stamp = following.scorer.stamp
+        stamp = following.target.scorer.stamp
     over.set()
     for each in asking:
         each.join()

@@ -20,7 +20,7 @@ def model_of(*versions, keep=1):
 
 
 def answers_as(model, version="", user=1):
-    return model.route(request(user, version=version)).stamp.version
+    return model.route(request(user, version=version)).scorer.stamp.version
 
 
 def states(model):
@@ -106,7 +106,7 @@ def test_only_so_many_former_ones_are_kept():
 def test_what_is_let_go_of_goes_on_answering_what_it_began_and_is_gone_with_that():
     model = model_of("1", keep=0)
     began = model.route(request())
-    gone = weakref.ref(began)
+    gone = weakref.ref(began.scorer)
     model.add("2", Version(version="2"))
     model.promote("2")
     assert states(model) == {"2": State.READY, "1": State.UNAVAILABLE}

@@ -19,7 +19,7 @@ def place(tmp_path):
 
 
 def live(repository, model=""):
-    return repository.route(request(model=model)).stamp.version
+    return repository.route(request(model=model)).scorer.stamp.version
 
 
 def states(repository):
@@ -64,12 +64,12 @@ def test_a_place_may_be_one_bundle_that_others_take_the_place_of(tmp_path):
     write(tmp_path / "feed", 0.2)
     repository.poll()
     assert live(repository).startswith("feed-")
-    assert repository.route(request()).slope == 0.2
-    assert repository.route(request(version="feed")).slope == 0.1
+    assert repository.route(request()).scorer.slope == 0.2
+    assert repository.route(request(version="feed")).scorer.slope == 0.1
     for slope in (0.1, 0.2, 0.1, 0.2):  # put back again and again
         write(tmp_path / "feed", slope)
         repository.poll()
-        assert repository.route(request()).slope == slope
+        assert repository.route(request()).scorer.slope == slope
 
 
 def test_a_damaged_bundle_changes_nothing_and_is_told_of_until_it_is_whole(place):

@@ -3,14 +3,14 @@ import threading
 
 import numpy as np
 import pytest
-from editions import Linear, answer_of, request
+from editions import Linear, Version, answer_of, request
 
 from larix.errors import ConfigError
 from larix.serve.models.priority import NICE
 from larix.serve.models.shadow import Shadow
 from larix.serve.request import Stamp
 
-LIVE = Linear(Stamp(model="feed", version="1"), slope=0.1)
+LIVE = Version(version="1").target
 OTHER = Linear(Stamp(model="feed", version="2"), slope=0.3)
 
 
@@ -28,7 +28,7 @@ def test_its_report_is_of_the_differences_by_task():
     expected = []
     for number in range(12):
         asked = request(number % 3, rows=5)
-        one, other = answer_of(LIVE, asked), answer_of(OTHER, asked)
+        one, other = answer_of(LIVE, asked), answer_of(Version(slope=0.3).target, asked)
         expected.append(other.predictions["is_click"] - one.predictions["is_click"])
     expected = np.concatenate(expected)
     click = report.tasks["is_click"]

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from larix.serve.scorer import Scorer
+from larix.serve.engine import Target
 from larix.serve.service import Columns
 
 
 class Edition(Protocol):
-    """One version. Any number of threads may ask for its scorer; whoever has one may go on with it for as long as it likes."""
+    """One version. Any number of threads may ask for its target; whoever has one may go on with it for as long as it likes."""
 
     @property
-    def scorer(self) -> Scorer:
+    def target(self) -> Target:
         """Its newest state."""
         ...
 
@@ -55,8 +55,8 @@ class Loader(Protocol):
 class Still:
     """An edition that stays as it was loaded."""
 
-    def __init__(self, scorer: Scorer, columns: Columns) -> None:
-        self.scorer = scorer
+    def __init__(self, target: Target, columns: Columns) -> None:
+        self.target = target
         self.columns = columns
         self.gauges: Mapping[str, float] = {}
         self.trouble = ""

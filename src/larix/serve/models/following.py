@@ -14,6 +14,7 @@ from larix.embedding.changes import Changes
 from larix.embedding.delta_follower import DeltaFollower, Messages
 from larix.embedding.polling import Polling
 from larix.errors import ConfigError
+from larix.serve.engine import Target
 from larix.serve.models.priority import give_way
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
@@ -72,7 +73,7 @@ class _Wanted:
 class Following:
     """An edition kept at the newest state that messages tell of.
 
-    ``scorer``: over ``rows``, whose states ``states`` tells, as it was loaded at ``stand``. ``empty``: makes a replica for
+    ``target``: its scorer is over ``rows``, whose states ``states`` tells, as it was loaded at ``stand``. ``empty``: makes a replica for
     the rows of a snapshot. ``dense_s``: a network is made anew at most so often, in seconds.
 
     Deltas go into the rows that answers read, at once: a call sees whole states only. A network's weights become another scorer
@@ -83,7 +84,7 @@ class Following:
 
     def __init__(
         self,
-        scorer: Scorer,
+        target: Target,
         columns: Columns,
         *,
         rows: Replica,
@@ -96,11 +97,10 @@ class Following:
     ) -> None:
         if not dense_s >= 0:
             raise ConfigError(f"dense_s is {dense_s}; it is a number of seconds, 0 or more")
-        self.scorer = scorer
+        self.target = target
         self.columns = columns
         self.remade = 0
         self._rows, self._states = rows, states  # what deltas go to
-        self._shown = rows  # what the scorer reads
         self._source, self._remake, self._empty, self._dense_s = source, remake, empty, dense_s
         self._follower = DeltaFollower(self, source, self, shown=stand)
         self._begun = b""  # the network of the snapshot that is being loaded
@@ -114,7 +114,7 @@ class Following:
     @property
     def gauges(self) -> Mapping[str, float]:
         """Where it stands and what it has done."""
-        follower, stamp = self._follower, self.scorer.stamp
+        follower, stamp = self._follower, self.target.scorer.stamp
         return {
             "delta_rows": float(stamp.rows),
             "delta_dense": float(stamp.dense),
@@ -188,7 +188,7 @@ class Following:
                 self._wanted = None
             if wanted.rows is not self._rows:
                 return False  # those were replaced meanwhile; what is wanted now goes with the new ones
-            self.scorer, self._shown = scorer, wanted.rows
+            self.target = replace(self.target, scorer=scorer)
         self.remade += 1
         return True
 
@@ -212,7 +212,7 @@ class Following:
         rows = self._empty()
         rows.replace(snapshot)
         stamp = replace(
-            self.scorer.stamp, history=message.history, rows=message.last, event_ms=message.event_ms
+            self.target.scorer.stamp, history=message.history, rows=message.last, event_ms=message.event_ms
         )
         weights, self._begun = self._begun, b""
         with self._turn:

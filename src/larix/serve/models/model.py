@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from larix.errors import ConfigError
+from larix.feed import LiveValueModel
+from larix.serve.engine import Pages, Target
 from larix.serve.models.canary import Canary
 from larix.serve.models.edition import Edition
 from larix.serve.models.shadow import Shadow, ShadowReport
@@ -54,7 +56,7 @@ class Model:
 
     # What requests ask.
 
-    def route(self, request: Request) -> Scorer:
+    def route(self, request: Request) -> Target:
         """Who answers ``request``: the version that it names, the one on trial for its users, or the live one.
 
         Refusal: UNKNOWN if it names another, UNAVAILABLE if there is none.
@@ -63,7 +65,7 @@ class Model:
         version = request.version
         if not version and routes.trial is not None and routes.trial.takes(request.user):
             version = routes.trial.version
-        return self._edition(routes, version).scorer
+        return self._edition(routes, version).target
 
     def edition(self, version: str = "") -> Edition:
         """A version, or the live one. Refusal as `route`."""
@@ -89,11 +91,11 @@ class Model:
     def status(self) -> ModelStatus:
         """All versions, the newest first, then those that are leaving and could not be had.
 
-        ``reason`` of a version that is ready: what keeps it from its newest state, if anything does.
+        ``reason`` of a version that is ready: what keeps it from its newest state or value model, if anything does.
         """
         with self._turn:
             found = {
-                version: VersionStatus(version=version, state=State.READY, reason=edition.trouble)
+                version: VersionStatus(version=version, state=State.READY, reason=_trouble(edition))
                 for version, edition in self._routes.editions.items()
             }
             others = dict(self._told)
@@ -121,6 +123,13 @@ class Model:
         return {version: dict(edition.gauges) for version, edition in self._routes.editions.items()}
 
     # What whoever runs it says.
+
+    def refresh(self) -> None:
+        """Look at the files of value models that are looked at again."""
+        for edition in self._routes.editions.values():
+            pages = edition.target.pages
+            if isinstance(pages, Pages):
+                pages.refresh()
 
     def loading(self, version: str) -> None:
         """A version is on its way."""
@@ -199,7 +208,7 @@ class Model:
         """Have it score ``share`` of the requests too, off their path; see Shadow. One before it ends."""
         with self._turn:
             edition = self._edition(self._routes, version)
-            shadow = Shadow(version, lambda: edition.scorer, share=share)
+            shadow = Shadow(version, lambda: edition.target.scorer, share=share)
             edition.start()
             shadow.start()
             before = self._routes.shadow
@@ -285,7 +294,7 @@ class Model:
         while leaving:
             version, edition = leaving.popitem()
             self._stop(version, edition)
-            self._leaving[version] = weakref.ref(edition.scorer)
+            self._leaving[version] = weakref.ref(edition.target.scorer)
 
     def _stop(self, version: str, edition: Edition) -> None:
         try:
@@ -298,3 +307,11 @@ class Model:
         self._told[version] = VersionStatus(version=version, state=State.UNAVAILABLE, reason=reason)
         for oldest in [each for each in self._told if self._told[each].state is not State.LOADING][:-_TOLD]:
             del self._told[oldest]
+
+
+def _trouble(edition: Edition) -> str:
+    pages = edition.target.pages
+    value = pages.value if isinstance(pages, Pages) else None
+    return "; ".join(
+        filter(None, (edition.trouble, value.trouble if isinstance(value, LiveValueModel) else None))
+    )

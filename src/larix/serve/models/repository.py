@@ -15,11 +15,11 @@ from typing import NamedTuple
 from larix.embedding.polling import Polling
 from larix.errors import ConfigError
 from larix.features import Task
+from larix.serve.engine import Target
 from larix.serve.models.edition import Loader
 from larix.serve.models.model import Model
 from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Answer, Request
-from larix.serve.scorer import Scorer
 from larix.serve.service import Columns, ModelStatus
 
 _LOG = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Repository:
             raise Refusal(Why.UNKNOWN, f"{what}; there are {sorted(self._models)}")
         return self._models[name]
 
-    def route(self, request: Request) -> Scorer:
+    def route(self, request: Request) -> Target:
         """Who answers; see ``Model.route``."""
         return self.model(request.model).route(request)
 
@@ -79,7 +79,7 @@ class Repository:
 
     def tasks(self, model: str = "", version: str = "") -> tuple[Task, ...]:
         """What is predicted. Refusal as ``Model.route``."""
-        return self.model(model).edition(version).scorer.tasks
+        return self.model(model).edition(version).target.scorer.tasks
 
     @property
     def ready(self) -> bool:
@@ -119,6 +119,7 @@ class Repository:
             with self._turn:
                 if name not in self._unloaded:
                     self._renew(model)
+                    model.refresh()
 
     def start(self, every: float = 2.0) -> None:
         """Look now and every so many seconds on a thread of its own, until `stop`."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from larix.embedding.polling import Polling
 from larix.errors import ConfigError
+from larix.serve.engine.page import predictions
 from larix.serve.models.difference import Difference, Differences
 from larix.serve.models.priority import give_way
 from larix.serve.request import Answer, Request
@@ -124,9 +125,4 @@ def predictions_of(scorer: Scorer, request: Request) -> dict[str, NDArray[np.flo
     assert request.context is not None
     looked = scorer.look_up(scorer.user(request.context), request.candidates)
     (logits,) = scorer.score([looked])
-    found = {}
-    for at, task in enumerate(scorer.tasks):
-        column = logits[:, at].astype(np.float64)
-        value = 1 / (1 + np.exp(-column)) if task.kind == "binary" else np.expm1(np.maximum(column, 0))
-        found[task.name] = value.astype(np.float32)
-    return found
+    return predictions(scorer.tasks, logits)
