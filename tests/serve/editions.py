@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
+from larix.serve.engine import Pages, Target
 
 from larix import features as fx
 from larix.errors import DataError, StorageError
 from larix.feed import ValueModel, WeightedSum
-from larix.serve.engine import Pages, Target
 from larix.serve.request import Request, Stamp
 from larix.serve.scorer import Looked, User
 
@@ -73,7 +73,7 @@ class Version:
     def __init__(self, model="feed", version="1", slope=0.1):
         self.target = Target(
             scorer=Linear(Stamp(model=model, version=version), slope),
-            pages=Pages(tasks=TASKS, value=ValueModel(fusion=WeightedSum({"is_click": 1.0}))),
+            pages=Pages(tasks=TASKS, value=ValueModel(fusion=WeightedSum(weights={"is_click": 1.0}))),
         )
         self.gauges = {"starts": 0.0, "stops": 0.0}
 

@@ -164,7 +164,9 @@ class Checkpoint:
         if "average.safetensors" not in self.files:
             return self._read("ranker.safetensors")
         average, prefix = self._read("average.safetensors"), "module."
-        return {name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)
+        }
 
     def _read(self, name: str) -> dict[str, Tensor]:
         found: dict[str, Tensor] = safetensors.torch.load(self.files[name])

@@ -3,11 +3,11 @@ import time
 
 import numpy as np
 import pytest
+from larix.serve.engine import Target
 from messages import SPECS, Reader, Topic, Trainer, rows_of
 
 from larix.embedding import Replica, Stand
 from larix.errors import ConfigError, StorageError
-from larix.serve.engine import Target
 from larix.serve.models.following import Following, States
 from larix.serve.request import Stamp
 
@@ -16,6 +16,8 @@ IDS = np.arange(50)
 
 class Rows:
     """Tells of a state: rows of both tables and the network's weights, read as one."""
+
+    tasks, buckets = (), (64,)
 
     def __init__(self, rows, weights, stamps):
         self.rows, self.weights, self._stamps = rows, weights, stamps

@@ -73,8 +73,8 @@ class _Wanted:
 class Following:
     """An edition kept at the newest state that messages tell of.
 
-    ``target``: its scorer is over ``rows``, whose states ``states`` tells, as it was loaded at ``stand``. ``empty``: makes a replica for
-    the rows of a snapshot. ``dense_s``: a network is made anew at most so often, in seconds.
+    ``target``: its scorer is over ``rows``, whose states ``states`` tells, as it was loaded at ``stand``. ``empty``: makes a
+    replica for the rows of a snapshot. ``dense_s``: a network is made anew at most so often, in seconds.
 
     Deltas go into the rows that answers read, at once: a call sees whole states only. A network's weights become another scorer
     over the same rows; a snapshot or a fence another over rows of its own. Either takes the place of the one before when

@@ -5,9 +5,8 @@ Knows bundles and how a network is made anew; knows nothing of where messages co
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -39,8 +38,8 @@ class Loading:
     """
 
     streams: int = 1
-    follow: Mapping[str, Callable[[], Source]] = MappingProxyType({})
-    values: Mapping[str, Path] = MappingProxyType({})
+    follow: Mapping[str, Callable[[], Source]] = field(default_factory=dict)
+    values: Mapping[str, Path] = field(default_factory=dict)
     dense_s: float = 30.0
     catch_up_s: float = 60.0
     scratch: Path | None = None
@@ -72,9 +71,7 @@ class Loading:
             bundle.signature,
             rows=rows,
             states=states,
-            stand=Stand(
-                history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]
-            ),
+            stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
             source=self.follow[model](),
             remake=remake,
             empty=lambda: Replica(list(rows.specs.values()), precision=rows.precision),
@@ -101,7 +98,9 @@ class _Remake:
         try:
             place = tempfile.TemporaryDirectory(prefix="larix-network-", dir=self._scratch)
         except OSError as error:
-            raise StorageError(f"no folder to compile a network in: {error.strerror}; free some space") from error
+            raise StorageError(
+                f"no folder to compile a network in: {error.strerror}; free some space"
+            ) from error
         with place as folder:
             compile_apart(
                 captured, Path(folder), buckets=bundle.manifest["buckets"], precision=bundle.precision
