@@ -12,6 +12,7 @@ import numpy as np
 
 from larix.compile import load_forms
 from larix.compile.afresh import compile_apart, with_weights
+from larix.compile.artifact import BACKENDS, find
 from larix.embedding import Replica, Stand
 from larix.errors import ConfigError, StorageError
 from larix.feed import LiveValueModel
@@ -87,6 +88,7 @@ class _Remake:
     def __init__(self, bundle: Bundle, rows: Replica, streams: int, scratch: Path | None) -> None:
         self._bundle, self._rows, self._streams, self._scratch = bundle, rows, streams, scratch
         self._captured, self._warm = bundle.graph, bundle.warm
+        self._backend = find(bundle.folder / COMPILED / "alone").manifest["backend"]
 
     def first(self, stamps: Callable[[int], Stamp]) -> Loaded:
         return self._loaded(self._bundle.folder / COMPILED, self._rows, stamps)
@@ -103,9 +105,13 @@ class _Remake:
             ) from error
         with place as folder:
             compile_apart(
-                captured, Path(folder), buckets=bundle.manifest["buckets"], precision=bundle.precision
+                captured,
+                Path(folder, "network"),
+                backend=BACKENDS[self._backend](),
+                buckets=bundle.manifest["buckets"],
+                precision=bundle.precision,
             )
-            return self._loaded(Path(folder), rows, stamps)
+            return self._loaded(Path(folder, "network"), rows, stamps)
 
     def _loaded(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
         bundle = self._bundle
