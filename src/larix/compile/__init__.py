@@ -1,5 +1,6 @@
 """From a trained network to what serving runs: captured, rewritten by rules, compiled ahead of time."""
 
+from larix.compile.afresh import compile_apart, with_weights
 from larix.compile.artifact import BUCKETS, Artifact, compile, find, load
 from larix.compile.backends import Backend, Eager, OnnxRuntime, OpenVINO
 from larix.compile.capture import capture
@@ -39,6 +40,7 @@ __all__ = [
     "capture_ranker",
     "choose",
     "compile",
+    "compile_apart",
     "compile_forms",
     "cost",
     "everywhere",
@@ -49,4 +51,5 @@ __all__ = [
     "optimise",
     "split",
     "tensors_of",
+    "with_weights",
 ]

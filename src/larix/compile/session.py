@@ -47,11 +47,6 @@ class Session:
         """What ``run`` takes, cut from arrays with the columns of the captured network and a row for each candidate."""
         return parts_of(self.captured, self.graph, arrays)
 
-    @property
-    def idle(self) -> int:
-        """How many streams are free just now."""
-        return self._free.qsize()
-
     def run(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
         """The outputs by name, a row for each candidate. Waits for a free stream.
 

@@ -7,9 +7,8 @@ import statistics
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from itertools import accumulate
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,23 +17,16 @@ from numpy.typing import NDArray
 from larix.batch import Batch, Floats
 from larix.compile import Forms, Session
 from larix.compile.backends.backend import zeros
+from larix.embedding import Replica
 from larix.errors import ConfigError, DataError
 from larix.features import Sample, Task
-from larix.serve.lookups import Lookups, Reading
+from larix.serve.lookups import Lookups
 from larix.serve.request import Stamp
 from larix.serve.scorer import Looked, User
 from larix.serve.signature import Signature
 
 _RUNS = 5  # of each bucket, to see what it costs
 _SHARING = 4  # requests in a run of several, to see what it costs
-
-
-class Rows(Protocol):
-    """Tables that are read a version at a time; an ``embedding.Replica``."""
-
-    def reading(self) -> AbstractContextManager[Reading]:
-        """Hold one version of all tables."""
-        ...
 
 
 class Loaded:
@@ -49,7 +41,7 @@ class Loaded:
         self,
         sample: Sample,
         signature: Signature,
-        rows: Rows,
+        rows: Replica,
         forms: Forms,
         *,
         stamp: Callable[[int], Stamp],
@@ -67,10 +59,11 @@ class Loaded:
         self._alone = _measured(forms.alone.buckets, lambda rows: forms.alone.run(_zeros(forms.alone, rows)))
         self._together = _measured(forms.together.buckets, lambda rows: _share(forms.together, rows))
 
-    def with_network(self, forms: Forms, stamp: Callable[[int], Stamp]) -> Self:
-        """Another network of the same shape over the same rows, at once: what runs cost is not measured again."""
+    def with_network(self, forms: Forms, stamp: Callable[[int], Stamp], rows: Replica | None = None) -> Self:
+        """Another network of the same shape over the same rows, or others, at once: what runs cost is not measured again."""
         fresh = object.__new__(type(self))
         fresh.__dict__.update(self.__dict__)
+        fresh.rows = self.rows if rows is None else rows
         fresh._take(forms, stamp)
         return fresh
 

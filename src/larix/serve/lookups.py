@@ -4,35 +4,22 @@ Knows nothing of networks beyond their inputs' names, and nothing of who asks.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from larix.batch import Batch, Floats, Ids
+from larix.batch import Batch, Floats
 from larix.compile import Input
 from larix.compile.ranker import JOINED
 from larix.compile.rules.hoist import CANDIDATE, REQUEST
-from larix.embedding import Layout
+from larix.embedding import Reading
 from larix.errors import ConfigError
 from larix.features import Sample
 from larix.model.embed import layout_of, padded
 from larix.model.inputs import columns_of
 
 _JOINED = (JOINED, JOINED + REQUEST, JOINED + CANDIDATE)
-
-
-class Reading(Protocol):
-    """One version of all rows; what ``Replica.reading`` gives."""
-
-    @property
-    def sequence(self) -> int:
-        """The last sequence number in it."""
-        ...
-
-    def gather(self, layout: Layout, batch: Batch, outs: list[Floats]) -> Ids:
-        """Look all slots up, into ``outs``; how many ids of each slot have no row."""
-        ...
 
 
 class Lookups:
