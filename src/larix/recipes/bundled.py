@@ -69,7 +69,7 @@ def export_run(run: Path, folder: Path, console: Console, how: Export | None = N
         raise ConfigError(
             f"the recipe of '{run}' does not say which columns are the items'; give its Recipe a pages=Pages(...)"
         )
-    found = checkpoint.load(run / "versions")
+    found, name = checkpoint.load(run / "versions"), run.absolute().name
     assert found is not None
     records = logged_samples(opened, run, console, _HELD_OUT)
     signature = signature_of(
@@ -90,10 +90,10 @@ def export_run(run: Path, folder: Path, console: Console, how: Export | None = N
     online = found.state["history"].get("online", {})
     return export(
         Contents(
-            model=how.model or run.resolve().name,
+            model=how.model or name,
             version=found.path.name,
             training=Training(
-                run=run.resolve().name,
+                run=name,
                 step=found.point.step,
                 history=online.get("history", snapshot.instant.history),
                 sequence=snapshot.instant.sequence,
