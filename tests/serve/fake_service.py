@@ -96,7 +96,9 @@ class FakeService:
         order = np.argsort(-value, kind="stable")[: request.count]
         return Answer(
             id=request.id,
-            stamp=Stamp(model=request.model, version=self.version, history="line", rows=30, dense=20, event_ms=99),
+            stamp=Stamp(
+                model=request.model, version=self.version, history="line", rows=30, dense=20, event_ms=99
+            ),
             order=order,
             value=value,
             predictions=found,
@@ -108,7 +110,8 @@ class FakeService:
         versions = (VersionStatus(version=self.version, state=State.READY),)
         broken = VersionStatus(version="8", state=State.UNAVAILABLE, reason="graph.json is damaged")
         return [
-            ModelStatus(name=name, versions=(broken, *versions), live=self.version) for name in self.models_there
+            ModelStatus(name=name, versions=(broken, *versions), live=self.version)
+            for name in self.models_there
         ]
 
     def _check(self, model, version):
@@ -136,7 +139,10 @@ class FakeService:
         self.models_there.remove(model)
 
     def stats(self, model=None):
-        seconds = {"whole": Histogram((0.001, 0.01), (3, 4, 0), 0.05), "queue": Histogram((0.001,), (7, 0), 0.002)}
+        seconds = {
+            "whole": Histogram((0.001, 0.01), (3, 4, 0), 0.05),
+            "queue": Histogram((0.001,), (7, 0), 0.002),
+        }
         return ServiceStats(
             versions=tuple(
                 VersionStats(
@@ -165,5 +171,3 @@ class _Why:
 
     def item(self, index):
         return {"value": float(self._value[index]), "shares_sum_to": "value", "tasks": {}}
-
-

@@ -11,7 +11,11 @@ def ask(server, method, path, body=None, headers=None):
     """One call over one connection."""
     raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     told = {"host": f"127.0.0.1:{server.port}", "content-length": str(len(raw)), **(headers or {})}
-    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n"
+    head = (
+        f"{method} {path} HTTP/1.1\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        + "\r\n"
+    )
     return spoken(server, head.encode() + raw)
 
 
@@ -40,6 +44,8 @@ def answer_of(wire):
             return None
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 1"):  # go on, says the server; the answer is still to come
+        return answer_of(wire)
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     length = int(headers.get("content-length", 0))

@@ -17,7 +17,9 @@ def serving(service):
     """Start a server of the fake service; keywords go to Limits, or are tokens, cert and key, and so on."""
     servers = []
 
-    def start(*, tokens=None, done=lambda _: None, examples=None, metrics=lambda: "up 1\n", files=None, **limits):
+    def start(
+        *, tokens=None, done=lambda _: None, examples=None, metrics=lambda: "up 1\n", files=None, **limits
+    ):
         held = Limits(**limits)
         known = None if tokens is None else Tokens(tokens)
         made = routes(service, held, guarded=known is not None, metrics=metrics, examples=examples)

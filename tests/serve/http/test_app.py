@@ -38,7 +38,9 @@ def app(handler, *, method="GET", path="/a", limits=None, **more):
     async def handle(call):
         return handler(call)
 
-    return App([Route(method=method, path=path, handler=handle)], limits=limits or Limits(), door=Door(), **more)
+    return App(
+        [Route(method=method, path=path, handler=handle)], limits=limits or Limits(), door=Door(), **more
+    )
 
 
 def answer(app, scope, body=b""):
@@ -85,7 +87,8 @@ def test_every_answer_is_counted_and_told_of():
     answer(made, Scope("GET"))
     answer(made, Scope("GET", "/nowhere", content_length="4"), b"abcd")
     assert made.counts == {("POST", "/a", 200): 1, ("GET", "", 405): 1, ("GET", "", 404): 1}
-    assert [(each.status, each.path, each.received_bytes, each.sent_bytes) for each in done][0] == (200, "/a", 3, 5)
+    first = done[0]
+    assert (first.status, first.path, first.received_bytes, first.sent_bytes) == (200, "/a", 3, 5)
     assert done[0].error is None
     assert done[2].error is not None
     assert done[0].seconds >= 0

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gzip
 import zlib
 
@@ -33,12 +34,10 @@ def test_a_packed_body_is_unpacked(body, pack):
         assert read(Bodies(SMALL), pack(body), encoding="gzip") == body
 
 
-@given(st.binary(max_size=100))
-def test_whatever_is_said_to_be_packed_is_unpacked_or_refused(body):
-    try:
-        unpacked(body, 1000)
-    except DataError as error:
-        assert "unpacked" in str(error) or "breaks off" in str(error)
+@given(st.binary(max_size=100), st.booleans())
+def test_whatever_is_said_to_be_packed_is_unpacked_or_refused(body, started):
+    with contextlib.suppress(DataError):
+        assert len(unpacked(b"\x1f\x8b" + body if started else body, 1000)) <= 1000
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
@@ -49,7 +48,9 @@ def test_a_bomb_does_not_go_off(pack):
     assert told.value.why is Why.TOO_LARGE
 
 
-@pytest.mark.parametrize("broken", [gzip.compress(b"x" * 100)[:-3], gzip.compress(b"x") + b"y", b"", b"\x1f\x8b"])
+@pytest.mark.parametrize(
+    "broken", [gzip.compress(b"x" * 100)[:-3], gzip.compress(b"x") + b"y", b"", b"\x1f\x8b"]
+)
 def test_what_breaks_off_or_goes_on_is_refused(broken):
     with pytest.raises(DataError):
         unpacked(broken, 1000)

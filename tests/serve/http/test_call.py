@@ -23,7 +23,7 @@ def test_json_beyond_its_limit_is_not_looked_at():
 
 @pytest.mark.parametrize("body", [b"[1]", b"{", b"\xff", b'{"a":' * 100_000])
 def test_what_is_not_expected_is_a_mistake_of_the_client(body):
-    with pytest.raises(DataError, match="^the body: "):
+    with pytest.raises(DataError, match=r"^the body: "):
         document_of(msgspec.json.Decoder(dict), body, Limits())
 
 

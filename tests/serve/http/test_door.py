@@ -5,7 +5,11 @@ from larix.serve.http.door import is_loopback
 from larix.serve.http.reply import Rejected
 
 TOKEN = "0123456789abcdef"
-READ, CHANGE, OPEN = {"public": False, "changes": False}, {"public": False, "changes": True}, {"public": True, "changes": False}
+READ, CHANGE, OPEN = (
+    {"public": False, "changes": False},
+    {"public": False, "changes": True},
+    {"public": True, "changes": False},
+)
 
 
 def test_with_tokens_everything_but_what_is_public_needs_one():
@@ -19,12 +23,16 @@ def test_with_tokens_everything_but_what_is_public_needs_one():
     assert door.enter({}, **OPEN) == ""
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:80", "127.3.2.1", "localhost:9", "LOCALHOST", "[::1]:80", "[::1]"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:80", "127.3.2.1", "localhost:9", "LOCALHOST", "[::1]:80", "[::1]"]
+)
 def test_without_tokens_this_machine_is_let_in(host):
     assert Door().enter({"host": host}, **CHANGE) == ""
 
 
-@pytest.mark.parametrize("host", ["evil.example", "10.0.0.1:80", "127.0.0.1.evil.example", "", "[::2]:80", "localhost.evil", ":"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "10.0.0.1:80", "127.0.0.1.evil.example", "", "[::2]:80", "localhost.evil", ":"]
+)
 def test_without_tokens_no_other_name_is_answered_to(host):
     with pytest.raises(Rejected) as told:
         Door().enter({"host": host}, **READ)

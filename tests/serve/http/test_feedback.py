@@ -9,7 +9,9 @@ ACTIONS = {"actions": [{"user_id": 1, "video_id": 2, "kind": "click"}, {"user_id
 
 def test_actions_are_taken_and_counted(serving, service):
     server = serving(tokens=[TOKEN])
-    told = ask(server, "POST", "/v1/feedback", ACTIONS, {"authorization": f"Bearer {TOKEN}", "x-request-id": "f"})
+    told = ask(
+        server, "POST", "/v1/feedback", ACTIONS, {"authorization": f"Bearer {TOKEN}", "x-request-id": "f"}
+    )
     assert told.document == {"id": "f", "taken": 2}
     assert service.feedback.rows == ACTIONS["actions"]
     assert len(service.feedback.bearers[0]) == 16
@@ -30,7 +32,9 @@ def test_what_cannot_be_taken_is_said(talk, service, refusal, status):
     assert told.document["error"] == str(refusal)
 
 
-@pytest.mark.parametrize("body", [{}, {"actions": []}, {"actions": [1]}, {"actions": [{}] * 10_001}, {"acts": []}])
+@pytest.mark.parametrize(
+    "body", [{}, {"actions": []}, {"actions": [1]}, {"actions": [{}] * 10_001}, {"acts": []}]
+)
 def test_what_is_no_list_of_actions_is_refused(talk, service, body):
     assert talk("POST", "/v1/feedback", body).status == 400
     assert not service.feedback.rows

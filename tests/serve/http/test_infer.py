@@ -42,7 +42,10 @@ def client(server):
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("packed", [None, "gzip", "deflate"])
 def test_the_protocols_own_client_gets_what_the_model_predicts(client, service, binary, packed):
-    outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("order", "is_click", "play", "value")]
+    outputs = [
+        triton.InferRequestedOutput(name, binary_data=binary)
+        for name in ("order", "is_click", "play", "value")
+    ]
     found = client.infer(
         "feed",
         inputs(binary=binary),
@@ -138,7 +141,10 @@ def test_the_client_is_told_what_does_not_fit(client, names, why):
         (lambda d: d["inputs"].pop(1), "belong to no tensor"),
         (lambda d: d.update(inputs=[]), "belong to no tensor"),
         (lambda d: d.update(outputs=[{"name": "score"}]), "no output 'score'"),
-        (lambda d: d.update(outputs=[{"name": "value", "parameters": {"classification": 3}}]), "'classification'"),
+        (
+            lambda d: d.update(outputs=[{"name": "value", "parameters": {"classification": 3}}]),
+            "'classification'",
+        ),
         (lambda d: d.update(parameters={"sequence_id": 3}), "no parameter 'sequence_id'"),
         (lambda d: d.update(parameters={"timeout": -3}), "parameter 'timeout'"),
     ],

@@ -1,5 +1,6 @@
 import contextlib
 import re
+from collections import Counter
 
 import pytest
 import requests
@@ -39,21 +40,24 @@ def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(serving,
     """Schemathesis makes calls of the document, right and wrong ones; none may be a fault of the server's."""
     server = serving(tokens=[TOKEN])
     whole = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    ran = {}
+    ran = Counter()
     with requests.Session() as session:
         for one in whole.get_all_operations():
             operation = one.ok()
-            ran[operation.label] = 0
-
-            @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-            @given(case=operation.as_strategy(mode))
-            def call(case, label=operation.label):
-                headers = {"authorization": f"Bearer {TOKEN}"}
-                case.call_and_validate(base_url=server.url, session=session, headers=headers, checks=CHECKS)
-                ran[label] += 1
-
+            ran[operation.label] += 0
             with contextlib.suppress(Unsatisfiable):  # what has no inputs cannot be called wrongly
-                call()
-    assert len(ran) == len(OPERATIONS)
+                called(operation, mode, server, session, ran)
+    assert len(ran) == len(OPERATIONS) - 1  # the document itself is not called
     assert ran["POST /v1/rank"] >= 10
     assert {status for *_, status in server.app.counts} >= {200, 400, 404}
+
+
+def called(operation, mode, server, session, ran):
+    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(mode))
+    def call(case):
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        case.call_and_validate(base_url=server.url, session=session, headers=headers, checks=CHECKS)
+        ran[operation.label] += 1
+
+    call()

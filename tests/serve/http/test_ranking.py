@@ -21,7 +21,12 @@ def test_a_page_is_ordered_with_scores_by_task_and_says_which_state_it_is_of(tal
     assert [item["position"] for item in page["items"]] == [0, 1, 2]
     for item in page["items"]:
         expected = {task: float(score[0]) for task, score in predicted([item["item"]]).items()}
-        assert item == {"item": item["item"], "position": item["position"], "value": expected["is_click"], "scores": expected}
+        assert item == {
+            "item": item["item"],
+            "position": item["position"],
+            "value": expected["is_click"],
+            "scores": expected,
+        }
     assert page["id"] == told.headers["x-request-id"] == "mine"
     assert (page["model"], page["version"]) == ("feed", "7")
     assert page["stamp"] == {"history": "line", "rows": 30, "dense": 20, "event_ms": 99}
@@ -29,7 +34,10 @@ def test_a_page_is_ordered_with_scores_by_task_and_says_which_state_it_is_of(tal
 
 
 def test_objects_and_lists_by_column_ask_for_the_same(talk, service):
-    objects = {**ASK, "candidates": [{"video_id": 10, "rate": 0.5}, {"video_id": 3}, {"video_id": 20, "rate": 1}]}
+    objects = {
+        **ASK,
+        "candidates": [{"video_id": 10, "rate": 0.5}, {"video_id": 3}, {"video_id": 20, "rate": 1}],
+    }
     first, second = talk("POST", "/v1/rank", ASK), talk("POST", "/v1/rank", objects)
     assert first.document["items"] == second.document["items"]
     one, two = service.requests
@@ -94,7 +102,17 @@ def test_what_does_not_fit_is_refused_with_a_sentence(talk, change, status, why)
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 200_000, b'{"candidates": {"video_id": [1e999]}}', b"null", b"{}x"]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b'{"candidates": {"video_id": [1e999]}}',
+        b"null",
+        b"{}x",
+    ],
 )
 def test_what_is_no_json_is_refused(talk, body):
     told = talk("POST", "/v1/rank", body)

@@ -45,7 +45,12 @@ def test_metadata_tells_inputs_and_outputs(client):
 
 def test_statistics_are_by_version(client):
     (one,) = client.get_inference_statistics()["model_stats"]
-    assert (one["name"], one["version"], one["inference_count"], one["execution_count"]) == ("feed", "7", 70, 5)
+    assert (one["name"], one["version"], one["inference_count"], one["execution_count"]) == (
+        "feed",
+        "7",
+        70,
+        5,
+    )
     assert one["inference_stats"]["success"] == {"count": 7, "ns": 50_000_000}
     assert client.get_inference_statistics("feed", "7")["model_stats"] == [one]
     assert client.get_inference_statistics("feed", "8")["model_stats"] == []

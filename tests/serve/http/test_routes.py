@@ -9,7 +9,9 @@ def test_no_two_routes_are_alike_and_none_hides_another(service):
         parts = route.path.split("/")
         for earlier in made[:number]:
             other = earlier.path.split("/")
-            alike = len(parts) == len(other) and all(a == b or a == "{}" for a, b in zip(other, parts, strict=True))
+            alike = len(parts) == len(other) and all(
+                a == b or a == "{}" for a, b in zip(other, parts, strict=True)
+            )
             assert not (alike and earlier.path != route.path), f"{earlier.path} hides {route.path}"
 
 

@@ -8,7 +8,14 @@ def test_stages_are_told_in_the_protocols_words():
         "dense": Histogram((1.0,), (3, 0), 0.25),
     }
     stats = VersionStats(
-        model="m", version="1", answered=3, candidates=9, runs=2, last_ms=5, refused={"DATA": 1, "TOO_LATE": 2}, seconds=seconds
+        model="m",
+        version="1",
+        answered=3,
+        candidates=9,
+        runs=2,
+        last_ms=5,
+        refused={"DATA": 1, "TOO_LATE": 2},
+        seconds=seconds,
     )
     assert model_statistics([stats])["model_stats"] == [
         {

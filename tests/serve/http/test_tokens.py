@@ -18,7 +18,18 @@ def test_each_token_opens_and_is_somebody_else():
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "Bearer", "Bearer ", f"Bearer {ONE}x", f"Bearer {ONE[:-1]}", f"Basic {ONE}", ONE, f"Bearer {ONE} {ONE}", "Bearer é" * 9],
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {ONE}x",
+        f"Bearer {ONE[:-1]}",
+        f"Basic {ONE}",
+        ONE,
+        f"Bearer {ONE} {ONE}",
+        "Bearer é" * 9,
+    ],
 )
 def test_nothing_else_opens(header):
     assert Tokens([ONE, TWO]).bearer(header) is None
@@ -44,7 +55,10 @@ def test_a_file_has_a_token_a_line(tmp_path):
     assert not tokens.bearer("Bearer # of the app")
 
 
-@pytest.mark.parametrize(("text", "why"), [("", "no token"), ("short", "could be guessed"), ("é" * 20, "header"), ("a b" * 9, "header")])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("", "no token"), ("short", "could be guessed"), ("é" * 20, "header"), ("a b" * 9, "header")],
+)
 def test_a_file_without_good_tokens_is_refused(tmp_path, text, why):
     path = tmp_path / "tokens"
     path.write_text(text)

@@ -125,6 +125,8 @@ class _Embedded(Server):
 
 
 def _listening(host: str, port: int, limits: Limits) -> socket.socket:
+    if not 0 <= port < 1 << 16:
+        raise ConfigError(f"cannot listen at port {port}; there are 0 (any that is free) to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
