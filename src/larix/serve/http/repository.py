@@ -8,7 +8,6 @@ import asyncio
 from larix.serve import oip
 from larix.serve.http.call import Call, Route
 from larix.serve.http.reply import Reply, reply_of
-from larix.serve.http.statistics import model_statistics
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import ModelStatus, Service, State
 
@@ -89,7 +88,7 @@ class Repository:
         if model:
             self._status(model)
         stats = self._service.stats(model or None)
-        return reply_of(model_statistics([each for each in stats.versions if version in ("", each.version)]))
+        return reply_of(oip.model_statistics([each for each in stats.versions if version in ("", each.version)]))
 
     async def index(self, call: Call) -> Reply:
         """All models and versions with their states."""
