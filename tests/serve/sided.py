@@ -1,7 +1,8 @@
 """A stand-in for an engine: sides and answers that tell whose they are, computed when a test says so."""
 
+import random
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -86,3 +87,29 @@ class Desk:
         elif future.set_running_or_notify_cancel():
             future.set_result(work())
         return future
+
+
+def rounds(sessions, users, threads=8, offset=0.0):
+    """Threads score users' sessions in any order, with retries; each wrong answer is returned."""
+    wrong = []
+    kept = {
+        user: sessions.open(model="feed", context=context(user), bearer=f"b{user % 5}").result(20).id
+        for user in users
+    }
+
+    def work(seed):
+        random_ = random.Random(seed)
+        for number in range(150):
+            user = random_.choice(users)
+            items = [random_.randrange(1000) for _ in range(random_.randrange(1, 5))]
+            request = asking(kept[user], items, id=f"{seed}-{number}")
+            answers = [sessions.score(request, bearer=f"b{user % 5}") for _ in range(random_.randrange(1, 3))]
+            for each in answers:
+                found = each.result(20)
+                if not np.array_equal(found.value, value_of(user, items) + offset) or found.id != request.id:
+                    wrong.append((user, items, found.value))
+
+    with ThreadPoolExecutor(threads) as workers:
+        for each in [workers.submit(work, seed) for seed in range(threads)]:
+            each.result(60)
+    return wrong

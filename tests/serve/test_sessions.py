@@ -7,9 +7,8 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
-from sided import Clock, Desk, asking, context, value_of
+from sided import Clock, Desk, asking, context, rounds, value_of
 
 from larix.serve import Refusal, Why
 from larix.serve.sessions import Sessions, SessionSettings
@@ -139,32 +138,6 @@ def test_draining_ends_those_left_and_they_are_told(sessions):
 
 
 # Many at once.
-
-
-def rounds(sessions, users, threads=8):
-    """Threads score users' sessions in any order, with retries; each wrong answer is returned."""
-    wrong = []
-    kept = {
-        user: sessions.open(model="feed", context=context(user), bearer=f"b{user % 5}").result(20).id
-        for user in users
-    }
-
-    def work(seed):
-        random_ = random.Random(seed)
-        for number in range(150):
-            user = random_.choice(users)
-            items = [random_.randrange(1000) for _ in range(random_.randrange(1, 5))]
-            request = asking(kept[user], items, id=f"{seed}-{number}")
-            answers = [sessions.score(request, bearer=f"b{user % 5}") for _ in range(random_.randrange(1, 3))]
-            for each in answers:
-                found = each.result(20)
-                if not np.array_equal(found.value, value_of(user, items)) or found.id != request.id:
-                    wrong.append((user, items, found.value))
-
-    with ThreadPoolExecutor(threads) as workers:
-        for each in [workers.submit(work, seed) for seed in range(threads)]:
-            each.result(60)
-    return wrong
 
 
 def test_no_session_ever_answers_for_another():

@@ -1,3 +1,4 @@
+import weakref
 from concurrent.futures import CancelledError, Future
 
 import pytest
@@ -54,3 +55,17 @@ def test_a_part_that_is_cancelled_cancels_the_whole():
     first.cancel()
     with pytest.raises(CancelledError):
         whole.result(0)
+
+
+def test_a_result_is_in_memory_no_longer_than_whoever_asked_holds_it():
+    class Result:
+        pass
+
+    first = Future()
+    whole = then(first, lambda _: ready(Result()))
+    first.set_result(1)
+    result = weakref.ref(whole.result(0))
+    del first
+    assert result() is not None
+    del whole
+    assert result() is None  # at once: no collector is waited for

@@ -1,4 +1,5 @@
 import threading
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
@@ -134,6 +135,21 @@ def test_who_waits_for_what_the_server_gave_up_is_told_to_ask_again():
     refusal = asked.exception(0)
     assert refusal.why is Why.UNAVAILABLE
     assert refusal.retry_after_s == 0
+
+
+def test_a_result_is_in_memory_no_longer_than_whoever_asked_holds_it():
+    class Result:
+        pass
+
+    kept = Kept()
+    asked, joined = kept.ask(), kept.ask()
+    kept.begun.pop().set_result(Result())
+    result = weakref.ref(asked.result(0))
+    kept.kept.clear()
+    del asked
+    assert result() is not None
+    del joined
+    assert result() is None  # at once: no collector is waited for
 
 
 def test_threads_that_race_compute_each_key_once():

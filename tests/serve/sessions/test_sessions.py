@@ -214,7 +214,8 @@ def test_an_id_for_something_else_is_a_mistake(sessions):
     session = opened(sessions, user=1, id="o")
     assert isinstance(sessions.open(model="feed", context=context(2), id="o").exception(0), DataError)
     sessions.score(asking(session.id, [1], id="r")).result(0)
-    for other in (asking(session.id, [2], id="r"), asking(session.id, [1], id="r", count=1)):
+    for other in ({"items": [2]}, {"count": 1}, {"explain": True}, {"diversity": False}):
+        other = asking(session.id, other.pop("items", [1]), id="r", **other)
         assert isinstance(sessions.score(other).exception(0), DataError)
 
 

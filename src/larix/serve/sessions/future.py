@@ -34,22 +34,32 @@ def begun(begin: Callable[[], Future[Result]]) -> Future[Result]:
 def then(first: Future[First], step: Callable[[First], Future[Result]]) -> Future[Result]:
     """``step`` of what ``first`` holds, called where that is resolved. Cancelling it cancels what is under way of the two."""
     whole: Future[Result] = Future()
-    now: list[Future[Any]] = [first]
+    now: list[Future[Any]] = [
+        first
+    ]  # what is under way; emptied in the end, or whole would hold itself in memory
 
     def halfway(done: Future[First]) -> None:
+        now.clear()
         if whole.cancelled() or not _goes_on(done, whole):
             return
-        now[0] = second = begun(lambda: step(done.result()))
+        second = begun(lambda: step(done.result()))
+        now.append(second)
         if whole.cancelled():
             second.cancel()
         second.add_done_callback(finished)
 
     def finished(done: Future[Result]) -> None:
+        now.clear()
         if _goes_on(done, whole):
             with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
                 whole.set_result(done.result())
 
-    whole.add_done_callback(lambda _: now[0].cancel() if whole.cancelled() else None)
+    def cancel(whole: Future[Result]) -> None:
+        if whole.cancelled():
+            for each in now[:]:
+                each.cancel()
+
+    whole.add_done_callback(cancel)
     first.add_done_callback(halfway)
     return whole
 

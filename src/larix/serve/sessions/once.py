@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from larix.errors import DataError
@@ -17,19 +18,18 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True, eq=False)
 class _Asking(Generic[Result]):
-    """Someone who waits, until when, and how it would be computed for him."""
+    """Someone who waits: until when, and how it would be computed for him."""
 
-    future: Future[Result]
     deadline: float
     begin: Callable[[], Future[Result]]
 
 
 @dataclass(slots=True, eq=False)
 class _Flight(Generic[Result]):
-    """A computation under way: ``inner``, with the deadline of whoever it was begun for."""
+    """A computation: ``inner`` while under way, with the deadline of whoever it was begun for. ``asking``: who waits, where."""
 
     mark: int
-    asking: list[_Asking[Result]] = field(default_factory=list)
+    asking: dict[_Asking[Result], Future[Result]] = field(default_factory=dict)
     inner: Future[Result] | None = None
     deadline: float = 0.0
 
@@ -63,23 +63,23 @@ class Once(Generic[Key, Result]):
 
         ``begin`` is called without the lock, perhaps later and on another thread; what it raises, the future raises.
         """
-        asking = _Asking[Result](Future(), deadline, begin)
+        asking, future = _Asking(deadline, begin), Future[Result]()
         with self._lock:
             found = None if self._known is None else self._known(key, mark)
             if found is not None:
                 return ready(found)
             flight = self._flights.get(key)
             if flight is None:
-                flight = self._flights[key] = _Flight(mark, [asking])
+                flight = self._flights[key] = _Flight(mark, {asking: future})
                 joined = False
             else:
                 check_mark(mark, flight.mark)
-                flight.asking.append(asking)
+                flight.asking[asking] = future
                 joined = True
-        asking.future.add_done_callback(lambda future: self._left(key, flight, asking))
+        future.add_done_callback(partial(self._left, key, flight, asking))
         if not joined:
             self._begin(key, flight, asking)
-        return asking.future
+        return future
 
     def _begin(self, key: Key, flight: _Flight[Result], asking: _Asking[Result]) -> None:
         flight.deadline = asking.deadline
@@ -94,35 +94,36 @@ class Once(Generic[Key, Result]):
     def _done(self, key: Key, flight: _Flight[Result], inner: Future[Result]) -> None:
         error = _why(inner)
         with self._lock:
-            told, again = flight.asking, None
+            told, again, flight.inner = flight.asking, None, None
             if error is None:
                 if self._keep is not None and self._flights.get(key) is flight:
                     self._keep(key, inner.result(), flight.mark)
             elif isinstance(error, Refusal) and error.why is Why.TOO_LATE:
-                later = [each for each in told if each.deadline > flight.deadline]
+                later = {each: told[each] for each in told if each.deadline > flight.deadline}
                 again = max(later, key=lambda each: each.deadline, default=None)
-                told = [each for each in told if each not in later]
+                told = {each: told[each] for each in told if each not in later}
                 flight.asking = later
             if again is None:
-                flight.asking = []
+                flight.asking = {}
                 if self._flights.get(key) is flight:
                     del self._flights[key]
-        for each in told:
+        for future in told.values():
             with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
                 if error is None:
-                    each.future.set_result(inner.result())
+                    future.set_result(inner.result())
                 else:
-                    each.future.set_exception(error)
+                    future.set_exception(error)
         if again is not None:
             self._begin(key, flight, again)
 
-    def _left(self, key: Key, flight: _Flight[Result], asking: _Asking[Result]) -> None:
+    def _left(
+        self, key: Key, flight: _Flight[Result], asking: _Asking[Result], future: Future[Result]
+    ) -> None:
         """One who waited is done; if he has cancelled and was the last, so is the computation."""
-        if not asking.future.cancelled():
+        if not future.cancelled():
             return
         with self._lock:
-            if asking in flight.asking:
-                flight.asking.remove(asking)
+            flight.asking.pop(asking, None)
             if flight.asking or self._flights.get(key) is not flight:
                 return
             del self._flights[key]  # whoever asks now begins anew

@@ -266,4 +266,4 @@ class Sessions:
 
 
 def _mark(request: Request) -> int:
-    return fingerprint(request.candidates, request.count, request.explain)
+    return fingerprint(request.candidates, request.count, request.explain, request.diversity)
