@@ -40,7 +40,7 @@ class FakeSessions:
     def __init__(self, service):
         self._service, self.open_ones = service, {}
 
-    def open(self, *, model, context, version="", user=0, ttl_s=None, bearer="", id=""):
+    def open(self, *, model, context, version="", user=0, ttl_s=None, bearer="", id="", deadline=0.0):
         future = Future()
         version = version or self._service.version
         stamp = Stamp(model=model, version=version)

@@ -88,7 +88,9 @@ class Repository:
         if model:
             self._status(model)
         stats = self._service.stats(model or None)
-        return reply_of(oip.model_statistics([each for each in stats.versions if version in ("", each.version)]))
+        return reply_of(
+            oip.model_statistics([each for each in stats.versions if version in ("", each.version)])
+        )
 
     async def index(self, call: Call) -> Reply:
         """All models and versions with their states."""

@@ -28,6 +28,8 @@ from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Request
 from larix.serve.service import Opened, Service
 
+REMEMBERED = 1 << 14  # requests to open a session, for their retries
+
 
 class OpenBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What opens a session. ``ttl_s``: how long it stays unused before it ends, in seconds."""
@@ -69,6 +71,7 @@ class SessionCalls:
         self._service, self._limits = service, limits
         self._open = msgspec.json.Decoder(OpenBody)
         self._score = msgspec.json.Decoder(ScoreBody)
+        self._asked_ms: dict[tuple[str, str], int] = {}  # the oldest first
 
     def routes(self) -> list[Route]:
         """What it answers."""
@@ -83,7 +86,8 @@ class SessionCalls:
         asked = document_of(self._open, call.body, self._limits)
         model = named(self._service, asked.model)
         columns = self._service.signature(model, asked.version)
-        context, missing = columns.context_of(merged(asked.user, asked.context), now_ms())
+        context, missing = columns.context_of(merged(asked.user, asked.context), self._first_ms(call))
+        deadline = call.deadline(asked.timeout_ms, self._limits)
         future = self._service.sessions.open(
             model=model,
             context=context,
@@ -92,8 +96,9 @@ class SessionCalls:
             ttl_s=asked.ttl_s,
             bearer=call.bearer,
             id=call.id,
+            deadline=deadline,
         )
-        opened = await answered(future, call.deadline(asked.timeout_ms, self._limits))
+        opened = await answered(future, deadline)
         return reply_of(
             OpenedSession(
                 id=call.id,
@@ -137,6 +142,14 @@ class SessionCalls:
         """End a session."""
         self._service.sessions.close(_private(call.names[0])[2], bearer=call.bearer)
         return Reply(204, b"")
+
+    def _first_ms(self, call: Call) -> int:
+        """When this request to open was first made: a retry must not differ by the time that we fill in."""
+        asked = call.bearer, call.id
+        first = self._asked_ms.setdefault(asked, now_ms())
+        if len(self._asked_ms) > REMEMBERED:
+            del self._asked_ms[next(iter(self._asked_ms))]
+        return first
 
 
 def _public(opened: Opened) -> str:
