@@ -1,0 +1,93 @@
+"""How a piece of work is carried out, and what is said when it fails. Knows nothing of queues, of locks or of what comes next."""
+
+import logging
+import time
+
+import numpy as np
+
+from larix.batch import Floats
+from larix.errors import LarixError
+from larix.serve.engine.job import Job, Piece, Work
+from larix.serve.refusal import Refusal, Why
+from larix.serve.request import Answer
+from larix.serve.scorer import Looked, User
+
+logger = logging.getLogger("larix.serve.engine")
+_TRIES = 4  # rows would have to change within each of so many look-ups
+
+
+def carry_out(work: Work) -> None:
+    """Set ``work.result``, or ``work.error`` to what is told to those who asked. Raises what ends a thread, as it came."""
+    try:
+        if work.stage == "dense":
+            work.result = _dense(work.pieces)
+        elif work.stage == "page":
+            work.result = _page(work.job)
+        elif work.job.request is None:
+            work.result = work.job.target.scorer.user(work.job.context)
+        else:
+            work.result = _sparse(work.job)
+    except Exception as error:
+        work.error = told(error, work)
+
+
+def told(error: BaseException, work: Work) -> LarixError:
+    """What those who asked are told of ``error``: what they can act on as it is; of others the kind, and the log has the rest."""
+    if isinstance(error, LarixError):
+        return error
+    stamp = work.job.target.scorer.stamp
+    name = f"model '{stamp.model}' version '{stamp.version}'"
+    logger.error("%s failed in the %s stage", name, work.stage, exc_info=error)
+    return Refusal(Why.BROKEN, f"{name} failed in the {work.stage} stage: {type(error).__name__}")
+
+
+def _sparse(job: Job) -> Looked:
+    target, request = job.target, job.request
+    assert request is not None
+    if target.user is not None:
+        return target.scorer.look_up(target.user, request.candidates)
+    for _ in range(_TRIES):
+        user: User = target.scorer.user(job.context)
+        looked = target.scorer.look_up(user, request.candidates)
+        if looked.stamp is user.stamp or looked.stamp == user.stamp:
+            return looked
+    raise Refusal(
+        Why.UNAVAILABLE, "the model's rows change faster than a request is looked up", retry_after_s=1.0
+    )
+
+
+def _dense(pieces: list[Piece]) -> list[Floats | LarixError]:
+    """Logits by piece. If a run of several fails, each goes alone, so that no request suffers for its neighbours."""
+    scorer = pieces[0].job.target.scorer
+    try:
+        return list(_scored(pieces, scorer.score([piece.looked for piece in pieces])))
+    except Exception as error:
+        if len(pieces) == 1:
+            return [told(error, Work("dense", pieces[0].job, pieces, 0.0))]
+    return [result for piece in pieces for result in _dense([piece])]
+
+
+def _scored(pieces: list[Piece], logits: list[Floats]) -> list[Floats]:
+    wanted = [(piece.looked.rows, len(piece.job.target.scorer.tasks)) for piece in pieces]
+    found = [each.shape for each in logits]
+    if found != wanted:
+        raise AssertionError(f"a run gave logits of {found}; expected {wanted}")
+    return logits
+
+
+def _page(job: Job) -> Answer:
+    began = time.monotonic()
+    request, looked, parts = job.request, job.looked, [part for part in job.parts if part is not None]
+    assert request is not None
+    assert looked is not None
+    seconds = {
+        "queue": job.began - job.arrived,
+        "sparse": job.ready - job.began,
+        "wait": job.dense - job.ready,
+        "dense": job.scored - job.dense,
+    }
+    logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    answer = job.target.pages.answer(request, looked, logits, seconds)
+    now = time.monotonic()
+    seconds["page"], seconds["whole"] = now - began, now - job.arrived
+    return answer

@@ -1,0 +1,128 @@
+"""Bundles brought into memory as editions: checked, warm, and following a run's messages if there are any.
+
+Knows bundles and how a network is made anew; knows nothing of where messages come from.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from larix.compile import load_forms
+from larix.compile.afresh import compile_apart, with_weights
+from larix.compile.artifact import BACKENDS, find
+from larix.embedding import Replica, Stand
+from larix.errors import ConfigError, StorageError
+from larix.feed import LiveValueModel
+from larix.serve.bundle import COMPILED, Bundle
+from larix.serve.engine import Pages, Target
+from larix.serve.loaded import Loaded
+from larix.serve.models.edition import Edition, Still
+from larix.serve.models.following import Following, Source, States
+from larix.serve.models.priority import behind
+from larix.serve.parity import logits_of
+from larix.serve.request import Stamp
+from larix.serve.scorer import Scorer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loading:
+    """A Loader of bundles.
+
+    ``streams``: of one thread each, as many as should score at a time. ``follow``: by model, what makes a reader of its run's
+    messages; models without one stay as they are exported. ``values``: by model, the file of a value model to take in place of
+    the bundle's, and to look at again. ``dense_s``: a network is made anew at most so often. ``catch_up_s``: how long a
+    version may take to come up to its run before it answers all the same. ``scratch``: where networks are compiled, the system's
+    folder for such things unless told.
+    """
+
+    streams: int = 1
+    follow: Mapping[str, Callable[[], Source]] = field(default_factory=dict)
+    values: Mapping[str, Path] = field(default_factory=dict)
+    dense_s: float = 30.0
+    catch_up_s: float = 60.0
+    scratch: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dense_s", "catch_up_s"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(
+                    f"Loading.{name} is {getattr(self, name)}; it is a number of seconds, 0 or more"
+                )
+
+    def __call__(self, path: Path, *, model: str, version: str) -> Edition:
+        """See ``Loader``."""
+        bundle = behind(lambda: Bundle.open(path))
+        rows = behind(bundle.replica)
+        states = States(replace(bundle.stamp, model=model, version=version))
+        begun = bundle.stamp
+        remake = _Remake(bundle, rows, self.streams, self.scratch)
+        scorer = remake.first(lambda sequence: states.stamp(sequence, begun.dense))
+        names = [task.name for task in scorer.tasks]
+        value = LiveValueModel(self.values[model], names) if model in self.values else bundle.value
+        target = Target(
+            scorer=scorer, pages=Pages(tasks=scorer.tasks, value=value, diversity=bundle.diversity)
+        )
+        if model not in self.follow:
+            return Still(target, bundle.signature)
+        following = Following(
+            target,
+            bundle.signature,
+            rows=rows,
+            states=states,
+            stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
+            source=self.follow[model](),
+            remake=remake,
+            empty=lambda: Replica(list(rows.specs.values()), precision=rows.precision),
+            dense_s=self.dense_s,
+        )
+        following.catch_up(self.catch_up_s)
+        return following
+
+
+class _Remake:
+    """A bundle's network over rows: as it was compiled, or with other weights."""
+
+    def __init__(self, bundle: Bundle, rows: Replica, streams: int, scratch: Path | None) -> None:
+        self._bundle, self._rows, self._streams, self._scratch = bundle, rows, streams, scratch
+        self._captured, self._warm = bundle.graph, bundle.warm
+        self._backend = find(bundle.folder / COMPILED / "alone").manifest["backend"]
+
+    def first(self, stamps: Callable[[int], Stamp]) -> Loaded:
+        return self._loaded(self._bundle.folder / COMPILED, self._rows, stamps)
+
+    def __call__(self, rows: Replica, weights: bytes, stamps: Callable[[int], Stamp]) -> Scorer:
+        """See ``Remake``: compiled in a process of its own that gives way."""
+        bundle = self._bundle
+        captured = with_weights(self._captured, weights)
+        try:
+            place = tempfile.TemporaryDirectory(prefix="larix-network-", dir=self._scratch)
+        except OSError as error:
+            raise StorageError(
+                f"no folder to compile a network in: {error.strerror}; free some space"
+            ) from error
+        with place as folder:
+            compile_apart(
+                captured,
+                Path(folder, "network"),
+                backend=BACKENDS[self._backend](),
+                buckets=bundle.manifest["buckets"],
+                precision=bundle.precision,
+            )
+            return self._loaded(Path(folder, "network"), rows, stamps)
+
+    def _loaded(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
+        bundle = self._bundle
+        loaded = Loaded(
+            bundle.sample,
+            bundle.signature,
+            rows,
+            load_forms(compiled, self._streams),
+            stamp=stamps,
+            item=bundle.manifest["vectors"],
+        )
+        if not np.isfinite(logits_of(loaded, bundle.signature, self._warm)).all():
+            raise StorageError("it gives logits that are no numbers on logged samples; send others")
+        return loaded
