@@ -139,6 +139,11 @@ def live() -> Live:
         unjoin=kuairand_events.unjoin,
         item="video_id",
         since=kuairand_since.since,
+        acts={
+            "like": {"is_click": 1, "long_view": 1, "is_like": 1, "play_time_ms": 40_000},
+            "watch": {"is_click": 1, "long_view": 1, "play_time_ms": 40_000},
+            "skip": {"play_time_ms": 500},
+        },
         still=(*_USER, "history", "past"),
         settings=OnlineSettings(
             batch_size=256,
