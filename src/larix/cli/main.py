@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from larix.cli import compile, join, log, online, replay, runs, samples, tables
+from larix.cli import bundles, compile, join, log, online, replay, runs, samples, tables
 from larix.errors import LarixError
 
 
@@ -53,6 +53,8 @@ app.command("join")(join.join)
 app.command("online")(online.online)
 app.command("replay")(replay.replay)
 app.command("compile")(compile.compile)
+app.command("export")(bundles.export)
+app.command("check")(bundles.check)
 app.add_typer(tables.app, name="table")
 app.add_typer(samples.app, name="data")
 app.add_typer(log.app, name="log")

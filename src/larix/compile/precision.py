@@ -71,6 +71,13 @@ class Precision:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
 
+    def of(self, graph: Graph) -> "Precision":
+        """What of it is of ``graph``: a half of the whole that it was chosen for."""
+        names = {node.name for node in graph.nodes}
+        units = {name: kind for name, kind in self.units.items() if name in names}
+        ranges = {name: pair for name, pair in self.ranges.items() if name in names}
+        return replace(self, units=units, ranges=ranges)
+
     def to_json(self) -> dict[str, Any]:
         """For a manifest."""
         ranges = {name: list(pair) for name, pair in self.ranges.items()}

@@ -1,0 +1,175 @@
+"""Values as requests bring them, as typed Arrow columns; what does not fit is told by column, row and what is expected.
+
+Nothing is rounded, cut off or parsed out of text on the way; true is 1 where numbers are asked for. Knows nothing of features.
+"""
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from larix.errors import ConfigError, DataError
+
+# Plain types, by the names that a signature's JSON has for them; a column is of one of these, or of lists of one.
+PLAIN: dict[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    **{
+        f"{sign}int{bits}": getattr(pa, f"{sign}int{bits}")()
+        for sign in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+}
+_NAMES = {dtype: name for name, dtype in PLAIN.items()}
+_WRONG = (ValueError, TypeError, OverflowError)  # those of pyarrow are among them
+
+
+def type_name(dtype: pa.DataType) -> str:
+    """As ``int64``, or ``list<int64>``."""
+    return f"list<{_NAMES[dtype.value_type]}>" if types.is_list(dtype) else _NAMES[dtype]
+
+
+def type_of(name: str) -> pa.DataType:
+    """The type that ``type_name`` calls so; ConfigError if there is none."""
+    inner = name.removeprefix("list<").removesuffix(">")
+    if inner not in PLAIN or name not in (inner, f"list<{inner}>"):
+        raise ConfigError(
+            f"there is no column type {name!r}; there are {', '.join(PLAIN)}, and list<> of each"
+        )
+    return PLAIN[inner] if name == inner else pa.list_(PLAIN[inner])
+
+
+def served_type(name: str, dtype: pa.DataType) -> pa.DataType:
+    """What requests bring a column of logs as: the same values plainly laid out, timestamps as int64 milliseconds.
+
+    ConfigError for a type that features do not read, or that tells nothing, as that of a column of nulls alone.
+    """
+    if types.is_dictionary(dtype):
+        return served_type(name, dtype.value_type)
+    if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
+        inner = served_type(name, dtype.value_type)
+        if not types.is_list(inner):
+            return pa.list_(inner)
+    elif types.is_timestamp(dtype):
+        return pa.int64()
+    elif types.is_float16(dtype):
+        return pa.float32()
+    elif types.is_large_string(dtype) or types.is_string_view(dtype):
+        return pa.string()
+    elif types.is_large_binary(dtype) or types.is_binary_view(dtype):
+        return pa.binary()
+    elif dtype in _NAMES:
+        return dtype
+    raise ConfigError(
+        f"column '{name}' is {dtype} in the logged samples, which a request cannot bring; cast it"
+    )
+
+
+def as_served(array: pa.Array, dtype: pa.DataType) -> pa.Array:
+    """A column of logs as requests would bring it: ``dtype`` is its ``served_type``."""
+    if types.is_timestamp(array.type):
+        array = pc.floor_temporal(array.cast(pa.timestamp(array.type.unit)), unit="millisecond")
+        return array.cast(pa.timestamp("ms")).cast(dtype)
+    if types.is_list(dtype) and types.is_timestamp(array.type.value_type):
+        lists = array.cast(pa.list_(array.type.value_type))
+        values = as_served(lists.values, dtype.value_type)
+        mask = lists.is_null() if lists.null_count else None
+        return pa.ListArray.from_arrays(lists.offsets, values, mask=mask)
+    return array if array.type == dtype else array.cast(dtype)
+
+
+def column(name: str, values: Any, dtype: pa.DataType) -> pa.Array:
+    """A list, tuple, numpy array (``[n]``, or ``[n, k]`` for lists) or Arrow array as an array of ``dtype``.
+
+    DataError tells the first row that does not fit. Arrays of the right type are taken as they are, without a copy.
+    """
+    if not isinstance(values, list | tuple | np.ndarray | pa.Array):
+        raise DataError(f"column '{name}' is {_told(values)}; expected a list of {type_name(dtype)}")
+    try:
+        if isinstance(values, np.ndarray) and values.ndim == 2 and types.is_list(dtype):
+            ends = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
+            return pa.ListArray.from_arrays(ends, _typed(values.reshape(-1), dtype.value_type))
+        return _typed(values, dtype)
+    except _WRONG:
+        pass  # which one is it? Values that do not go together may each be fine, as 2**60 and 1.0 are
+    parts = [one(name, value, dtype, row) for row, value in enumerate(values)]
+    return pa.concat_arrays(parts) if parts else pa.nulls(0, dtype)
+
+
+def one(name: str, value: Any, dtype: pa.DataType, row: int | None = None) -> pa.Array:
+    """One value as an array of ``dtype``. DataError names the column, and the row if given."""
+    try:
+        return _typed([value], dtype)
+    except _WRONG:
+        if isinstance(value, pa.Scalar):
+            value = value.as_py()
+        at = "" if row is None else f" row {row}"
+        raise DataError(f"column '{name}'{at} is {_told(value)}; expected {type_name(dtype)}") from None
+
+
+def row(values: Mapping[str, Any], schema: pa.Schema) -> list[pa.Array]:
+    """One value a column, in the schema's order; null where there is none. DataError names a column that does not fit."""
+    by_type: dict[pa.DataType, list[str]] = {}
+    for field in schema:
+        by_type.setdefault(field.type, []).append(field.name)
+    found: dict[str, pa.Array] = {}
+    for dtype, names in by_type.items():  # many small arrays take longer than slices of a few
+        given = [values.get(name) for name in names]
+        try:
+            together = pa.array(given)
+        except _WRONG:
+            together = None
+        if together is not None and together.type == dtype:
+            found |= {name: together.slice(at, 1) for at, name in enumerate(names)}
+        else:
+            found |= {name: one(name, value, dtype) for name, value in zip(names, given, strict=True)}
+    return [found[name] for name in schema.names]
+
+
+def first_null(array: pa.Array) -> int:
+    """The first row that is null."""
+    return int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+
+
+def _typed(values: Any, dtype: pa.DataType) -> pa.Array:
+    """ValueError, TypeError or OverflowError if a value is not wholly one of ``dtype``.
+
+    Given the type, Arrow would cut 1.5 off to the integer 1: so it is let find the type first.
+    """
+    array = values if isinstance(values, pa.Array) else pa.array(values)
+    if array.type == dtype:
+        return array
+    if not _fits(array.type, dtype):
+        raise ValueError
+    return array.cast(dtype)
+
+
+def _fits(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether values of one type may stand for those of another if each has its equal there."""
+    if types.is_null(given):
+        return True
+    if types.is_list(wanted):
+        lists = types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given)
+        return lists and _fits(given.value_type, wanted.value_type)
+    if types.is_integer(wanted) or types.is_floating(wanted):
+        return bool(types.is_integer(given) or types.is_floating(given) or types.is_boolean(given))
+    if wanted in (pa.string(), pa.binary()):
+        return _is_text(given)
+    return bool(given == wanted)
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    wide = types.is_large_string(dtype) or types.is_large_binary(dtype)
+    views = types.is_string_view(dtype) or types.is_binary_view(dtype)
+    return bool(wide or views or types.is_string(dtype) or types.is_binary(dtype))
+
+
+def _told(value: Any) -> str:
+    return reprlib.repr(value)
