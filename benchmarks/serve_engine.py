@@ -1,8 +1,8 @@
 """What the serving engine adds to the calls it makes: the same stages called plainly (``ceiling``), and through it.
 
 The stages are busy in native code without the GIL for about 2 ms a request, as features, look-ups and a network are; the page
-is a real one. ``rank``: whoever asks waits for the answer, ``submit``: a future. CPU time is that of the whole process. ``--quick``:
-a tenth of the requests.
+is a real one. ``rank``: whoever asks waits for the answer, ``submit``: a future; ``ceiling pool``: what handing the plain calls
+to threads costs by itself. CPU time is that of the whole process. ``--quick``: a tenth of the requests.
 """
 
 import argparse
@@ -102,9 +102,11 @@ def main() -> None:
         looked = scorer.look_up(scorer.user(asked.context), asked.candidates)
         return pages.answer(asked, looked, scorer.score([looked])[0], {})
 
-    with Engine(lambda _: target, EngineSettings(wait_s=10.0)) as engine:
+    settings = EngineSettings(wait_s=10.0)
+    with Engine(lambda _: target, settings) as engine, ThreadPoolExecutor(settings.workers) as pool:
         subjects = {
             "ceiling": plainly,
+            "ceiling pool": lambda: pool.submit(plainly).result(),
             "larix rank": lambda: engine.rank(asked),
             "larix submit": lambda: engine.submit(asked).result(),
         }
