@@ -11,7 +11,7 @@ import onlining
 import problem
 import pyarrow as pa
 import pytest
-from online_states import follower_of, newest, same_rows, state_of, windows_of
+from online_states import follower_of, newest, same_rows, state_of, weights_of, windows_of
 from onlining import Recorder
 
 from larix.data.log import DiskLog, LeaseError, Retention
@@ -139,6 +139,27 @@ def test_a_run_that_is_over_and_run_again_does_nothing(start, whole, log, tmp_pa
         outcome = onlining.run(start, log, tmp_path / "run")
         assert outcome.samples == 3000
     assert state_of(tmp_path / "run") == state_of(whole)
+
+
+def test_clock_jumps_change_neither_the_run_nor_what_followers_see(start, whole, log, tmp_path, monkeypatch):
+    """The wall clock, as the log, the deltas and their versions read it, runs backwards and leaps by years."""
+    real, hours = time.time_ns, iter(range(1 << 30))
+    jumps = (0, -1, 24 * 365, -24 * 365, 1)
+
+    def jumping():
+        return real() + jumps[next(hours) % len(jumps)] * 3_600_000_000_000
+
+    monkeypatch.setattr(time, "time_ns", jumping)
+    published = onlining.run(start, log, tmp_path / "run", publish_every_s=0.0, save_every_s=0.0)
+    assert published.samples == 3000
+    follower = follower_of(log, tmp_path / "run")
+    while follower.poll():
+        pass
+    assert follower.waiting == follower.trouble == ""
+    assert same_rows(follower.replica, tmp_path / "run")
+    assert state_of(tmp_path / "run")[3] == state_of(whole)[3]
+    assert weights_of(newest(tmp_path / "run")) == weights_of(newest(whole))
+    assert windows_of(tmp_path / "run") == windows_of(whole)
 
 
 def test_followers_of_a_lost_future_meet_the_run_that_went_on(start, whole, log, tmp_path):
