@@ -29,7 +29,7 @@ class Connection:
 
     socket: socket.socket
     request: int = -1
-    unsent: memoryview = memoryview(b"")
+    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
     received: bytearray = field(default_factory=bytearray)
     whole: int = -1  # bytes of the response, once its head is there
 
