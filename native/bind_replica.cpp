@@ -1,10 +1,47 @@
 // The replica's door to Python: drops the GIL and calls the core. Arguments were checked by replica.py.
+#include <optional>
+#include <stdexcept>
+
 #include "bind.hpp"
 #include "bind_slots.hpp"
 #include "replica.hpp"
 
+namespace {
+
+using larix::Replica;
+
+// A reading that may end before Python forgets it.
+struct Reading {
+  std::optional<Replica::Reading> held;
+
+  Replica::Reading& here() {
+    if (!held) throw std::logic_error("the reading has ended");
+    return *held;
+  }
+};
+
+// Returns the number of the first slot whose offsets are not sound (nothing is done then), or -1. ``missing``: [slots],
+// zeros.
+int gather(Replica::Reading& reading, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
+           const Array<int64_t, 1>& missing) {
+  const auto slots = bind_slots(plan, jaggeds, outs, samples, nullptr);
+  const nb::gil_scoped_release release;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (!slots[i].sound()) return static_cast<int>(i);
+  }
+  reading.gather(slots, missing.data());
+  return -1;
+}
+
+void lookup(Replica::Reading& reading, uint32_t table, const Ids& ids, const Array<float, 2>& out) {
+  const larix::Slot slot = bind_ids(table, ids, out.data(), out.shape(1));
+  const nb::gil_scoped_release release;
+  reading.gather({&slot, 1});
+}
+
+}  // namespace
+
 void bind_replica(nb::module_& m) {
-  using larix::Replica;
 
   // format: as native/quantize.hpp numbers it; tables: (dim, what each weight of an id without a row reads).
   nb::class_<Replica>(m, "Replica")
@@ -16,23 +53,18 @@ void bind_replica(nb::module_& m) {
             new (self) Replica(static_cast<larix::Format>(format), specs, threads);
           },
           nb::arg("format"), nb::arg("tables"), nb::arg("threads"))
-      // Returns the number of the first slot whose offsets are not sound (nothing is done then), or -1.
       .def("gather",
-           [](const Replica& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples) {
-             const auto slots = bind_slots(plan, jaggeds, outs, samples, nullptr);
-             const nb::gil_scoped_release release;
-             for (size_t i = 0; i < slots.size(); ++i) {
-               if (!slots[i].sound()) return static_cast<int>(i);
-             }
-             self.gather(slots);
-             return -1;
+           [](const Replica& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
+              const Array<int64_t, 1>& missing) {
+             Replica::Reading reading(self);
+             return gather(reading, plan, jaggeds, outs, samples, missing);
            })
       .def("lookup",
            [](const Replica& self, uint32_t table, const Ids& ids, const Array<float, 2>& out) {
-             const larix::Slot slot = bind_ids(table, ids, out.data(), out.shape(1));
-             const nb::gil_scoped_release release;
-             self.gather({&slot, 1});
+             Replica::Reading reading(self);
+             lookup(reading, table, ids, out);
            })
+      .def("version", &Replica::version)
       .def("put",
            [](Replica& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights) {
              const nb::gil_scoped_release release;
@@ -63,4 +95,20 @@ void bind_replica(nb::module_& m) {
         const larix::ReplicaCounts counts = self.counts();
         return std::tuple(counts.rows, counts.bytes, counts.lookups, counts.missing);
       });
+
+  nb::class_<Reading>(m, "Reading")
+      .def(
+          "__init__",
+          [](Reading* self, const Replica& replica) {
+            new (self) Reading();
+            self->held.emplace(replica);
+          },
+          nb::keep_alive<1, 2>())
+      .def("version", [](Reading& self) { return self.here().version(); })
+      .def("gather",
+           [](Reading& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
+              const Array<int64_t, 1>& missing) { return gather(self.here(), plan, jaggeds, outs, samples, missing); })
+      .def("lookup", [](Reading& self, uint32_t table, const Ids& ids,
+                        const Array<float, 2>& out) { lookup(self.here(), table, ids, out); })
+      .def("end", [](Reading& self) { self.held.reset(); });
 }

@@ -28,30 +28,35 @@ Replica::Replica(Format format, const std::vector<ReplicaTable>& tables, unsigne
   }
 }
 
-void Replica::gather(std::span<const Slot> slots) const {
-  Epochs::Stay stay(epochs_);
-  const uint8_t next = mark_of(version_.load(std::memory_order_acquire) + 1);
+void Replica::Reading::gather(std::span<const Slot> slots, int64_t* missing) {
+  const Replica& all = replica_;
+  const uint8_t next = mark_of(version_ + 1);
   size_t lookups = 0;
   for (const Slot& slot : slots) lookups += slot.count;
-  std::atomic<size_t> missing{0};
+  std::atomic<size_t> sum{0};
   const auto work = [&](unsigned me, unsigned threads) {
     size_t mine = 0;
-    for (const Slot& slot : slots) {
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const Slot& slot = slots[i];
       const auto [first, last] = part(slot.samples, me, threads);
-      mine += larix::gather(index_, *rows_[slot.table], format_, tables_[slot.table], next, slot, first, last);
+      const size_t here = larix::gather(all.index_, *all.rows_[slot.table], all.format_, all.tables_[slot.table], next, slot,
+                                        first, last);
+      if (missing && here) std::atomic_ref(missing[i]).fetch_add(static_cast<int64_t>(here), std::memory_order_relaxed);
+      mine += here;
     }
-    missing.fetch_add(mine, std::memory_order_relaxed);
+    sum.fetch_add(mine, std::memory_order_relaxed);
   };
-  if (lookups < kWorthThreads || threads_.count() == 1 || taken_.test_and_set(std::memory_order_acquire)) {
+  Threads& team = all.threads_;
+  if (lookups < kWorthThreads || team.count() == 1 || all.taken_.test_and_set(std::memory_order_acquire)) {
     work(0, 1);
   } else {
     struct Release {
       std::atomic_flag& taken;
       ~Release() { taken.clear(std::memory_order_release); }
-    } const release{taken_};
-    threads_.run([&](unsigned me) { work(me, threads_.count()); });
+    } const release{all.taken_};
+    team.run([&](unsigned me) { work(me, team.count()); });
   }
-  stay.count(lookups, missing.load(std::memory_order_relaxed));
+  stay_.count(lookups, sum.load(std::memory_order_relaxed));
 }
 
 std::vector<int64_t> Replica::keys(uint32_t table) const {

@@ -48,12 +48,30 @@ class Replica {
 
   // ---- For readers, any number at once.
 
-  // Writes the vectors of all slots (which must be sound; their handles are not used) from one version of all tables.
-  void gather(std::span<const Slot> slots) const;
+  // One version of all tables, the newest when it begins, for as long as it lives: so not for long, since the writer's
+  // publish waits for it to end. Used by one thread at a time.
+  class Reading {
+   public:
+    explicit Reading(const Replica& replica)
+        : replica_(replica), stay_(replica.epochs_), version_(replica.version_.load(std::memory_order_acquire)) {}
+
+    uint64_t version() const { return version_; }
+
+    // Writes the vectors of all slots, which must be sound; their handles are not used. ``missing``: null, or zeros a slot,
+    // to which its ids without a row are added.
+    void gather(std::span<const Slot> slots, int64_t* missing = nullptr);
+
+   private:
+    const Replica& replica_;
+    Epochs::Stay stay_;
+    uint64_t version_;
+  };
 
   int64_t rows(uint32_t table) const { return shown_[table].load(std::memory_order_relaxed); }
   std::vector<int64_t> keys(uint32_t table) const;
   ReplicaCounts counts() const;
+  // The number of the newest version: 0 at first, one more with each publish.
+  uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
   // ---- For the writer, one at a time. Nothing is seen of it before publish.
 

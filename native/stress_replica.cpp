@@ -1,6 +1,7 @@
 // Readers hammer one replica while its writer publishes, abandons, removes and grows; every call must give exactly the
 // rows of one published version, all tables and slots together. Built for sanitizers, without Python; prints nothing but
 // what goes wrong, and one line at the end. Usage: stress_replica [seconds] [seed].
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -144,7 +145,15 @@ class Reader {
         Slot{.table = 3, .pool = Pool::sequence, .ids = ids2.data(), .count = ids2.size(), .offsets = offsets.data(),
              .samples = samples, .data = out2.data(), .stride = 3 * kDims[2], .length = 3, .width = kDims[2]}};
     const size_t oldest = world_.published.load();
-    world_.replica.gather(slots);
+    std::array<int64_t, 3> missing{};
+    {
+      Replica::Reading reading(world_.replica);
+      if (random_() % 2) {
+        reading.gather(slots, missing.data());
+      } else {  // the same in several calls
+        for (size_t i = 0; i < slots.size(); ++i) reading.gather({&slots[i], 1}, &missing[i]);
+      }
+    }
     const size_t newest = world_.begun.load();
     expect(newest - oldest < 200, "the writer is too far ahead to tell versions apart");
     size_t version = oldest;
@@ -152,6 +161,9 @@ class Reader {
       expect(++version <= newest, "a call shows no version that was published");
     }
     const State& state = (*world_.states)[version];
+    expect(missing[0] == without(state[0], single), "ids without a row are counted wrong");
+    expect(missing[1] == without(state[1], several), "ids without a row of a sum are counted wrong");
+    expect(missing[2] == without(state[2], sequence), "ids without a row of a sequence are counted wrong");
     for (size_t i = 0; i < samples; ++i) {
       const float one = world_.value(0, state[0][single[i]]);
       for (size_t c = 0; c < kDims[0]; ++c) expect(out0[i * kDims[0] + c] == one, "a row is not of its call's version");
@@ -173,6 +185,10 @@ class Reader {
     size_t rows = 0;
     for (const Level level : (*world_.states)[oldest][1]) rows += level != 0;
     expect(keys.size() == rows, "the number of keys is wrong");
+  }
+
+  static int64_t without(const std::array<Level, kIds>& levels, const std::vector<size_t>& numbers) {
+    return std::count_if(numbers.begin(), numbers.end(), [&](size_t number) { return levels[number] == 0; });
   }
 
   static std::vector<int64_t> ids_of(const std::vector<size_t>& numbers) {

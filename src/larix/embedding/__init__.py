@@ -12,6 +12,7 @@ from larix.embedding.init import Constant, Normal, Uniform
 from larix.embedding.layout import Layout, Output, Slot
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, RowAdagrad
+from larix.embedding.reading import Reading
 from larix.embedding.replica import Replica, ReplicaStats
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, StepDecay, Warmup
 from larix.embedding.snapshot import Instant, Piece, Snapshot
@@ -48,6 +49,7 @@ __all__ = [
     "Normal",
     "Output",
     "Piece",
+    "Reading",
     "Replica",
     "ReplicaStats",
     "RowAdagrad",

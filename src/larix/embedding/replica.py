@@ -14,11 +14,12 @@ import numpy as np
 
 from larix import _native
 from larix.batch import Batch, Floats, Ids
-from larix.embedding import check, core, follow, storage
+from larix.embedding import check, follow, storage
 from larix.embedding.changes import Changes
 from larix.embedding.layout import Layout
 from larix.embedding.precision import nearest
 from larix.embedding.quantize import Format
+from larix.embedding.reading import Questions, Reading
 from larix.embedding.snapshot import Instant, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError
@@ -49,9 +50,9 @@ class Replica:
     them just then; for many threads that each make calls of their own, 1 is best.
 
     Any number of threads may read at once; no lock is taken, and none waits for another or for the writer. Each
-    call reads one version of all tables: the newest when it began, whole deltas only. ``apply`` and ``replace``
-    make the next version beside the one that is read: for that time the rows they change take memory twice. Then
-    they, not the readers, wait for calls on the version before to end.
+    call reads one version of all tables: the newest when it began, whole deltas only; ``reading`` holds one over
+    several calls. ``apply`` and ``replace`` make the next version beside the one that is read: for that time the rows
+    they change take memory twice. Then they, not the readers, wait for calls and readings of the version before to end.
 
     A row takes ``quantize.row_bytes`` (dim 16: fp32 64, bf16 and fp16 32, int8 20) and 20 to 27 bytes of index.
 
@@ -64,15 +65,17 @@ class Replica:
             raise ConfigError(f"precision is {precision!r}; it must be one of {list(_FORMATS)}")
         self.precision: Format = precision
         self.instant: Instant | None = None
-        self._numbers = {name: number for number, name in enumerate(self.specs, 1)}
-        self._dims = {name: spec.dim for name, spec in self.specs.items()}
-        self._plans = core.Plans(self._dims)
+        self._questions = Questions(self.specs)
         self._core = _native.Replica(
             _FORMATS[precision],
             [(spec.dim, _default_of(spec)) for spec in self.specs.values()],
             check.threads(threads),
         )
         self._writing = threading.Lock()
+        self._instants: dict[int, Instant | None] = {
+            0: None
+        }  # by the core's number of a version that may be read
+        self._readers: dict[int, int] = {}  # the threads of the readings that are open
 
     @classmethod
     def load(cls, folder: str | Path, *, precision: Format = "fp32", threads: int = 1) -> Self:
@@ -101,11 +104,11 @@ class Replica:
 
     def rows(self, table: str) -> int:
         """Rows of one table."""
-        return self._core.rows(self._number(table))
+        return self._core.rows(self._questions.number(table))
 
     def keys(self, table: str) -> Ids:
         """Return all ids of a table, rising."""
-        keys = self._core.keys(self._number(table))
+        keys = self._core.keys(self._questions.number(table))
         keys.sort()
         return keys
 
@@ -114,26 +117,26 @@ class Replica:
 
         An id without a row reads its table's default row and counts as missing.
         """
-        number, ids = self._number(table), check.ids(ids)
-        shape = (len(ids), self._dims[table])
-        out = np.empty(shape, np.float32) if out is None else out
-        check.floats(out, shape, "out", writable=True)
-        self._core.lookup(number, ids, out)
-        return out
+        return self._questions.lookup(self._core, table, ids, out)
 
-    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats]) -> None:
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats]) -> Ids:
         """Look up all slots of a batch in one version, pooled as by ``Tables.gather`` with ``insert=False``.
 
-        ``outs`` are C-contiguous float32 of the shapes the layout gives. ConfigError for a layout or buffer that
-        does not fit, DataError for ids that do not; nothing is done then.
+        ``outs`` are C-contiguous float32 of the shapes the layout gives. Returns how many ids had no row: int64
+        ``[slots]``, in the order of the layout. ConfigError for a layout or buffer that does not fit, DataError for
+        ids that do not; nothing is done then.
         """
-        plan = self._plans.of(layout)
-        check.buffers(layout, batch.size, outs, writable=True)
-        jaggeds = check.slots(layout, batch)
-        parts = [(jagged.values, jagged.offsets, jagged.weights) for jagged in jaggeds]
-        if self._core.gather(plan, parts, list(outs), batch.size) >= 0:
-            check.offsets(layout, jaggeds)
-            raise AssertionError("the core refused offsets that are sound")
+        return self._questions.gather(self._core, layout, batch, outs)
+
+    def reading(self) -> Reading:
+        """Hold one version of all tables over several calls: the newest when ``with`` begins, whatever is applied meanwhile.
+
+        ``with replica.reading() as rows: rows.gather(...); rows.lookup(...); rows.instant``. As with a single call no
+        lock is taken and nobody is waited for. But the next ``apply`` or ``replace``, though at once seen by whoever
+        begins after it, does not return before the reading has ended, nor does the one after it begin: keep it as
+        short as a request's lookups.
+        """
+        return Reading(self._core, self._questions, self._instants, self._readers)
 
     def apply(self, changes: Changes) -> bool:
         """Show the state at ``changes.last``; return False, with nothing done, if it is shown already.
@@ -146,7 +149,7 @@ class Replica:
                 return False
             for name, touched in changes.tables.items():
                 if name in self.specs:
-                    self._core.remove(self._numbers[name], check.ids(touched.removed))
+                    self._core.remove(self._questions.number(name), check.ids(touched.removed))
                     self._put(name, touched.ids, touched.weights)
             fresh.append(changes.instant)
         return True
@@ -172,11 +175,15 @@ class Replica:
     def _version(self, theirs: Mapping[str, TableSpec]) -> Iterator[list[Instant]]:
         """One writer's turn: what it puts is shown if it says of which instant it is, and undone if it fails."""
         for name in self.specs.keys() & theirs.keys():
-            if theirs[name].dim != self._dims[name]:
+            if theirs[name].dim != self.specs[name].dim:
                 raise ConfigError(
-                    f"table '{name}' has dim {theirs[name].dim} but the replica's has {self._dims[name]}; "
+                    f"table '{name}' has dim {theirs[name].dim} but the replica's has {self.specs[name].dim}; "
                     f"load a new replica"
                 )
+        if threading.get_ident() in list(self._readers.values()):
+            raise ConfigError(
+                "this thread has a reading of the replica open, which would wait for itself; end it first"
+            )
         fresh: list[Instant] = []
         with self._writing:
             try:
@@ -185,17 +192,16 @@ class Replica:
                 self._core.abandon()
                 raise
             if fresh:
+                former = self._core.version()
+                self._instants[former + 1] = fresh[0]
                 self._core.publish()
                 self.instant = fresh[0]
+                del self._instants[former]  # nobody reads it any more
 
     def _put(self, table: str, ids: Ids, weights: Floats) -> None:
         ids = check.ids(ids)
-        check.floats(weights, (len(ids), self._dims[table]), f"weights of table '{table}'")
-        self._core.put(self._numbers[table], ids, weights)
-
-    def _number(self, table: str) -> int:
-        check.known(table, self.specs)
-        return self._numbers[table]
+        check.floats(weights, (len(ids), self.specs[table].dim), f"weights of table '{table}'")
+        self._core.put(self._questions.number(table), ids, weights)
 
 
 def _default_of(spec: TableSpec) -> float:
