@@ -45,6 +45,14 @@ def trained():
     return declared, net, tables
 
 
+@cache
+def captured():
+    """Its network as a graph."""
+    declared, net, _ = trained()
+    return capture_ranker(declared, net, signature().per_request)
+
+
+@cache
 def warm(rows=12, candidates=3, seed=2):
     declared, net, tables = trained()
     logged = records(rows, seed).select(
@@ -61,7 +69,7 @@ def signature():
 
 
 def contents(**other):
-    declared, net, tables = trained()
+    declared, _, tables = trained()
     parts = {
         "model": "shop",
         "version": "step-7",
@@ -73,7 +81,7 @@ def contents(**other):
         "value": ValueModel(fusion=WeightedSum(weights={"click": 1.0, "play_ms": 0.01})),
         "diversity": SSD(gamma=0.5, window=3),
         "vectors": "item",
-        "graph": capture_ranker(declared, net, signature().per_request),
+        "graph": captured(),
         "snapshot": tables.snapshot(),
         "warm": warm(),
     }

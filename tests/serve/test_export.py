@@ -32,6 +32,15 @@ def test_it_takes_the_place_of_a_bundle(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+def test_what_a_killed_export_left_is_in_nobody_s_way(tmp_path):
+    before = stock.made(tmp_path / "b")
+    (tmp_path / ".b.new" / "compiled").mkdir(parents=True)
+    (tmp_path / ".b.new" / "graph.json").write_text("{")
+    assert Bundle.open(tmp_path / "b").manifest == before.manifest
+    stock.made(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
 def test_it_takes_the_place_of_nothing_else(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letters").write_text("dear")
