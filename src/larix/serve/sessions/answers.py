@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from larix.serve.ledger import Ledger
 from larix.serve.request import Answer
-from larix.serve.sessions.ledger import Ledger
 
 _OBJECTS = 2048  # bytes of an answer that are not in its arrays
 

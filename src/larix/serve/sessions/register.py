@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from larix.serve.ledger import Ledger
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import Opened
 from larix.serve.sessions.answers import held_bytes
-from larix.serve.sessions.ledger import Ledger
 from larix.serve.sessions.once import check_mark
 from larix.serve.sessions.session import Ending, Opening, Session, Side
 from larix.serve.sessions.settings import SessionSettings

@@ -1,7 +1,7 @@
 import pytest
 
 from larix.errors import ConfigError
-from larix.serve.sessions.ledger import Ledger
+from larix.serve.ledger import Ledger
 
 
 def test_it_says_which_bound_would_break():
