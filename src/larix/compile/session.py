@@ -17,6 +17,8 @@ from larix.compile.backends.backend import Runner, zeros
 from larix.compile.feeds import Arrays, checked_rows, parts_of
 from larix.compile.graph import Graph, Input
 
+_COPIED = 64 << 10  # bytes up to which a copy takes less time than telling the back-end of another array
+
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
@@ -93,7 +95,7 @@ class Session:
         inputs = []
         for each, room in zip(self.graph.inputs, stream.padded[bucket], strict=True):
             given = arrays[each.name] if each.per_request else arrays[each.name][start:end]
-            if len(given) == len(room) and given.flags.c_contiguous:
+            if len(given) == len(room) and given.nbytes > _COPIED and given.flags.carray:
                 inputs.append(given)
             else:  # what stands behind the candidates is of an earlier request; its results are cut off
                 room[: len(given)] = given

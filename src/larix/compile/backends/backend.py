@@ -23,7 +23,8 @@ class Runner(Protocol):
     def run(self, stream: int, rows: int, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """The outputs in the graph's order, ``rows`` of each; theirs to keep.
 
-        ``arrays``: the inputs in the graph's order. No two calls of one stream at a time; the GIL is released.
+        ``arrays``: the inputs in the graph's order, contiguous and writable. No two calls of one stream at a time; the GIL
+        is released.
         """
         ...
 
