@@ -2,14 +2,15 @@
 
 from functools import cache
 
+import numpy as np
 import torch
 from shop import ITEM, THEIRS, records, sample
 
-from larix.compile import Eager, capture_ranker
+from larix.compile import Bound, Eager, capture_ranker
 from larix.embedding import Tables, TableSpec
 from larix.feed import SSD, ValueModel, WeightedSum
 from larix.model.embed import Embed
-from larix.serve.export import Contents, Training, export
+from larix.serve.export import Contents, HeldOut, Training, export
 from larix.serve.signature import signature_of
 from larix.serve.warm import Warm, crossed
 
@@ -44,6 +45,14 @@ def trained():
     return declared, net, tables
 
 
+@cache
+def captured():
+    """Its network as a graph."""
+    declared, net, _ = trained()
+    return capture_ranker(declared, net, signature().per_request)
+
+
+@cache
 def warm(rows=12, candidates=3, seed=2):
     declared, net, tables = trained()
     logged = records(rows, seed).select(
@@ -60,7 +69,7 @@ def signature():
 
 
 def contents(**other):
-    declared, net, tables = trained()
+    declared, _, tables = trained()
     parts = {
         "model": "shop",
         "version": "step-7",
@@ -72,7 +81,7 @@ def contents(**other):
         "value": ValueModel(fusion=WeightedSum(weights={"click": 1.0, "play_ms": 0.01})),
         "diversity": SSD(gamma=0.5, window=3),
         "vectors": "item",
-        "graph": capture_ranker(declared, net, signature().per_request),
+        "graph": captured(),
         "snapshot": tables.snapshot(),
         "warm": warm(),
     }
@@ -81,3 +90,10 @@ def contents(**other):
 
 def made(folder, *, bundle=None, **settings):
     return export(bundle or contents(), folder, **{"backend": Eager(), "buckets": (4, 8)} | settings)
+
+
+def held_out(auc_loss=0.01, calibration=0.05, rows=400):
+    given = warm(rows, candidates=1, seed=5)
+    draw = np.random.default_rng(0)
+    labels = (draw.random((rows, 2)) < 1 / (1 + np.exp(-given.logits[:, 0]))).astype(np.float32)
+    return HeldOut(warm=given, labels=labels, bound=Bound(auc_loss=auc_loss, calibration=calibration))

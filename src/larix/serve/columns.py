@@ -115,11 +115,20 @@ def one(name: str, value: Any, dtype: pa.DataType, row: int | None = None) -> pa
 
 
 def row(values: Mapping[str, Any], schema: pa.Schema) -> list[pa.Array]:
-    """One value a column, in the schema's order; null where there is none. DataError names a column that does not fit."""
+    """One value a column, in the schema's order; null where there is none. DataError names a column that does not fit.
+
+    A value may be an Arrow array of one row, which is taken as it is.
+    """
     by_type: dict[pa.DataType, list[str]] = {}
-    for field in schema:
-        by_type.setdefault(field.type, []).append(field.name)
     found: dict[str, pa.Array] = {}
+    for field in schema:
+        value = values.get(field.name)
+        if not isinstance(value, pa.Array):
+            by_type.setdefault(field.type, []).append(field.name)
+        elif len(value) != 1:
+            raise DataError(f"column '{field.name}' has {len(value)} rows; it is the request's and has 1")
+        else:
+            found[field.name] = column(field.name, value, field.type)
     for dtype, names in by_type.items():  # many small arrays take longer than slices of a few
         given = [values.get(name) for name in names]
         try:
