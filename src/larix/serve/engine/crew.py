@@ -110,7 +110,8 @@ class Crew:
 
     def _rouse(self) -> None:
         schedule = self.schedule
-        if self._idle and (schedule.sparse or schedule.dense or schedule.pages):
+        room = schedule.running < self._settings.workers
+        if self._idle and room and (schedule.sparse or schedule.dense or schedule.pages):
             self._more.notify()
 
     def _carry(self, work: Work, mine: Job | None) -> Work | None:

@@ -62,14 +62,19 @@ class Schedule:
         room = self.settings.workers - self.running
         work, self.wake = None, math.inf
         if room > 0:
-            work = self._page(now, mine) or self._run(now, mine) or self._sparse(now, mine)
+            if self.pages:
+                work = self._page(now, mine)
+            if work is None and self.dense:
+                work = self._run(now, mine)
+            if work is None and self.sparse:
+                work = self._sparse(now, mine)
             if work is not None:
                 work.inline = mine is not None
         self.admission.look(now, self.waiting)
         return work
 
     def done(self, work: Work, now: float) -> None:
-        """``work`` is done, or has failed; what comes after it in its job waits from now on."""
+        """``work`` is done, or has failed; what comes after it in its job waits from now on. To be followed by `next`."""
         stage = work.stage
         self.under_way[stage].remove(work)
         self.running -= 1
@@ -89,7 +94,6 @@ class Schedule:
                     self.end(job)
                 else:
                     self._looked(job, work.result, now)
-        self.admission.look(now, self.waiting)
 
     def end(self, job: Job, error: BaseException | None = None) -> None:
         """``job`` is over; whatever of it still waits is passed by."""

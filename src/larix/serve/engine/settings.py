@@ -35,7 +35,7 @@ class EngineSettings:
     window_s: float = 0.001
     together: int = 32
     waste: float = 0.25
-    wait_s: float = 0.025
+    wait_s: float = 0.05
     queued_rows: int = 1 << 18
     queued_bytes: int = 1 << 28
     ahead_rows: int = 1 << 13
