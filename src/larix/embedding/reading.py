@@ -8,6 +8,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from larix.batch import Batch, Floats, Ids
 from larix.embedding import check, core
@@ -96,6 +97,13 @@ class Reading:
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats]) -> Ids:
         """Look up all slots of a batch in this version: see ``Replica.gather``."""
         return self._questions.gather(self._begun(), layout, batch, outs)
+
+    def hot(self, table: str, ids: Ids) -> NDArray[np.bool_]:
+        """Return of each id whether it has a row that is hot in this version: bool ``[n]``."""
+        number, ids = self._questions.number(table), check.ids(ids)
+        hot = np.empty(len(ids), np.bool_)
+        self._begun().hot(number, ids, hot)
+        return hot
 
     def _begun(self) -> core.Reading:
         assert self._rows is not None, "a reading is used inside of its with statement"
