@@ -15,6 +15,7 @@ from larix.embedding.delta_follower import DeltaFollower, Messages
 from larix.embedding.polling import Polling
 from larix.errors import ConfigError
 from larix.serve.engine import Target
+from larix.serve.models.leaving import Leaving
 from larix.serve.models.priority import give_way
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
@@ -105,6 +106,7 @@ class Following:
         self._follower = DeltaFollower(self, source, self, shown=stand)
         self._begun = b""  # the network of the snapshot that is being loaded
         self._wanted: _Wanted | None = None
+        self._leaving = Leaving()
         self._turn = threading.Lock()
         self._cut = self._stale = ""  # why messages, or a network, cannot be had
         self._poll_at = self._make_at = 0.0
@@ -169,6 +171,7 @@ class Following:
 
     def make(self) -> bool:
         """Make the network that is wanted, if it is time; whether it was. What fails, ``trouble`` tells, and is tried again."""
+        self._leaving.sweep()
         with self._turn:
             wanted = self._wanted
         if wanted is None or monotonic() < self._make_at:
@@ -188,6 +191,7 @@ class Following:
                 self._wanted = None
             if wanted.rows is not self._rows:
                 return False  # those were replaced meanwhile; what is wanted now goes with the new ones
+            self._leaving.add("", self.target.scorer)
             self.target = replace(self.target, scorer=scorer)
         self.remade += 1
         return True

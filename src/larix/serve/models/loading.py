@@ -25,6 +25,11 @@ from larix.serve.models.priority import behind
 from larix.serve.parity import logits_of
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
+from larix.serve.warm import Warm
+
+_WARM = (
+    8  # logged samples that are scored before a version answers: more would take Python from those who answer
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +92,8 @@ class _Remake:
 
     def __init__(self, bundle: Bundle, rows: Replica, streams: int, scratch: Path | None) -> None:
         self._bundle, self._rows, self._streams, self._scratch = bundle, rows, streams, scratch
-        self._captured, self._warm = bundle.graph, bundle.warm
+        self._captured, warm = bundle.graph, bundle.warm
+        self._warm = Warm(warm.records.slice(0, _WARM), warm.logits[:_WARM])
         self._backend = find(bundle.folder / COMPILED / "alone").manifest["backend"]
 
     def first(self, stamps: Callable[[int], Stamp]) -> Loaded:

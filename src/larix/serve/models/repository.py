@@ -114,12 +114,12 @@ class Repository:
             model.unload()
 
     def poll(self) -> None:
-        """Look at all places, and load what is new."""
+        """Look at all places, load what is new, and free what has left."""
         for name, model in self._models.items():
             with self._turn:
                 if name not in self._unloaded:
                     self._renew(model)
-                    model.refresh()
+                model.mind()
 
     def start(self, every: float = 2.0) -> None:
         """Look now and every so many seconds on a thread of its own, until `stop`."""
