@@ -48,6 +48,13 @@ def serve(
     deltas: Annotated[
         str, typer.Option(metavar="TOPIC", help="The topic that online training publishes to.")
     ] = "deltas",
+    feedback: Annotated[
+        str | None,
+        typer.Option(metavar="LOG", help="Append what /v1/feedback takes to this log; off by default."),
+    ] = None,
+    actions: Annotated[
+        str, typer.Option(metavar="TOPIC", help="The topic of actions, whose events tell the columns.")
+    ] = "actions",
     values: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,8 +77,9 @@ def serve(
 
     Example: [bold]larix serve bundles/three[/]
 
-    A run that is trained on online: [bold]larix serve runs/three/online --follow events[/]
+    A run that is trained on online: [bold]larix serve runs/three/online --follow events --feedback events[/]
     """
+    from larix.recipes.acted import feedback_to
     from larix.recipes.served import Back, Front, place_of
     from larix.recipes.served import serve as served
     from larix.recipes.serving import messages_of
@@ -97,7 +105,10 @@ def serve(
         source = None
         if follow is not None:
             source = partial(messages_of, log=stack.enter_context(opened(follow)), topic=deltas)
-        back = Back(streams=streams, follow=source, values=files)
+        taken = None
+        if feedback is not None:
+            taken = stack.enter_context(feedback_to(stack.enter_context(opened(feedback)), actions))
+        back = Back(streams=streams, follow=source, feedback=taken, values=files)
         served(found, front, back, console, stack.enter_context(_Stop()).wanted)
 
 
