@@ -41,7 +41,9 @@ class Serving:
         self._gauges = gauges
         self._draining = False
         self._engine = Engine(repository.route, engine)
-        self.sessions = Sessions(pinned(self._engine, repository.route), sessions).start()
+        self.sessions = Sessions(
+            pinned(self._engine, repository.route, repository.signature), sessions
+        ).start()
         repository.start(poll_s)
 
     def __enter__(self) -> Self:

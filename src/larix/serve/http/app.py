@@ -112,7 +112,7 @@ class App:
                 failure = error
                 reply = failure_of(error, id)
                 if reply.status == 500:
-                    _LOG.exception("request %s failed: %s %s", id, scope.method, path, exc_info=error)
+                    _LOG.error("%s %s failed", scope.method, path, exc_info=error, extra={"request": id})
                 await self._drain(scope, exchange, held)
             reply = await _fit(reply, headers)
             exchange.response_bytes(
