@@ -13,6 +13,7 @@ from engine_fakes import (
     STAMP,
     FakeScorer,
     Gated,
+    JointScorer,
     PlainPages,
     engine,
     eventually,
@@ -138,6 +139,28 @@ def test_a_neighbour_in_the_same_run_does_not_suffer():
         assert [first.result(SOON).value.size, others[0].result(SOON).value.size] == [10, 12]
         assert others[2].result(SOON).value.size == 14
         assert others[1].exception(SOON).why is Why.BROKEN
+
+
+def test_what_waits_is_looked_up_together_and_a_malformed_neighbour_harms_nobody():
+    class Strict(JointScorer):
+        def look_up(self, user, candidates):
+            gate.wait(SOON)
+            if len(candidates) == 13:
+                raise DataError("13 is malformed")
+            return super().look_up(user, candidates)
+
+    gate = threading.Event()
+    scorer = Strict()
+    with engine(scorer, ONE) as made:
+        first = made.submit(request(10))
+        eventually(lambda: made.stats().running["sparse"] == 1)
+        others = [made.submit(request(rows)) for rows in (12, 13, 14)]
+        gate.set()
+        assert [each.result(SOON).value.size for each in (first, others[0], others[2])] == [10, 12, 14]
+        with pytest.raises(DataError, match="13 is malformed"):
+            others[1].result(SOON)
+        assert [12, 13, 14] in scorer.joint
+        assert made.rank(request(7)).value.size == 7
 
 
 def test_a_run_that_gives_too_few_logits_is_broken_not_mixed_up():
