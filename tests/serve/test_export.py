@@ -155,6 +155,14 @@ def test_precision_that_costs_too_much_is_not_exported(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_precision_that_nothing_can_judge_is_not_exported(tmp_path):
+    given = stock.held_out()
+    given.labels[:] = 7.5
+    with pytest.raises(ConfigError, match="auc_loss cannot be measured"):
+        stock.made(tmp_path / "b", precision="int8", held_out=given)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_precision_of_rows_leaves_nothing(tmp_path):
     with pytest.raises(ConfigError, match="'int4'"):
         stock.made(tmp_path / "b", precision="int4", held_out=stock.held_out())

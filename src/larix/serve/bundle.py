@@ -150,7 +150,8 @@ class Bundle:
     def compile_here(self, *, backend: Backend | None = None) -> "Bundle":
         """The bundle with artifacts for this machine beside those of others, in the precision that was measured.
 
-        All else stays the same file. StorageError if it cannot be written: it stays as it was then.
+        All else stays the same file. ParityError if they say something else than training, StorageError if they cannot be
+        written: it stays as it was then.
         """
 
         def fill(fresh: Path) -> Mapping[str, Any]:
@@ -158,6 +159,7 @@ class Bundle:
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 os.link(self.folder / name, fresh / name)
             compile_into(fresh, self.graph, self.precision, self.manifest["buckets"], backend)
+            Bundle(fresh, self.manifest).check()
             return sealed(fresh, self.manifest)
 
         manifest.write(self.folder, fill)

@@ -5,7 +5,6 @@ Knows nothing of bundles, of who brings rows up to date, or of queues.
 
 import math
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
@@ -57,7 +56,7 @@ class Loaded:
         if item is not None and item not in theirs.id_slots:
             raise ConfigError(f"item '{item}' is no slot of the candidates {sorted(theirs.id_slots)}")
         self._take(forms, stamp)
-        self._alone, self._together = _measured(forms)
+        self._alone, self._together = map(_by_rows, _measured(forms))
 
     def with_network(self, forms: Forms, stamp: Callable[[int], Stamp], rows: Replica | None = None) -> Self:
         """Another network of the same shape over the same rows, or others, at once: what runs cost is not measured again."""
@@ -141,7 +140,7 @@ class Loaded:
 
     def seconds(self, rows: Sequence[int]) -> float:
         """See ``Scorer.seconds``: on one stream."""
-        return self._plan(sorted(each for each in rows if each))[1]
+        return _cost(self._alone, rows[0]) if len(rows) == 1 else self._plan(sorted(filter(None, rows)))[1]
 
     def _plan(self, rows: Sequence[int]) -> tuple[int, float]:
         """How many of the smallest share runs, and what it takes; ``rows`` rise."""
@@ -213,9 +212,9 @@ def _zeros(form: Session, rows: int) -> dict[str, NDArray[Any]]:
     return {each.name: zeros(each, rows) for each in form.graph.inputs}
 
 
-def _shared(form: Session, rows: int) -> list[dict[str, NDArray[Any]]]:
+def _several(forms: Forms, rows: int) -> list[dict[str, NDArray[Any]]]:
     requests = min(_SHARING, rows)
-    return [_zeros(form, rows // requests + (at < rows % requests)) for at in range(requests)]
+    return [_zeros(forms.alone, rows // requests + (at < rows % requests)) for at in range(requests)]
 
 
 def _measured(forms: Forms) -> tuple[dict[int, float], dict[int, float]]:
@@ -226,7 +225,7 @@ def _measured(forms: Forms) -> tuple[dict[int, float], dict[int, float]]:
     ways: tuple[dict[int, Callable[[], object]], dict[int, Callable[[], object]]] = (
         {rows: partial(forms.alone.run, _zeros(forms.alone, rows)) for rows in forms.alone.buckets},
         {
-            rows: partial(forms.together.run_together, _shared(forms.together, rows))
+            rows: partial(forms.together.run_together, _several(forms, rows))
             for rows in forms.together.buckets
         },
     )
@@ -242,8 +241,15 @@ def _measured(forms: Forms) -> tuple[dict[int, float], dict[int, float]]:
     return found
 
 
-def _cost(seconds: Mapping[int, float], rows: int) -> float:
-    """Of runs that hold ``rows`` between them; ``seconds``: by bucket, rising."""
-    buckets = list(seconds)
-    whole, rest = divmod(rows, buckets[-1])
-    return whole * seconds[buckets[-1]] + (seconds[buckets[bisect_left(buckets, rest)]] if rest else 0.0)
+def _by_rows(seconds: Mapping[int, float]) -> list[float]:
+    """What a run of 0, 1, ... rows takes, to the largest bucket's; ``seconds``: by bucket, rising."""
+    found = [0.0]
+    for bucket, taken in seconds.items():
+        found += [taken] * (bucket + 1 - len(found))
+    return found
+
+
+def _cost(seconds: Sequence[float], rows: int) -> float:
+    """Of as many runs as hold ``rows`` between them; ``seconds``: see ``_by_rows``."""
+    whole, rest = divmod(rows, len(seconds) - 1)
+    return whole * seconds[-1] + seconds[rest]
