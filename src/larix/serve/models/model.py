@@ -122,9 +122,10 @@ class Model:
     # What whoever runs it says.
 
     def mind(self) -> None:
-        """Look at value models' files, and free what has left. Now and then, and not on an answer's path."""
+        """Look at value models' files, do what editions have to, free what has left: now and then, off the answers' path."""
         self._leaving.sweep()
         for edition in self._routes.editions.values():
+            edition.mind()
             pages = edition.target.pages
             if isinstance(pages, Pages):
                 pages.refresh()
