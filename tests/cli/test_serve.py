@@ -1,3 +1,4 @@
+import json
 import signal
 import time
 
@@ -13,7 +14,7 @@ def bundle(tmp_path_factory):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_bundle_is_served_until_a_signal_says_to_stop(process, bundle, number):
-    served = process("serve", bundle, "--port", "0", "--streams", "1", "--timeout-ms", "20000")
+    served = process("serve", bundle, "--port", "0", "--streams", "1", "--timeout-ms", "20000", "--log-calls")
     try:
         told = served.stdout.readline()
         assert told.startswith("Serving shop step-7: http://127.0.0.1:"), served.stderr.read()
@@ -22,7 +23,10 @@ def test_a_bundle_is_served_until_a_signal_says_to_stop(process, bundle, number)
         assert requests.get(url, timeout=20).text.startswith("<!doctype html>")
         served.send_signal(number)
         assert served.wait(60) == 0
-        assert "answering what is under way" in served.stdout.read()
+        out, err = served.communicate()
+        assert "answering what is under way" in out
+        calls = [json.loads(line) for line in err.splitlines()]
+        assert [call["path"] for call in calls if "path" in call] == ["/v2/health/ready", "/"]
     finally:
         served.kill()
         served.communicate()

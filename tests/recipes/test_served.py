@@ -106,6 +106,9 @@ def test_it_serves_until_it_is_told_to_stop(bundle, quiet):
     one = requests.get(f"{url}/v1/examples/{name}", timeout=20).json()
     body = json.dumps({key: one[key] for key in ("user", "context", "candidates")})
     assert requests.post(f"{url}/v1/rank", data=body, timeout=20).json()["model"] == "shop"
+    metrics = requests.get(f"{url}/metrics", timeout=20).text
+    assert 'larix_answers_total{model="shop",version="first"} 1.0' in metrics
+    assert 'larix_http_answers_total{method="POST",path="/v1/rank",status="200"} 1.0' in metrics
     stopped.set()
     running.join(60)
     assert not running.is_alive()
