@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kWindow = 10;   // uses noted for each hot row before counts are halved
 constexpr size_t kTogether = 512;  // rows read from disk at once
+constexpr int64_t kWorth = 1024;   // hot rows for each that is to become so
 
 constexpr unsigned kLevels = 256;  // of use
 unsigned rank_of_hot(uint8_t uses) { return std::min(uses + 1u, kLevels - 1); }
@@ -65,7 +66,7 @@ Replica::Plan Replica::plan(size_t most) const {
     rows += cold_rows[plan.bar];
     bytes += cold[plan.bar];
   }
-  if (rows == 0) return {.bar = kLevels};
+  if (static_cast<int64_t>(rows) <= heat_.rows_shown / kWorth) return {};  // not worth going through the index
   plan.more = bytes - std::min(bytes, heat_.budget);
   while (plan.floor + 1 < fits && plan.more > hot[plan.floor]) plan.more -= hot[plan.floor++];
   return plan;

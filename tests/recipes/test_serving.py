@@ -1,3 +1,4 @@
+import resource
 import threading
 import time
 
@@ -7,11 +8,11 @@ import pytest
 import safetensors.torch
 import torch
 from followed import Told, bundle_of, request_of
-from larix.serve.engine import Engine
 from onlining import Recorder
 
 from larix.errors import StorageError
 from larix.recipes.serving import RunMessages, messages_of
+from larix.serve.engine import Engine
 from larix.serve.models import Loading, Repository
 from larix.serve.request import Request
 from larix.train import checkpoint
@@ -137,3 +138,34 @@ def test_while_it_follows_every_answer_is_of_the_states_that_its_stamp_names(sta
     for answer in answers:
         logits = expected[(answer.stamp.rows, answer.stamp.dense)]
         assert np.abs(answer.predictions["is_click"] - sigmoid(logits[:, 0])).max() < 1e-5
+
+
+def test_on_a_full_disk_rows_go_on_and_the_network_waits_for_room(start, log, samples, tmp_path):
+    records = probe(samples)
+    onlining.crash(start, log, tmp_path / "run", at=10, save_every_s=1e9)
+    bundle = bundle_of(tmp_path / "run", records, tmp_path / "bundle")
+    repository = served(tmp_path / "bundle", tmp_path / "run", log)
+    (context, candidates), logged = request_of(bundle.signature, records)
+    request = Request(id="r", context=context, candidates=candidates)
+    told = Told(log, tmp_path / "run", logged)
+    edition = repository.model().edition()
+    before = edition.target.scorer.stamp
+    onlining.run(start, log, tmp_path / "run", save_every_s=1e9, dense_every_s=0.01)
+    with Engine(repository.route) as engine:
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, most))  # no file can grow beyond that
+        try:
+            edition.catch_up(60)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        told.read()
+        stuck = engine.rank(request)
+        assert (stuck.stamp.rows, stuck.stamp.dense) == (max(told.inputs), before.dense)
+        assert "cannot be made" in repository.models()[0].versions[0].reason
+        edition.catch_up(60)
+        after = engine.rank(request)
+    assert (after.stamp.rows, after.stamp.dense) == (max(told.inputs), max(told.networks))
+    assert repository.models()[0].versions[0].reason == ""
+    for answer in (stuck, after):
+        expected = told.logits(answer.stamp.rows, answer.stamp.dense)
+        assert np.abs(answer.predictions["is_click"] - sigmoid(expected[:, 0])).max() < 1e-5

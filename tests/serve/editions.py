@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
-from larix.serve.engine import Pages, Target
 
 from larix import features as fx
 from larix.errors import DataError, StorageError
 from larix.feed import ValueModel, WeightedSum
+from larix.serve.engine import Pages, Target
 from larix.serve.request import Request, Stamp
 from larix.serve.scorer import Looked, User
 
@@ -80,6 +80,9 @@ class Version:
     @property
     def running(self):
         return self.gauges["starts"] > self.gauges["stops"]
+
+    def mind(self):
+        self.gauges["minded"] = self.gauges.get("minded", 0.0) + 1
 
     def start(self):
         self.gauges["starts"] += not self.running

@@ -59,6 +59,11 @@ class FakeSessions:
         assert context is not None
         return self._service.rank(request)
 
+    def columns(self, session, *, bearer=""):
+        if self.open_ones.get(session, (None,))[0] != bearer:
+            raise Refusal(Why.UNKNOWN, "there is no such session")
+        return SIGNATURE
+
     def close(self, session, *, bearer=""):
         self.open_ones.pop(session, None)
 
@@ -89,16 +94,15 @@ class FakeService:
         error = self.fails(request) if callable(self.fails) else self.fails
         if error is not None:
             raise error
-        self._check(request.model, request.version)
+        model = request.model or self.models_there[0] if request.session else request.model
+        self._check(model, request.version)
         items = request.candidates.column(SIGNATURE.item).to_numpy()
         found = predicted(items)
         value = found["is_click"].astype(np.float64)
         order = np.argsort(-value, kind="stable")[: request.count]
         return Answer(
             id=request.id,
-            stamp=Stamp(
-                model=request.model, version=self.version, history="line", rows=30, dense=20, event_ms=99
-            ),
+            stamp=Stamp(model=model, version=self.version, history="line", rows=30, dense=20, event_ms=99),
             order=order,
             value=value,
             predictions=found,

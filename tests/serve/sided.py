@@ -38,6 +38,8 @@ class Clock:
 
 
 class FakeSide:
+    columns = None
+
     def __init__(self, desk, user, arrays):
         self.user = User(arrays=arrays, stamp=desk.stamp, size_bytes=sum(a.nbytes for a in arrays.values()))
         self._desk, self._of = desk, user

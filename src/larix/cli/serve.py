@@ -48,6 +48,13 @@ def serve(
     deltas: Annotated[
         str, typer.Option(metavar="TOPIC", help="The topic that online training publishes to.")
     ] = "deltas",
+    feedback: Annotated[
+        str | None,
+        typer.Option(metavar="LOG", help="Append what /v1/feedback takes to this log; off by default."),
+    ] = None,
+    actions: Annotated[
+        str, typer.Option(metavar="TOPIC", help="The topic of actions, whose events tell the columns.")
+    ] = "actions",
     values: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,6 +66,15 @@ def serve(
     timeout_ms: Annotated[
         float, typer.Option("--timeout-ms", metavar="MS", help="To answer in, if a client says nothing.")
     ] = 1000.0,
+    log_calls: Annotated[
+        bool,
+        typer.Option(
+            "--log-calls", help="Every call is a line of JSON on standard error; faults always are."
+        ),
+    ] = False,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Send spans by OpenTelemetry, as its OTEL_* variables say.")
+    ] = False,
     streams: Annotated[
         int,
         typer.Option(metavar="N", help="Requests that are computed at a time, a core each; 0: all cores."),
@@ -70,11 +86,13 @@ def serve(
 
     Example: [bold]larix serve bundles/three[/]
 
-    A run that is trained on online: [bold]larix serve runs/three/online --follow events[/]
+    A run that is trained on online: [bold]larix serve runs/three/online --follow events --feedback events[/]
     """
+    from larix.recipes.acted import feedback_to
     from larix.recipes.served import Back, Front, place_of
     from larix.recipes.served import serve as served
     from larix.recipes.serving import messages_of
+    from larix.serve.telemetry import Traces, to_collector
 
     console = Console()
     front = Front(
@@ -85,6 +103,7 @@ def serve(
         cert=cert,
         key=key,
         timeout_s=timeout_ms / 1e3,
+        log_calls=log_calls,
     )
     files = {}
     for each in values or ():
@@ -97,7 +116,11 @@ def serve(
         source = None
         if follow is not None:
             source = partial(messages_of, log=stack.enter_context(opened(follow)), topic=deltas)
-        back = Back(streams=streams, follow=source, values=files)
+        taken = None
+        if feedback is not None:
+            taken = stack.enter_context(feedback_to(stack.enter_context(opened(feedback)), actions))
+        spans = Traces(to_collector()) if traces else None
+        back = Back(streams=streams, follow=source, feedback=taken, values=files, traces=spans)
         served(found, front, back, console, stack.enter_context(_Stop()).wanted)
 
 

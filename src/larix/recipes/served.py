@@ -4,6 +4,7 @@ Knows where things lie; knows nothing of how requests are answered.
 """
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,11 +18,12 @@ from larix.errors import ConfigError, LarixError, StorageError
 from larix.recipes.bundled import Export, export_run
 from larix.serve.bundle import Bundle
 from larix.serve.engine import EngineSettings
+from larix.serve.feedback import Feedback
 from larix.serve.grpc import GrpcLimits, GrpcServer
 from larix.serve.models import Loading, Repository, Source
 from larix.serve.models.repository import bundles
-from larix.serve.service import Feedback
 from larix.serve.serving import Serving
+from larix.serve.telemetry import Traces, access, logging_to
 from larix.train.version import versions
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class Place:
 class Front:
     """Where and for whom a server listens. ``grpc_port``: None has no gRPC. ``tokens``: a file of them, one a line.
 
-    ``timeout_s``: to answer, if the client says nothing.
+    ``timeout_s``: to answer, if the client says nothing. ``log_calls``: each is a line of the log, as faults always are.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +57,7 @@ class Front:
     key: Path | None = None
     timeout_s: float = 1.0
     drain_s: float = 10.0
+    log_calls: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +72,7 @@ class Back:
     feedback: Feedback | None = None
     examples: "Examples | None" = None
     values: dict[str, Path] = field(default_factory=dict)
+    traces: Traces | None = None
     dense_s: float = 30.0
 
 
@@ -116,7 +120,14 @@ def serving(places: Sequence[Place], back: Back) -> Serving:
     except BaseException:
         repository.close()
         raise
-    return Serving(repository, engine=settings, feedback=back.feedback)
+    feedback = back.feedback
+    return Serving(
+        repository,
+        engine=settings,
+        feedback=feedback,
+        traces=back.traces,
+        gauges=dict if feedback is None else lambda: feedback.stats.gauges,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,18 +148,22 @@ def listening(places: Sequence[Place], front: Front, back: Back) -> Iterator[Lis
     try:
         from larix.serve.http import App, Door, HttpServer, Limits, Tokens, routes
         from larix.serve.http.logged import LoggedPeople
+        from larix.serve.telemetry.metrics import Metrics
     except ImportError as error:
         raise ConfigError(f"serving over HTTP needs {error.name}; pip install 'larix[serve]'") from error
 
     tokens = None if front.tokens is None else Tokens.read(front.tokens)
     limits = Limits(timeout_s=front.timeout_s, stop_s=front.drain_s)
     guarded = tokens is not None
-    with serving(places, back) as service, ExitStack() as servers:
+    level = logging.INFO if front.log_calls else logging.WARNING
+    with logging_to(level=level), serving(places, back) as service, ExitStack() as servers:
         first = Bundle.open(newest(places[0].folder))
         examples = back.examples or LoggedPeople(places[0].name, first.signature, first.warm)
-        made = routes(service, limits, guarded=guarded, examples=examples)
+        metrics = Metrics(service, lambda: app.counts)
+        made = routes(service, limits, guarded=guarded, metrics=metrics, examples=examples)
+        app = App(made, limits=limits, door=Door(tokens), done=access)
         http = HttpServer(
-            App(made, limits=limits, door=Door(tokens)),
+            app,
             limits=limits,
             host=front.host,
             port=front.port,

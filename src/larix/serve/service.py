@@ -130,6 +130,10 @@ class Sessions(Protocol):
         """Score ``request.candidates`` against ``request.session``; the same ``request.id`` gives the same answer again."""
         ...
 
+    def columns(self, session: str, *, bearer: str = "") -> Columns | None:
+        """How candidates for it are read, whatever answers others now. None if nobody knows. Refusal as `score`."""
+        ...
+
     def close(self, session: str, *, bearer: str = "") -> None:
         """End it. Closing one that has ended is no mistake."""
         ...

@@ -15,6 +15,7 @@ from larix.serve.request import Answer, Request
 from larix.serve.service import Columns, Feedback, ModelStatus
 from larix.serve.sessions import Sessions, SessionSettings, pinned
 from larix.serve.stats import ServiceStats, VersionStats
+from larix.serve.telemetry import Traces
 
 DRAINED = Refusal(Why.UNAVAILABLE, "the server is about to stop; ask another one")
 FOR_SESSIONS = 0.5  # the share of the time to drain that sessions may go on in
@@ -23,8 +24,8 @@ FOR_SESSIONS = 0.5  # the share of the time to drain that sessions may go on in
 class Serving:
     """A Service of ``repository``'s models. Any number of threads may call; `close` it, or leave it, to end its threads.
 
-    ``poll_s``: how often the repository looks for new bundles. ``feedback``: who takes actions. ``gauges``: what else is to
-    be told among its numbers.
+    ``poll_s``: how often the repository looks for new bundles. ``feedback``: who takes actions. ``traces``: what follows
+    requests. ``gauges``: what else is to be told among its numbers.
     """
 
     def __init__(
@@ -35,13 +36,16 @@ class Serving:
         sessions: SessionSettings | None = None,
         feedback: Feedback | None = None,
         poll_s: float = 2.0,
+        traces: Traces | None = None,
         gauges: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self.repository, self.feedback = repository, feedback
-        self._gauges = gauges
+        self._traces, self._gauges = traces, gauges
         self._draining = False
         self._engine = Engine(repository.route, engine)
-        self.sessions = Sessions(pinned(self._engine, repository.route), sessions).start()
+        self.sessions = Sessions(
+            pinned(self._engine, repository.route, repository.signature), sessions
+        ).start()
         repository.start(poll_s)
 
     def __enter__(self) -> Self:
@@ -67,6 +71,8 @@ class Serving:
             refused.set_exception(DRAINED)
             return refused
         future = self._engine.submit(request)
+        if self._traces is not None:
+            self._traces.follow("rank", request, future)
         future.add_done_callback(partial(self._answered, request))
         return future
 

@@ -73,6 +73,16 @@ def test_a_fault_of_ours_is_logged_and_told_by_the_requests_id_alone(caplog):
     assert "secret" in caplog.text
 
 
+def test_a_call_belongs_to_the_trace_that_its_headers_carry():
+    from larix.serve.telemetry import traces
+
+    seen = []
+    made = app(lambda call: seen.append(dict(traces._parent.get())) or Reply(200, b""))
+    answer(made, Scope(traceparent="00-1-2-01", tracestate="a=b"))
+    answer(made, Scope())
+    assert seen == [{"traceparent": "00-1-2-01", "tracestate": "a=b"}, {}]
+
+
 @pytest.mark.parametrize("id", ["a" * 129, "a\nb", "é", "\x00"])
 def test_an_id_that_cannot_stand_in_a_header_is_refused(id):
     status, headers, _ = answer(app(lambda call: Reply(200, b"")), Scope(x_request_id=id))

@@ -22,14 +22,12 @@ def test_open_score_and_close(talk, service):
     assert talk("POST", f"/v1/sessions/{told['session']}/score", SCORE).status == 404
 
 
-def test_a_session_is_read_by_the_version_that_it_is_pinned_to(talk, service):
+def test_a_session_is_read_and_scored_by_its_own_version_whatever_answers_others(talk, service):
     session = talk("POST", "/v1/sessions", OPEN).document["session"]
+    service.models_there.append("second")
     assert talk("POST", f"/v1/sessions/{session}/score", SCORE).status == 200
-    assert service.requests[-1].version == "7"
-    service.version = "9"
-    told = talk("POST", f"/v1/sessions/{session}/score", SCORE)
-    assert told.status == 410
-    assert "ended with version '7'" in told.document["error"]
+    assert (service.requests[-1].model, service.requests[-1].version) == ("", "")
+    assert service.requests[-1].session == session
 
 
 def test_a_session_is_of_whoever_opened_it(serving):
@@ -43,7 +41,7 @@ def test_a_session_is_of_whoever_opened_it(serving):
     assert as_(TOKEN, "POST", f"/v1/sessions/{session}/score", SCORE).status == 200
 
 
-@pytest.mark.parametrize("name", ["x", "ZmVlZAo3", ".", "ZmVlZAo3.no", "%00", "a" * 300, "-_-_.x"])
+@pytest.mark.parametrize("name", ["x", ".", "%00", "a" * 300, "%C5%82"])
 @pytest.mark.parametrize(("method", "rest"), [("POST", "/score"), ("DELETE", "")])
 def test_a_name_that_is_no_session_is_refused(talk, method, rest, name):
     told = talk(method, f"/v1/sessions/{name}{rest}", SCORE if rest else None)

@@ -1,4 +1,3 @@
-import gc
 import threading
 import weakref
 
@@ -24,6 +23,7 @@ def answers_as(model, version="", user=1):
 
 
 def states(model):
+    model.mind()
     return {each.version: each.state for each in model.status.versions}
 
 
@@ -115,7 +115,8 @@ def test_what_is_let_go_of_goes_on_answering_what_it_began_and_is_gone_with_that
         answers_as(model, "1")
     assert answer_of(began, request()).stamp.version == "1"
     del began
-    gc.collect()
+    assert gone() is not None
+    model.mind()
     assert gone() is None
     assert set(states(model)) == {"2"}
 

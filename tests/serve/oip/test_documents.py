@@ -1,10 +1,10 @@
 import json
+import math
 
-import pyarrow as pa
 from asked import SIGNATURE, TASKS
 
 import larix
-from larix.serve.oip import Tensor, model_config, model_metadata, request_of, server_metadata
+from larix.serve.oip import from_values, model_config, model_metadata, request_of, server_metadata
 
 
 def test_a_server_says_what_it_is():
@@ -53,13 +53,9 @@ def test_a_configuration_tells_the_same_and_what_may_be_left_out():
 def test_what_metadata_tell_is_what_requests_take():
     tensors = []
     for each in model_metadata("feed", [], SIGNATURE, TASKS)["inputs"]:
-        shape = tuple(3 if size == -1 else size for size in each["shape"])
-        types = {"INT64": pa.int64(), "FP32": pa.float32(), "BOOL": pa.bool_(), "BYTES": pa.large_binary()}
-        value = {"INT64": 1, "FP32": 0.5, "BOOL": True, "BYTES": b"x"}[each["datatype"]]
-        size = shape[0] * (shape[1] if len(shape) > 1 else 1)
-        tensors.append(
-            Tensor(each["name"], each["datatype"], shape, pa.array([value] * size, types[each["datatype"]]))
-        )
+        shape = [3 if size == -1 else size for size in each["shape"]]
+        value = {"INT64": 1, "FP32": 0.5, "BOOL": True, "BYTES": "x"}[each["datatype"]]
+        tensors.append(from_values(each["name"], each["datatype"], shape, [value] * math.prod(shape)))
     request = request_of(SIGNATURE, tensors)
     assert request.candidates.column("tag").to_pylist() == [[1], [1], [1]]
     assert request.context.column("past").to_pylist() == [[1, 1, 1]]

@@ -11,7 +11,8 @@ from tritonclient import utils as triton
 
 from larix.errors import DataError
 from larix.serve.oip import Tensor, from_raw, from_values
-from larix.serve.oip.tensor import TYPES, datatype_of
+from larix.serve.oip.tensor import NUMBERS as KNOWN
+from larix.serve.oip.tensor import datatype_of
 
 NUMBERS = {
     "BOOL": np.bool_,
@@ -36,9 +37,13 @@ ARRAYS = st.sampled_from(sorted(NUMBERS)).flatmap(
 
 
 def test_the_datatypes_are_the_protocols():
-    assert set(TYPES) == {*NUMBERS, "BYTES", "BF16"}
+    assert {name: each for name, each in KNOWN.items() if name != "BF16"} == NUMBERS
     for name, dtype in NUMBERS.items():
-        assert datatype_of(TYPES[name]) == name == triton.np_to_triton_dtype(np.dtype(dtype))
+        found = datatype_of(pa.from_numpy_dtype(dtype))
+        assert found == datatype_of(pa.list_(pa.from_numpy_dtype(dtype))) == name
+        assert found == triton.np_to_triton_dtype(np.dtype(dtype))
+    for text in (pa.string(), pa.binary(), pa.large_string(), pa.list_(pa.string())):
+        assert datatype_of(text) == "BYTES"
 
 
 @settings(deadline=None)
@@ -46,7 +51,7 @@ def test_the_datatypes_are_the_protocols():
 def test_numbers_come_through_their_binary_form_bit_for_bit(case):
     name, array = case
     tensor = from_raw("x", name, array.shape, array.tobytes())
-    assert tensor.values.to_numpy(zero_copy_only=False).tobytes() == array.tobytes()
+    assert tensor.values.tobytes() == array.tobytes()
     assert bytes(tensor.raw()) == array.tobytes()
     assert tensor.shape == array.shape
 
@@ -97,22 +102,22 @@ def test_bytes_that_are_no_text_are_not_written_as_json():
 def test_bf16_is_widened_exactly_and_written_as_it_came(array):
     short = array.astype(ml_dtypes.bfloat16)
     tensor = from_raw("x", "BF16", (7,), short.tobytes())
-    assert np.array_equal(tensor.values.to_numpy(), short.astype(np.float32), equal_nan=True)
+    assert np.array_equal(tensor.values, short.astype(np.float32), equal_nan=True)
     assert bytes(tensor.raw()) == short.tobytes()
 
 
 def test_aligned_numbers_stay_where_they_are_and_others_are_copied_once():
     array = np.arange(6, dtype=np.int64)
     values = from_raw("x", "INT64", (6,), memoryview(array)).values
-    assert values.buffers()[1].address == array.ctypes.data
+    assert values.ctypes.data == array.ctypes.data
     moved = from_raw("x", "INT64", (6,), memoryview(b"?" + array.tobytes())[1:]).values
-    assert moved.buffers()[1].address % 8 == 0
-    assert moved.to_pylist() == array.tolist()
+    assert moved.flags.aligned
+    assert moved.tolist() == array.tolist()
 
 
 def test_an_array_is_a_tensor_in_place():
     array = np.arange(6, dtype=np.float32)
-    assert Tensor.of("x", array).values.buffers()[1].address == array.ctypes.data
+    assert Tensor.of("x", array).values.ctypes.data == array.ctypes.data
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,11 @@ def test_a_malformed_value_is_told_by_name_and_place(datatype, shape, data, said
 
 
 @settings(deadline=None)
-@given(st.sampled_from(sorted(TYPES)), st.lists(st.integers(-1, 2**62), max_size=3), st.binary(max_size=40))
+@given(
+    st.sampled_from([*sorted(KNOWN), "BYTES"]),
+    st.lists(st.integers(-1, 2**62), max_size=3),
+    st.binary(max_size=40),
+)
 def test_any_bytes_are_a_tensor_or_a_data_error(datatype, shape, data):
     try:
         tensor = from_raw("x", datatype, shape, data)
@@ -177,11 +186,6 @@ def test_a_column_that_no_tensor_can_be_is_told():
         datatype_of(pa.date32())
 
 
-def test_a_tensor_does_not_hold_what_it_does_not_say():
-    for values, said in (
-        (pa.array([1, 2]), "2 elements"),
-        (pa.array([1.0]), "are double"),
-        (pa.array([None], pa.int64()), "null"),
-    ):
-        with pytest.raises(DataError, match=said):
-            Tensor("x", "INT64", (1,), values)
+def test_an_array_that_no_tensor_can_be_is_told():
+    with pytest.raises(DataError, match="tensor 'x' is complex128"):
+        Tensor.of("x", np.zeros(1, np.complex128))

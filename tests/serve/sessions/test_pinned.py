@@ -104,6 +104,23 @@ def test_a_session_stays_with_its_version_and_keeps_it_in_memory(sessions, feed,
     assert first() is None
 
 
+def test_columns_are_those_of_its_version_when_that_has_left(engine, feed):
+    there = {("feed", "v1"): object(), ("feed", "v2"): object()}
+    one = there["feed", "v1"]
+    sessions = Sessions(pinned(engine, feed.route, lambda model, version: there[model, version]))
+    session = sessions.open(model="feed", context=context(7), bearer="ann").result(SOON)
+    feed.go(2)
+    del there["feed", "v1"]
+    assert sessions.columns(session.id, bearer="ann") is one
+    with pytest.raises(Refusal) as refusal:
+        sessions.columns(session.id, bearer="bob")
+    assert refusal.value.why is Why.UNKNOWN
+    sessions.close(session.id, bearer="ann")
+    with pytest.raises(Refusal) as refusal:
+        sessions.columns(session.id, bearer="ann")
+    assert refusal.value.why is Why.EXPIRED
+
+
 def test_what_the_engine_refuses_is_refused(sessions, engine):
     assert sessions.open(model="search", context=context(7)).exception(SOON).why is Why.UNKNOWN
     late = sessions.open(model="feed", context=context(7), deadline=0.0).exception(SOON)

@@ -18,6 +18,7 @@ from larix.serve.http.call import Call, Headers, Route
 from larix.serve.http.door import Door
 from larix.serve.http.limits import Limits
 from larix.serve.http.reply import Rejected, Reply, encoding_of, failure_of, packed
+from larix.serve.telemetry import below
 
 _LOG = logging.getLogger(__name__)
 WORTH_PACKING = 4 << 10  # bytes; fewer are not sent faster for it
@@ -107,12 +108,13 @@ class App:
                     await self._bodies.read(exchange, size, _packed_by(headers), held) if route.reads else b""
                 )
                 call = Call(id=id, bearer=bearer, names=names, headers=headers, body=body, arrived=arrived)
-                reply = await route.handler(call)
+                with below(_trace(headers)):
+                    reply = await route.handler(call)
             except Exception as error:
                 failure = error
                 reply = failure_of(error, id)
                 if reply.status == 500:
-                    _LOG.exception("request %s failed: %s %s", id, scope.method, path, exc_info=error)
+                    _LOG.error("%s %s failed", scope.method, path, exc_info=error, extra={"request": id})
                 await self._drain(scope, exchange, held)
             reply = await _fit(reply, headers)
             exchange.response_bytes(
@@ -170,6 +172,10 @@ async def _fit(reply: Reply, headers: Headers) -> Reply:
     if len(reply.body) < LONG:
         return packed(reply, encoding)
     return await asyncio.to_thread(packed, reply, encoding)
+
+
+def _trace(headers: Headers) -> dict[str, str]:
+    return {name: value for name in ("traceparent", "tracestate") if (value := headers.get(name)) is not None}
 
 
 def _packed_by(headers: Headers) -> str | None:

@@ -3,7 +3,6 @@
 Knows nothing of how sessions are kept.
 """
 
-import base64
 from typing import Annotated
 
 import msgspec
@@ -26,7 +25,7 @@ from larix.serve.http.ranking import (
 from larix.serve.http.reply import Reply, reply_of
 from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Request
-from larix.serve.service import Opened, Service
+from larix.serve.service import Service
 
 REMEMBERED = 1 << 14  # requests to open a session, for their retries
 
@@ -102,7 +101,7 @@ class SessionCalls:
         return reply_of(
             OpenedSession(
                 id=call.id,
-                session=_public(opened),
+                session=opened.id,
                 model=opened.stamp.model,
                 version=opened.stamp.version,
                 stamp=state_of(opened.stamp),
@@ -114,20 +113,16 @@ class SessionCalls:
 
     async def score(self, call: Call) -> Reply:
         """Score candidates against an open session."""
-        model, version, session = _private(call.names[0])
+        (session,) = call.names
         asked = document_of(self._score, call.body, self._limits)
         check_number(asked.candidates, self._limits)
-        try:
-            columns = self._service.signature(model, version)
-        except Refusal as refusal:
-            text = f"the session has ended with version {version!r} of model {model!r}; open another"
-            raise Refusal(Why.EXPIRED, text) from refusal
+        columns = self._service.sessions.columns(session, bearer=call.bearer)
+        if columns is None:
+            raise Refusal(Why.BROKEN, "nobody knows how candidates for this session are read; open another")
         candidates, missing = columns.candidates_of(asked.candidates)
         request = Request(
             id=call.id,
             candidates=candidates,
-            model=model,
-            version=version,
             deadline=call.deadline(asked.timeout_ms, self._limits),
             count=asked.count,
             explain=asked.explain,
@@ -140,7 +135,7 @@ class SessionCalls:
 
     async def close(self, call: Call) -> Reply:
         """End a session."""
-        self._service.sessions.close(_private(call.names[0])[2], bearer=call.bearer)
+        self._service.sessions.close(call.names[0], bearer=call.bearer)
         return Reply(204, b"")
 
     def _first_ms(self, call: Call) -> int:
@@ -150,19 +145,3 @@ class SessionCalls:
         if len(self._asked_ms) > REMEMBERED:
             del self._asked_ms[next(iter(self._asked_ms))]
         return first
-
-
-def _public(opened: Opened) -> str:
-    """A session's name with the version that it is pinned to, which says how its candidates are read."""
-    pinned = f"{opened.stamp.model}\n{opened.stamp.version}".encode()
-    return f"{base64.urlsafe_b64encode(pinned).decode()}.{opened.id}"
-
-
-def _private(public: str) -> tuple[str, str, str]:
-    """Model, version and the session's own name. Refusal (UNKNOWN) for what never was one."""
-    try:
-        pinned, _, session = public.partition(".")
-        model, version = base64.b64decode(pinned, altchars=b"-_", validate=True).decode().split("\n")
-    except ValueError:
-        raise Refusal(Why.UNKNOWN, "there is no such session; POST /v1/sessions opens one") from None
-    return model, version, session

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from larix.embedding import Replica
 from larix.serve.engine import Target
+from larix.serve.models.upkeep import adapted, gauges_of
 from larix.serve.service import Columns
 
 
@@ -39,6 +41,10 @@ class Edition(Protocol):
         """Stay at the state that it has. Once more does nothing."""
         ...
 
+    def mind(self) -> None:
+        """Do what is due now and then, off the answers' path. Never raises."""
+        ...
+
 
 class Loader(Protocol):
     """Brings a version into memory."""
@@ -53,16 +59,25 @@ class Loader(Protocol):
 
 
 class Still:
-    """An edition that stays as it was loaded."""
+    """An edition that stays as it was loaded, with its ``rows``."""
 
-    def __init__(self, target: Target, columns: Columns) -> None:
+    def __init__(self, target: Target, columns: Columns, rows: Replica) -> None:
         self.target = target
         self.columns = columns
-        self.gauges: Mapping[str, float] = {}
         self.trouble = ""
+        self._rows = rows
+
+    @property
+    def gauges(self) -> Mapping[str, float]:
+        """Of its rows."""
+        return gauges_of(self._rows)
 
     def start(self) -> None:
         """Nothing to follow."""
 
     def stop(self) -> None:
         """Nothing to end."""
+
+    def mind(self) -> None:
+        """Move rows between levels, if they are on several."""
+        self.trouble = adapted(self._rows)

@@ -15,7 +15,9 @@ from larix.embedding.delta_follower import DeltaFollower, Messages
 from larix.embedding.polling import Polling
 from larix.errors import ConfigError
 from larix.serve.engine import Target
-from larix.serve.models.priority import give_way
+from larix.serve.models.leaving import Leaving
+from larix.serve.models.priority import behind, give_way
+from larix.serve.models.upkeep import adapted, gauges_of
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
 from larix.serve.service import Columns
@@ -105,8 +107,9 @@ class Following:
         self._follower = DeltaFollower(self, source, self, shown=stand)
         self._begun = b""  # the network of the snapshot that is being loaded
         self._wanted: _Wanted | None = None
+        self._leaving = Leaving()
         self._turn = threading.Lock()
-        self._cut = self._stale = ""  # why messages, or a network, cannot be had
+        self._cut = self._stale = self._unmoved = ""  # why messages or a network cannot be had, or rows moved
         self._poll_at = self._make_at = 0.0
         self._following = Polling(self._follow_behind, "deltas")
         self._making = Polling(self.make, "networks")
@@ -116,6 +119,7 @@ class Following:
         """Where it stands and what it has done."""
         follower, stamp = self._follower, self.target.scorer.stamp
         return {
+            **gauges_of(self._rows),
             "delta_rows": float(stamp.rows),
             "delta_dense": float(stamp.dense),
             "delta_event_ms": float(stamp.event_ms),
@@ -131,7 +135,7 @@ class Following:
     @property
     def trouble(self) -> str:
         """Why it is not at the newest state; "" if it is, as far as it knows."""
-        return "; ".join(filter(None, (self._follower.waiting or self._cut, self._stale)))
+        return "; ".join(filter(None, (self._follower.waiting or self._cut, self._stale, self._unmoved)))
 
     def start(self) -> None:
         """Follow on two threads: one takes over messages and gives way to those who answer, one has networks made."""
@@ -145,12 +149,16 @@ class Following:
         self._following.stop()
         self._making.stop()
 
+    def mind(self) -> None:
+        """Move rows between levels, if they are on several."""
+        self._unmoved = adapted(self._rows)
+
     def catch_up(self, timeout_s: float) -> bool:
         """Take over what there is, network and all; whether that was all, or the time had passed before."""
         until = monotonic() + timeout_s
         more = True
         while more and monotonic() < until:
-            more = self.poll()
+            more = behind(self.poll)
         self._make_at = 0.0
         self.make()
         return not more
@@ -169,6 +177,7 @@ class Following:
 
     def make(self) -> bool:
         """Make the network that is wanted, if it is time; whether it was. What fails, ``trouble`` tells, and is tried again."""
+        self._leaving.sweep()
         with self._turn:
             wanted = self._wanted
         if wanted is None or monotonic() < self._make_at:
@@ -188,6 +197,7 @@ class Following:
                 self._wanted = None
             if wanted.rows is not self._rows:
                 return False  # those were replaced meanwhile; what is wanted now goes with the new ones
+            self._leaving.add("", self.target.scorer)
             self.target = replace(self.target, scorer=scorer)
         self.remade += 1
         return True
@@ -229,5 +239,6 @@ class Following:
 
     def _follow_behind(self) -> None:
         give_way()
-        while self.poll():
+        until = monotonic() + _AGAIN_S
+        while self.poll() and monotonic() < until:
             pass

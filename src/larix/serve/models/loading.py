@@ -13,10 +13,11 @@ import numpy as np
 from larix.compile import load_forms
 from larix.compile.afresh import compile_apart, with_weights
 from larix.compile.artifact import BACKENDS, find
-from larix.embedding import Replica, Stand
+from larix.embedding import Levels, Replica, Stand
 from larix.errors import ConfigError, StorageError
 from larix.feed import LiveValueModel
-from larix.serve.bundle import COMPILED, Bundle
+from larix.serve import rows as stored
+from larix.serve.bundle import COMPILED, TABLES, Bundle
 from larix.serve.engine import Pages, Target
 from larix.serve.loaded import Loaded
 from larix.serve.models.edition import Edition, Still
@@ -25,13 +26,19 @@ from larix.serve.models.priority import behind
 from larix.serve.parity import logits_of
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
+from larix.serve.warm import Warm
+
+_WARM = (
+    8  # logged samples that are scored before a version answers: more would take Python from those who answer
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loading:
     """A Loader of bundles.
 
-    ``streams``: of one thread each, as many as should score at a time. ``follow``: by model, what makes a reader of its run's
+    ``streams``: of one thread each, as many as should score at a time. ``levels``: by model, which rows are held whole in memory
+    if not all. ``follow``: by model, what makes a reader of its run's
     messages; models without one stay as they are exported. ``values``: by model, the file of a value model to take in place of
     the bundle's, and to look at again. ``dense_s``: a network is made anew at most so often. ``catch_up_s``: how long a
     version may take to come up to its run before it answers all the same. ``scratch``: where networks are compiled, the system's
@@ -40,6 +47,7 @@ class Loading:
 
     streams: int = 1
     follow: Mapping[str, Callable[[], Source]] = field(default_factory=dict)
+    levels: Mapping[str, Levels] = field(default_factory=dict)
     values: Mapping[str, Path] = field(default_factory=dict)
     dense_s: float = 30.0
     catch_up_s: float = 60.0
@@ -55,18 +63,18 @@ class Loading:
     def __call__(self, path: Path, *, model: str, version: str) -> Edition:
         """See ``Loader``."""
         bundle = behind(lambda: Bundle.open(path))
-        rows = behind(bundle.replica)
-        states = States(replace(bundle.stamp, model=model, version=version))
-        begun = bundle.stamp
-        remake = _Remake(bundle, rows, self.streams, self.scratch)
-        scorer = remake.first(lambda sequence: states.stamp(sequence, begun.dense))
+        rows = behind(lambda: _rows_of(bundle, self.levels.get(model)))
+        begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
+        states = States(begun)
+        make = _Scorer(bundle, self.streams)
+        scorer = make(bundle.folder / COMPILED, rows, lambda sequence: states.stamp(sequence, begun.dense))
         names = [task.name for task in scorer.tasks]
         value = LiveValueModel(self.values[model], names) if model in self.values else bundle.value
         target = Target(
             scorer=scorer, pages=Pages(tasks=scorer.tasks, value=value, diversity=bundle.diversity)
         )
         if model not in self.follow:
-            return Still(target, bundle.signature)
+            return Still(target, bundle.signature, rows)
         following = Following(
             target,
             bundle.signature,
@@ -74,8 +82,8 @@ class Loading:
             states=states,
             stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
             source=self.follow[model](),
-            remake=remake,
-            empty=lambda: Replica(list(rows.specs.values()), precision=rows.precision),
+            remake=_Remake(bundle, self.scratch, make),
+            empty=lambda: _like(rows),
             dense_s=self.dense_s,
         )
         following.catch_up(self.catch_up_s)
@@ -83,19 +91,15 @@ class Loading:
 
 
 class _Remake:
-    """A bundle's network over rows: as it was compiled, or with other weights."""
+    """A bundle's network with other weights; see ``Remake``. It goes on if the bundle's folder is gone."""
 
-    def __init__(self, bundle: Bundle, rows: Replica, streams: int, scratch: Path | None) -> None:
-        self._bundle, self._rows, self._streams, self._scratch = bundle, rows, streams, scratch
-        self._captured, self._warm = bundle.graph, bundle.warm
+    def __init__(self, bundle: Bundle, scratch: Path | None, scorer: "_Scorer") -> None:
+        self._scratch, self._scorer = scratch, scorer
+        self._captured, self._precision = bundle.graph, bundle.precision
+        self._buckets = bundle.manifest["buckets"]
         self._backend = find(bundle.folder / COMPILED / "alone").manifest["backend"]
 
-    def first(self, stamps: Callable[[int], Stamp]) -> Loaded:
-        return self._loaded(self._bundle.folder / COMPILED, self._rows, stamps)
-
     def __call__(self, rows: Replica, weights: bytes, stamps: Callable[[int], Stamp]) -> Scorer:
-        """See ``Remake``: compiled in a process of its own that gives way."""
-        bundle = self._bundle
         captured = with_weights(self._captured, weights)
         try:
             place = tempfile.TemporaryDirectory(prefix="larix-network-", dir=self._scratch)
@@ -104,25 +108,42 @@ class _Remake:
                 f"no folder to compile a network in: {error.strerror}; free some space"
             ) from error
         with place as folder:
+            compiled = Path(folder, "network")
+            backend = BACKENDS[self._backend]()
             compile_apart(
-                captured,
-                Path(folder, "network"),
-                backend=BACKENDS[self._backend](),
-                buckets=bundle.manifest["buckets"],
-                precision=bundle.precision,
+                captured, compiled, backend=backend, buckets=self._buckets, precision=self._precision
             )
-            return self._loaded(Path(folder, "network"), rows, stamps)
+            return self._scorer(compiled, rows, stamps)
 
-    def _loaded(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
-        bundle = self._bundle
-        loaded = Loaded(
+
+class _Scorer:
+    """Makes a bundle's scorer of what was compiled, over rows, and has it score some logged samples."""
+
+    def __init__(self, bundle: Bundle, streams: int) -> None:
+        self._sample, self._signature, self._item = (
             bundle.sample,
             bundle.signature,
-            rows,
-            load_forms(compiled, self._streams),
-            stamp=stamps,
-            item=bundle.manifest["vectors"],
+            bundle.manifest["vectors"],
         )
-        if not np.isfinite(logits_of(loaded, bundle.signature, self._warm)).all():
+        warm = bundle.warm
+        self._warm = Warm(warm.records.slice(0, _WARM), warm.logits[:_WARM])
+        self._streams = streams
+
+    def __call__(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
+        forms = load_forms(compiled, self._streams)
+        loaded = Loaded(self._sample, self._signature, rows, forms, stamp=stamps, item=self._item)
+        if not np.isfinite(logits_of(loaded, self._signature, self._warm)).all():
             raise StorageError("it gives logits that are no numbers on logged samples; send others")
         return loaded
+
+
+def _rows_of(bundle: Bundle, levels: Levels | None) -> Replica:
+    snapshot, precision = stored.read(bundle.folder / TABLES)
+    rows = Replica(list(snapshot.specs.values()), precision=precision, levels=levels)
+    rows.replace(snapshot)
+    return rows
+
+
+def _like(rows: Replica) -> Replica:
+    """One for the same tables, without rows."""
+    return Replica(list(rows.specs.values()), precision=rows.precision, levels=rows.levels)

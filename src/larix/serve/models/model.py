@@ -5,7 +5,6 @@ Knows nothing of files, nor of how a version is loaded or computes.
 
 import logging
 import threading
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -15,10 +14,10 @@ from larix.feed import LiveValueModel
 from larix.serve.engine import Pages, Target
 from larix.serve.models.canary import Canary
 from larix.serve.models.edition import Edition
+from larix.serve.models.leaving import Leaving
 from larix.serve.models.shadow import Shadow, ShadowReport
 from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Answer, Request
-from larix.serve.scorer import Scorer
 from larix.serve.service import ModelStatus, State, VersionStatus
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class Model:
     """Any number of threads may ask; those who change it take turns.
 
     ``keep``: how many former versions stay in memory, stopped, so that going back to them takes no time. What is let go of
-    goes on answering what it began: its memory is given back with its last request.
+    goes on answering what it began; after its last request the next `mind` frees it.
     """
 
     def __init__(self, name: str, *, keep: int = 1) -> None:
@@ -50,7 +49,7 @@ class Model:
         self._routes = _Routes()
         self._former: list[str] = []  # the newest last
         self._told: dict[str, VersionStatus] = {}  # those not in the routes
-        self._leaving: dict[str, weakref.ref[Scorer]] = {}
+        self._leaving = Leaving()
         self._why = "nothing was loaded yet"  # why nothing is live
         self._turn = threading.RLock()
 
@@ -99,10 +98,8 @@ class Model:
                 for version, edition in self._routes.editions.items()
             }
             others = dict(self._told)
-            for version, scorer in list(self._leaving.items()):
-                if scorer() is None:
-                    del self._leaving[version]
-                elif version not in others:
+            for version in self._leaving.names:
+                if version not in others:
                     text = "it has left; what it began is still being answered, or a session holds it"
                     others[version] = VersionStatus(version=version, state=State.UNAVAILABLE, reason=text)
             loading = [each for each in others.values() if each.state is State.LOADING]
@@ -124,9 +121,11 @@ class Model:
 
     # What whoever runs it says.
 
-    def refresh(self) -> None:
-        """Look at the files of value models that are looked at again."""
+    def mind(self) -> None:
+        """Look at value models' files, do what editions have to, free what has left: now and then, off the answers' path."""
+        self._leaving.sweep()
         for edition in self._routes.editions.values():
+            edition.mind()
             pages = edition.target.pages
             if isinstance(pages, Pages):
                 pages.refresh()
@@ -294,7 +293,7 @@ class Model:
         while leaving:
             version, edition = leaving.popitem()
             self._stop(version, edition)
-            self._leaving[version] = weakref.ref(edition.target.scorer)
+            self._leaving.add(version, edition.target.scorer)
 
     def _stop(self, version: str, edition: Edition) -> None:
         try:

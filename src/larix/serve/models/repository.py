@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from larix.embedding.polling import Polling
-from larix.errors import ConfigError
+from larix.errors import ConfigError, LarixError
 from larix.features import Task
 from larix.serve.engine import Target
 from larix.serve.models.edition import Loader
@@ -114,12 +114,12 @@ class Repository:
             model.unload()
 
     def poll(self) -> None:
-        """Look at all places, and load what is new."""
+        """Look at all places, load what is new, and free what has left."""
         for name, model in self._models.items():
             with self._turn:
                 if name not in self._unloaded:
                     self._renew(model)
-                    model.refresh()
+                model.mind()
 
     def start(self, every: float = 2.0) -> None:
         """Look now and every so many seconds on a thread of its own, until `stop`."""
@@ -154,9 +154,17 @@ class Repository:
                 model.add(version, edition)
                 model.promote(version)
             except Exception as error:  # whatever is wrong with a bundle, the models that are there go on
-                _LOG.error("version '%s' of model '%s' cannot be loaded: %s", version, model.name, error)
-                model.failed(version, str(error) or type(error).__name__)
-                problem = problem or str(error) or type(error).__name__
+                ours = isinstance(error, LarixError)
+                reason = str(error) if ours else f"{type(error).__name__}: {error}"
+                _LOG.error(
+                    "version '%s' of model '%s' cannot be loaded: %s",
+                    version,
+                    model.name,
+                    reason,
+                    exc_info=None if ours else error,
+                )
+                model.failed(version, reason)
+                problem = problem or reason
                 continue
             break
         return problem

@@ -7,14 +7,17 @@ A context's column is ``[1]``, lists ``[1, k]``; a candidates' is ``[n]``. Lists
 import math
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import types
 
 from larix.errors import DataError
 from larix.features import Task
-from larix.serve.oip.tensor import Tensor
+from larix.serve.oip.tensor import NUMBERS, Tensor
 from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Answer, Request
 from larix.serve.service import Columns
@@ -22,6 +25,8 @@ from larix.serve.service import Columns
 LENGTHS = ".lengths"
 VALUE, ORDER = "value", "order"
 Parameter = bool | int | float | str
+_ARROW = {dtype: pa.from_numpy_dtype(dtype) for dtype in NUMBERS.values()}
+_AS_PYTHON = {dtype: _ARROW[dtype] for dtype in map(np.dtype, (np.int64, np.float64, np.bool_))}
 _PARAMETERS: dict[str, type] = {"timeout": int, "count": int}
 
 
@@ -63,28 +68,29 @@ def request_of(
 
 def columns_of(
     columns: Columns, tensors: Iterable[Tensor], most: int
-) -> tuple[dict[str, pa.Array], dict[str, pa.Array]]:
-    """The columns of the context, each of one row, and those of at most ``most`` candidates; in place, not yet cast."""
+) -> tuple[dict[str, Any], dict[str, pa.Array]]:
+    """The context's columns, each one value or an array of one row, and those of at most ``most`` candidates.
+
+    In place, and not yet of the types that they are to have.
+    """
     given: dict[str, Tensor] = {}
     for each in tensors:
         if each.name in given:
             raise DataError(f"tensor '{each.name}' is there twice")
         given[each.name] = each
-    found: tuple[dict[str, pa.Array], dict[str, pa.Array]] = ({}, {})
-    for schema, rows, into in zip((columns.context, columns.candidates), (1, None), found, strict=True):
-        for field in schema:
-            tensor = given.pop(field.name, None)
-            lists = pa.types.is_list(field.type)
-            lengths = given.pop(field.name + LENGTHS, None) if lists else None
-            if tensor is None and lengths is not None:
-                raise DataError(f"tensor '{lengths.name}' is there without '{field.name}'")
-            if tensor is not None:
-                _check_rows(field, tensor, lengths, rows, most)
-                into[field.name] = _column(field, tensor, lengths)
+    context: dict[str, Any] = {}
+    candidates: dict[str, pa.Array] = {}
+    for field, tensor, lengths in _paired(columns.context, given):
+        _check_rows(field, tensor, lengths, 1, most)
+        value = _value(field.type, tensor.values) if len(tensor.values) == 1 else None
+        context[field.name] = _column(field, tensor, lengths) if value is None else value
+    for field, tensor, lengths in _paired(columns.candidates, given):
+        _check_rows(field, tensor, lengths, None, most)
+        candidates[field.name] = _column(field, tensor, lengths)
     if given:
         names = ", ".join([*columns.context.names, *columns.candidates.names])
         raise DataError(f"there is no input '{next(iter(given))}'; the inputs are {names}")
-    return found
+    return context, candidates
 
 
 def wanted_of(tasks: Sequence[Task], names: Sequence[str]) -> tuple[str, ...]:
@@ -138,20 +144,32 @@ def _parameters(given: Mapping[str, Parameter]) -> dict[str, int]:
     return found
 
 
+def _paired(schema: pa.Schema, given: dict[str, Tensor]) -> Iterator[tuple[pa.Field, Tensor, Tensor | None]]:
+    """Each column with its tensor and its lengths, if they are there; takes them out of ``given``."""
+    for field in schema:
+        name = field.name
+        tensor = given.pop(name, None)
+        lengths = given.pop(name + LENGTHS, None) if types.is_list(field.type) else None
+        if tensor is not None:
+            yield field, tensor, lengths
+        elif lengths is not None:
+            raise DataError(f"tensor '{lengths.name}' is there without '{name}'")
+
+
 def _check_rows(field: pa.Field, tensor: Tensor, lengths: Tensor | None, rows: int | None, most: int) -> None:
     """Before anything is made of it: a shape may tell of more rows than there are bytes."""
     shape = tensor.shape
     if lengths is not None:
         fits = len(shape) == len(lengths.shape) == 1
         shape = lengths.shape
-    elif pa.types.is_list(field.type):
+    elif types.is_list(field.type):
         fits = len(shape) == 2
     else:
         fits = len(shape) == 1 or shape[1:] == (1,)  # the latter by clients of models that batch
     if not fits:
         head = "n" if rows is None else rows
         lists = f"[{head}, k], or [m] beside '{field.name}{LENGTHS}' [{head}]"
-        expected = lists if pa.types.is_list(field.type) else f"[{head}]"
+        expected = lists if types.is_list(field.type) else f"[{head}]"
         raise DataError(f"tensor '{field.name}' has shape {list(tensor.shape)}; expected {expected}")
     if rows is not None and shape[0] != rows:
         raise DataError(f"tensor '{field.name}' has {shape[0]} rows; it is the request's and has {rows}")
@@ -161,23 +179,45 @@ def _check_rows(field: pa.Field, tensor: Tensor, lengths: Tensor | None, rows: i
         )
 
 
+def _value(dtype: pa.DataType, values: Any) -> Any:
+    """The one value as Python has it where that is a column's own type, None otherwise.
+
+    Many arrays of one row take longer than one of many values, which is what is made of these.
+    """
+    if not isinstance(values, np.ndarray):
+        with suppress(UnicodeDecodeError):
+            return values[0].as_py().decode() if dtype == pa.string() else None
+    elif dtype == _AS_PYTHON.get(values.dtype):
+        return values.item()
+    return None
+
+
 def _column(field: pa.Field, tensor: Tensor, lengths: Tensor | None) -> pa.Array:
-    if not pa.types.is_list(field.type):
-        return tensor.values
+    values = _arrow(tensor.values)
+    if not types.is_list(field.type):
+        return values
     if lengths is None:
         rows, width = tensor.shape
         offsets = np.arange(rows + 1, dtype=np.int64) * width
     else:
-        if not pa.types.is_integer(lengths.values.type):
+        each = lengths.values
+        if not isinstance(each, np.ndarray) or each.dtype.kind not in "iu":
             raise DataError(f"tensor '{lengths.name}' is {lengths.datatype}; expected INT64")
-        each = lengths.values.to_numpy()
-        size = len(tensor.values)
-        if ((each < 0) | (each > size)).any() or int(each.astype(np.int64).sum()) != size:
+        if ((each < 0) | (each > len(values))).any() or int(each.astype(np.int64).sum()) != len(values):
             raise DataError(
-                f"tensor '{lengths.name}' does not add up to the {size} elements of '{tensor.name}'"
+                f"tensor '{lengths.name}' does not add up to the {len(values)} elements of '{tensor.name}'"
             )
         offsets = np.zeros(len(each) + 1, np.int64)
-        np.cumsum(each, out=offsets[1:])
+        np.cumsum(each, dtype=np.int64, out=offsets[1:])
     if offsets[-1] > np.iinfo(np.int32).max:
         raise Refusal(Why.TOO_LARGE, f"tensor '{field.name}' has {offsets[-1]} elements, beyond 32 bits")
-    return pa.ListArray.from_arrays(offsets.astype(np.int32), tensor.values)
+    return pa.ListArray.from_arrays(offsets.astype(np.int32), values)
+
+
+def _arrow(values: Any) -> pa.Array:
+    """Elements of a tensor in Arrow, numbers in place; numpy has a byte for a boolean, Arrow a bit."""
+    if not isinstance(values, np.ndarray):
+        return values
+    if values.dtype == np.bool_:
+        return pa.array(values)
+    return pa.Array.from_buffers(_ARROW[values.dtype], len(values), [None, pa.py_buffer(values)])

@@ -7,8 +7,7 @@ import itertools
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,111 +18,79 @@ from larix.errors import DataError
 Raw = bytes | bytearray | memoryview
 """What binary tensors come in."""
 
-_NUMBERS: dict[str, pa.DataType] = {
-    "BOOL": pa.bool_(),
-    "UINT8": pa.uint8(),
-    "UINT16": pa.uint16(),
-    "UINT32": pa.uint32(),
-    "UINT64": pa.uint64(),
-    "INT8": pa.int8(),
-    "INT16": pa.int16(),
-    "INT32": pa.int32(),
-    "INT64": pa.int64(),
-    "FP16": pa.float16(),
-    "FP32": pa.float32(),
-    "FP64": pa.float64(),
-    "BF16": pa.float32(),  # Arrow has no such type: widened, exactly
+NUMBERS: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BF16": np.dtype(np.float32),  # numpy has no such type: widened, exactly
 }
+"""The protocol's datatypes of numbers and what elements are here; BYTES are the only others."""
+_RAW = NUMBERS | {"BOOL": np.dtype(np.uint8), "BF16": np.dtype(np.uint16)}  # as the binary form has them
+_NAMES = {dtype: name for name, dtype in NUMBERS.items() if name != "BF16"}
+_KINDS: dict[str, tuple[type, ...]] = {"b": (bool,), "u": (int,), "i": (int,), "f": (int, float)}
 _BYTES = pa.large_binary()
-TYPES = {**_NUMBERS, "BYTES": _BYTES}
-"""The protocol's datatypes and the Arrow type of their elements here."""
-_NAMES = {dtype: name for name, dtype in TYPES.items() if name != "BF16"} | {
-    pa.string(): "BYTES",
-    pa.binary(): "BYTES",
-}
-_KINDS: dict[str, tuple[type, ...]] = {
-    "B": (bool,),
-    "U": (int,),
-    "I": (int,),
-    "F": (int, float),
-}  # by first letter
-_WIDTHS = {"BOOL": 1, "BF16": 2}
 _LENGTH = struct.Struct("<I")  # before each element of BYTES
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensor:
-    """``values``: the elements in row-major order, of the Arrow type that ``TYPES`` has for ``datatype``, none of them null.
+class Tensor(NamedTuple):
+    """``values``: the elements in row-major order, as many as ``shape`` says.
 
-    As many as ``shape`` says; DataError if not.
+    Numbers are a numpy array ``[m]`` of the type that ``NUMBERS`` has for ``datatype``, BYTES an Arrow array of large binary.
+    Made by ``of``, ``from_raw`` and ``from_values``, which check that.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    values: pa.Array
-
-    def __post_init__(self) -> None:
-        if self.values.type != type_of(self.name, self.datatype):
-            raise DataError(
-                f"tensor '{self.name}' is {self.datatype} but its elements are {self.values.type}"
-            )
-        if len(self.values) != size_of(self.name, self.shape):
-            raise DataError(
-                f"tensor '{self.name}' has shape {list(self.shape)} but {len(self.values)} elements"
-            )
-        if self.values.null_count:
-            raise DataError(f"tensor '{self.name}' holds a null; the protocol has none: leave the column out")
+    values: Any
 
     @classmethod
     def of(cls, name: str, array: NDArray[Any]) -> "Tensor":
-        """``array`` of numbers as a tensor, in place where it is contiguous."""
-        values = pa.array(array.reshape(-1))
-        return cls(name, datatype_of(values.type), array.shape, values)
+        """``array`` of numbers as a tensor, in place where it is contiguous. DataError if the protocol has no such type."""
+        datatype = _NAMES.get(array.dtype)
+        if datatype is None:
+            raise DataError(f"tensor '{name}' is {array.dtype}; there are {', '.join(NUMBERS)}")
+        return cls(name, datatype, array.shape, array.reshape(-1))
 
     def raw(self) -> memoryview:
         """The elements as the protocol's binary form has them: little-endian, or each after its length of 4 bytes."""
         if self.datatype == "BYTES":
             parts = [part for each in self.values.to_pylist() for part in (_LENGTH.pack(len(each)), each)]
             return memoryview(b"".join(parts))
+        values = self.values
         if self.datatype == "BF16":
-            words = self.values.to_numpy().view(np.uint32) >> 16
-            return memoryview(words.astype(np.uint16)).cast("B")
-        return np.ascontiguousarray(self.values.to_numpy(zero_copy_only=False)).view(np.uint8).data
+            values = (values.view(np.uint32) >> 16).astype(np.uint16)
+        return np.ascontiguousarray(values).view(np.uint8).data
 
     def flat(self) -> list[Any]:
         """The elements for JSON. DataError if BYTES are not UTF-8."""
-        if self.datatype == "BYTES":
-            try:
-                return list(self.values.cast(pa.large_string()).to_pylist())
-            except pa.ArrowInvalid as error:
-                raise DataError(f"tensor '{self.name}' of BYTES is not UTF-8: {error}") from error
-        return list(self.values.to_numpy(zero_copy_only=False).tolist())
-
-
-def type_of(name: str, datatype: str) -> pa.DataType:
-    """The Arrow type of the elements of ``datatype``. DataError naming the tensor if the protocol has none of that name."""
-    found = TYPES.get(datatype)
-    if found is None:
-        raise DataError(f"tensor '{name}' has datatype '{datatype}'; there are {', '.join(TYPES)}")
-    return found
+        if self.datatype != "BYTES":
+            return list(self.values.tolist())
+        try:
+            return list(self.values.cast(pa.large_string()).to_pylist())
+        except pa.ArrowInvalid as error:
+            raise DataError(f"tensor '{self.name}' of BYTES is not UTF-8: {error}") from error
 
 
 def datatype_of(dtype: pa.DataType) -> str:
     """The protocol's datatype for elements of an Arrow type; a list's is that of its values. DataError if there is none."""
     if pa.types.is_list(dtype):
         return datatype_of(dtype.value_type)
-    found = _NAMES.get(dtype)
-    if found is None:
-        raise DataError(f"a column of {dtype} cannot be a tensor; the protocol has {', '.join(TYPES)}")
-    return found
-
-
-def size_of(name: str, shape: Sequence[int]) -> int:
-    """The number of elements of ``shape``. DataError naming the tensor if a dimension is negative."""
-    if any(each < 0 for each in shape):
-        raise DataError(f"tensor '{name}' has shape {list(shape)}; a dimension is at least 0")
-    return math.prod(shape)
+    if dtype in (pa.string(), pa.binary(), pa.large_string(), _BYTES):
+        return "BYTES"
+    try:
+        return _NAMES[np.dtype(dtype.to_pandas_dtype())]
+    except (NotImplementedError, KeyError, TypeError):
+        raise DataError(f"a column of {dtype} cannot be a tensor; there are {', '.join(NUMBERS)}") from None
 
 
 def from_raw(name: str, datatype: str, shape: Sequence[int], data: Raw) -> Tensor:
@@ -131,29 +98,24 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: Raw) -> Tenso
 
     DataError if the bytes are not as many as ``shape`` needs.
     """
-    dtype = type_of(name, datatype)
-    size = size_of(name, shape)
-    view = memoryview(data).cast("B")
+    size = _size(name, shape)
     if datatype == "BYTES":
-        return Tensor(name, datatype, tuple(shape), _unpacked(name, size, view))
-    width = _WIDTHS.get(datatype) or dtype.byte_width
-    if len(view) != size * width:
+        return Tensor(name, datatype, tuple(shape), _unpacked(name, size, memoryview(data).cast("B")))
+    dtype = _RAW.get(datatype)
+    if dtype is None:
+        raise _unknown(name, datatype)
+    length, width = memoryview(data).nbytes, dtype.itemsize
+    if length != size * width:
         raise DataError(
-            f"tensor '{name}' of {datatype} and shape {list(shape)} has {len(view)} bytes; "
-            f"expected {size * width}"
+            f"tensor '{name}' of {datatype} and shape {list(shape)} has {length} bytes; expected {size * width}"
         )
+    values: NDArray[Any] = np.frombuffer(data, dtype)
+    if not values.flags.aligned:  # native code reads it in place
+        values = values.copy()
     if datatype == "BOOL":
-        values = pa.array(np.frombuffer(view, np.uint8) != 0)
+        values = values != 0
     elif datatype == "BF16":
-        words = np.frombuffer(view, np.uint8).reshape(-1, 2)
-        wide = np.zeros((size, 4), np.uint8)
-        wide[:, 2:] = words
-        values = pa.array(wide.view(np.float32).reshape(-1))
-    else:
-        buffer = pa.py_buffer(view)
-        if buffer.address % width:  # native code reads it in place
-            buffer = pa.py_buffer(bytes(view))
-        values = pa.Array.from_buffers(dtype, size, [None, buffer])
+        values = (values.astype(np.uint32) << 16).view(np.float32)
     return Tensor(name, datatype, tuple(shape), values)
 
 
@@ -162,8 +124,10 @@ def from_values(name: str, datatype: str, shape: Sequence[int], data: Sequence[A
 
     DataError if a value is none of ``datatype`` or they are not as many as ``shape`` needs.
     """
-    dtype = type_of(name, datatype)
-    size = size_of(name, shape)
+    dtype = NUMBERS.get(datatype)
+    if dtype is None and datatype != "BYTES":
+        raise _unknown(name, datatype)
+    size = _size(name, shape)
     if not isinstance(data, Sequence) or isinstance(data, str | bytes):
         raise DataError(f"tensor '{name}' has data {data!r:.60}; expected a list")
     flat: Sequence[Any] = data
@@ -171,22 +135,30 @@ def from_values(name: str, datatype: str, shape: Sequence[int], data: Sequence[A
         flat = _flattened(name, data, shape)
     if len(flat) != size:
         raise DataError(f"tensor '{name}' has shape {list(shape)} but {len(flat)} elements")
-    kinds = (
-        (str, bytes) if datatype == "BYTES" else (int, float) if datatype == "BF16" else _KINDS[datatype[0]]
-    )
-    for at, each in enumerate(flat):
-        if type(each) not in kinds:
-            raise DataError(f"tensor '{name}' element {at} is {each!r:.60}; expected {datatype}")
+    kinds = (str, bytes) if dtype is None else _KINDS[dtype.kind]
+    if not set(map(type, flat)) <= set(kinds):
+        at, wrong = next((at, each) for at, each in enumerate(flat) if type(each) not in kinds)
+        raise DataError(f"tensor '{name}' element {at} is {wrong!r:.60}; expected {datatype}")
     try:
-        if datatype == "BYTES":
-            values = pa.array([e.encode() if isinstance(e, str) else e for e in flat], dtype)
-        elif datatype[0] in "FB":  # numbers are rounded, as by any parser
-            values = pa.array(np.array(flat, dtype.to_pandas_dtype()))
+        if dtype is None:
+            values = pa.array([each.encode() if isinstance(each, str) else each for each in flat], _BYTES)
         else:
-            values = pa.array(flat, dtype)
-    except (pa.ArrowException, OverflowError, ValueError) as error:
+            with np.errstate(over="ignore"):  # floats become inf, as by any parser; integers raise
+                values = np.array(flat, dtype)
+    except (OverflowError, ValueError) as error:  # the latter: text with half a surrogate pair
         raise DataError(f"tensor '{name}' of {datatype}: {error}") from error
     return Tensor(name, datatype, tuple(shape), values)
+
+
+def _unknown(name: str, datatype: str) -> DataError:
+    return DataError(f"tensor '{name}' has datatype '{datatype:.40}'; there are {', '.join(NUMBERS)}, BYTES")
+
+
+def _size(name: str, shape: Sequence[int]) -> int:
+    """The number of elements of ``shape``. DataError naming the tensor if a dimension is negative."""
+    if shape and min(shape) < 0:
+        raise DataError(f"tensor '{name}' has shape {list(shape)}; a dimension is at least 0")
+    return math.prod(shape)
 
 
 def _flattened(name: str, data: Sequence[Any], shape: Sequence[int]) -> Sequence[Any]:
@@ -206,7 +178,7 @@ def _unpacked(name: str, size: int, view: memoryview) -> pa.Array:
     parts: list[memoryview] = []
     lengths: list[int] = []
     at, end = 0, len(view)
-    for _ in range(min(size, end // 4 + 1)):
+    for _ in range(min(size, end // 4 + 1)):  # the shape may tell of more than there are
         if at + 4 > end:
             break
         (length,) = _LENGTH.unpack_from(view, at)

@@ -8,6 +8,7 @@ from larix.errors import DataError
 from larix.serve.engine import Engine, Target
 from larix.serve.request import Answer, Request
 from larix.serve.scorer import User
+from larix.serve.service import Columns
 from larix.serve.sessions.future import ready, then
 from larix.serve.sessions.session import Side
 
@@ -15,8 +16,8 @@ from larix.serve.sessions.session import Side
 class Pinned:
     """A `Side` that holds its version by reference: that is in memory for as long as this is, whatever is loaded or dropped."""
 
-    def __init__(self, engine: Engine, target: Target, user: User) -> None:
-        self.user = user
+    def __init__(self, engine: Engine, target: Target, user: User, columns: Columns | None = None) -> None:
+        self.user, self.columns = user, columns
         self._engine = engine
         self._target = replace(target, user=user)
 
@@ -25,14 +26,20 @@ class Pinned:
         return self._engine.submit(request, self._target)
 
 
-def pinned(engine: Engine, route: Callable[[Request], Target]) -> "Callable[[Request], Future[Side]]":
-    """What `Sessions` begins with: ``route`` says by which version."""
+def pinned(
+    engine: Engine,
+    route: Callable[[Request], Target],
+    signature: Callable[[str, str], Columns] | None = None,
+) -> "Callable[[Request], Future[Side]]":
+    """What `Sessions` begins with: ``route`` says by which version; ``signature`` has the columns of a model's version."""
 
     def begin(request: Request) -> "Future[Side]":
         target = route(request)
         if request.context is None:
             raise DataError("a session is opened for a context; give one")
+        stamp = target.scorer.stamp
+        columns = None if signature is None else signature(stamp.model, stamp.version)
         user = engine.open(target, request.context, deadline=request.deadline)
-        return then(user, lambda user: ready(Pinned(engine, target, user)))
+        return then(user, lambda user: ready(Pinned(engine, target, user, columns)))
 
     return begin

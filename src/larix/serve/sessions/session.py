@@ -7,7 +7,7 @@ from typing import Protocol
 
 from larix.serve.request import Answer, Request
 from larix.serve.scorer import User
-from larix.serve.service import Opened
+from larix.serve.service import Columns, Opened
 
 
 class Side(Protocol):
@@ -16,6 +16,11 @@ class Side(Protocol):
     @property
     def user(self) -> User:
         """What was computed."""
+        ...
+
+    @property
+    def columns(self) -> Columns | None:
+        """How candidates for that version are read, if it was told."""
         ...
 
     def score(self, request: Request) -> "Future[Answer]":

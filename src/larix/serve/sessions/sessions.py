@@ -16,7 +16,7 @@ import pyarrow as pa
 from larix.errors import ConfigError, DataError
 from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Answer, Request
-from larix.serve.service import Opened
+from larix.serve.service import Columns, Opened
 from larix.serve.sessions.answers import Answers
 from larix.serve.sessions.fingerprint import fingerprint
 from larix.serve.sessions.future import begun, ready, then
@@ -99,6 +99,15 @@ class Sessions:
         opening = self._opening(bearer, request.id)
         begin = partial(self._open_and_score, request, ttl_s, opening)
         return begun(lambda: self._both.ask(opening, _mark(request), request.deadline, begin))
+
+    def columns(self, session: str, *, bearer: str = "") -> Columns | None:
+        """How candidates for a session are read, also when its version answers nobody else any more; a use of it.
+
+        None if ``begin`` does not tell. Refusal as `score`.
+        """
+        with self._lock:
+            side = self._register.find(session, self._digest(bearer)).side
+            return None if side is None else side.columns
 
     def close(self, session: str, *, bearer: str = "") -> None:
         """End it. Its bytes are free at once, or with the last of the scores under way, which are answered.
