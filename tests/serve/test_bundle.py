@@ -14,6 +14,7 @@ from larix.compile import artifact
 from larix.embedding import manifest
 from larix.errors import ConfigError, StorageError
 from larix.feed import DPP, MMR, SSD
+from larix.serve import parity
 from larix.serve.bundle import Bundle, diversity_json, diversity_of
 from larix.serve.parity import ParityError
 from larix.serve.request import Stamp
@@ -159,11 +160,21 @@ def test_another_machine_compiles_it_for_itself_beside_what_is_there(tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]
 
 
-def test_compiling_again_that_fails_leaves_it_as_it_was(copy, monkeypatch):
-    monkeypatch.setattr(
-        lc.Eager, "compile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
-    with pytest.raises(StorageError, match="No space left"):
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def off(*_):
+    raise ParityError("a logit is off")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "fails", "error"),
+    [(lc.Eager, "compile", full, StorageError), (parity, "check_logits", off, ParityError)],
+)
+def test_compiling_again_that_fails_leaves_it_as_it_was(copy, monkeypatch, owner, name, fails, error):
+    monkeypatch.setattr(owner, name, fails)
+    with pytest.raises(error):
         Bundle.open(copy).compile_here(backend=lc.Eager())
     monkeypatch.undo()
     Bundle.open(copy).check()

@@ -137,11 +137,24 @@ def test_float32_survives_json(values):
             "c": st.floats(allow_nan=False) | st.integers(-(2**53), 2**53),
             "d": st.none() | st.lists(st.integers(0, 9), max_size=3),
             "e": st.none() | st.text(max_size=3),
+            "f": st.none() | st.booleans() | st.integers(-128, 127) | st.sampled_from([2.0, -0.0]),
+            "g": st.integers(-128, 127),
         }
     )
 )
 def test_a_row_is_its_values_one_by_one(values):
-    schema = pa.schema([("e", TEXT), ("a", INT), ("d", LIST), ("c", REAL), ("b", INT), ("gone", INT)])
+    schema = pa.schema(
+        [
+            ("e", TEXT),
+            ("a", INT),
+            ("d", LIST),
+            ("c", REAL),
+            ("b", INT),
+            ("gone", INT),
+            ("f", INT),
+            ("g", pa.int8()),
+        ]
+    )
     alone = [columns.one(name, values.get(name), schema.field(name).type) for name in schema.names]
     together = columns.row(values, schema)
     assert [each.type for each in together] == schema.types

@@ -25,10 +25,26 @@ def test_what_was_measured_is_in_the_manifest(tmp_path):
     assert told["buckets"] == [4, 8]
 
 
+def test_openvino_is_within_the_bound_too(tmp_path):
+    pytest.importorskip("openvino")
+    bundle = stock.made(tmp_path / "b", backend=lc.OpenVINO(), buckets=(4,))
+    assert any("openvino-" in name for name in bundle.manifest["files"])
+    assert bundle.manifest["parity"]["error"] < 1e-5
+
+
 def test_it_takes_the_place_of_a_bundle(tmp_path):
     stock.made(tmp_path / "b")
     again = stock.made(tmp_path / "b", bundle=stock.contents(version="step-8"))
     assert Bundle.open(tmp_path / "b").version == again.version == "step-8"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_what_a_killed_export_left_is_in_nobody_s_way(tmp_path):
+    before = stock.made(tmp_path / "b")
+    (tmp_path / ".b.new" / "compiled").mkdir(parents=True)
+    (tmp_path / ".b.new" / "graph.json").write_text("{")
+    assert Bundle.open(tmp_path / "b").manifest == before.manifest
+    stock.made(tmp_path / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
@@ -143,6 +159,14 @@ def test_precision_that_costs_too_much_is_not_exported(tmp_path):
         ParityError, match=r"(auc_loss|calibration) of rows and products in lower precision is"
     ):
         stock.made(tmp_path / "b", precision="int8", held_out=strict)
+    assert not list(tmp_path.iterdir())
+
+
+def test_precision_that_nothing_can_judge_is_not_exported(tmp_path):
+    given = stock.held_out()
+    given.labels[:] = 7.5
+    with pytest.raises(ConfigError, match="auc_loss cannot be measured"):
+        stock.made(tmp_path / "b", precision="int8", held_out=given)
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from served import expected, request, stamped
 
 from larix import features as fx
 from larix.errors import ConfigError, DataError
-from larix.serve.loaded import Loaded
+from larix.serve.loaded import Loaded, _by_rows
 
 SAMPLE = shop.sample()
 
@@ -70,9 +70,8 @@ def test_a_request_in_halves_scores_as_the_ranker_itself_does(model, count):
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=7), st.booleans())
 def test_several_requests_get_each_its_own_scores_whether_they_share_a_run_or_not(model, sizes, shared):
     costs = model._alone, model._together
-    model._alone, model._together = (
-        dict.fromkeys(served.BUCKETS, way) for way in ((9.0, 1.0) if shared else (1.0, 99.0))
-    )
+    told = (9.0, 1.0) if shared else (1.0, 99.0)
+    model._alone, model._together = (_by_rows(dict.fromkeys(served.BUCKETS, each)) for each in told)
     try:
         many = [look(model, size, seed) for seed, size in enumerate(sizes)]
         found = model.score([looked for looked, _ in many])
@@ -118,6 +117,13 @@ def test_another_network_over_the_same_rows_answers_at_once_and_takes_no_user_of
     with pytest.raises(AssertionError, match="another network"):
         fresh.score([looked, old])
     assert fresh.seconds((9,)) == moving.seconds((9,))
+    rows = served.replica(SAMPLE)
+    served.step(rows, SAMPLE)
+    elsewhere = moving.with_network(moving._forms, stamped(dense=1), rows)
+    assert (moving.stamp.rows, elsewhere.stamp.rows) == (1, 2)
+    assert_near(
+        elsewhere.score([elsewhere.request(context, candidates)])[0], truth(rows, context, candidates)
+    )
 
 
 def test_both_sides_of_a_request_are_of_one_state_while_a_writer_goes_on(moving):
@@ -186,7 +192,7 @@ def test_costs_are_measured_and_the_cheapest_way_is_taken(model):
     assert model.seconds(()) == model.seconds((0,)) == 0.0
     costs = model._alone, model._together
     try:
-        model._alone, model._together = {4: 2.0, 16: 3.0}, {4: 2.5, 16: 3.5}
+        model._alone, model._together = _by_rows({4: 2.0, 16: 3.0}), _by_rows({4: 2.5, 16: 3.5})
         assert model._plan([4, 4]) == (2, 3.5)
         assert model._plan([2]) == (0, 2.0)
         assert model._plan([4, 4, 16]) == (2, 6.5)

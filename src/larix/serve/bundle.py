@@ -139,21 +139,19 @@ class Bundle:
         found.replace(snapshot)
         return found
 
-    def load(self, *, streams: int = 1, replica: Replica | None = None) -> Loaded:
+    def load(self, *, streams: int = 1) -> Loaded:
         """The model in memory, warm, over ``streams`` streams of one thread each.
 
-        ``replica``: rows of it that are there already. ConfigError if nothing is compiled for this machine: see
-        ``compile_here``.
+        ConfigError if nothing is compiled for this machine: see ``compile_here``.
         """
-        forms = load_forms(self.folder / COMPILED, streams)
-        held = self.replica() if replica is None else replica
-        item = self.manifest["vectors"]
-        return Loaded(self.sample, self.signature, held, forms, stamp=self.stamp_at, item=item)
+        forms, item = load_forms(self.folder / COMPILED, streams), self.manifest["vectors"]
+        return Loaded(self.sample, self.signature, self.replica(), forms, stamp=self.stamp_at, item=item)
 
     def compile_here(self, *, backend: Backend | None = None) -> "Bundle":
         """The bundle with artifacts for this machine beside those of others, in the precision that was measured.
 
-        All else stays the same file. StorageError if it cannot be written: it stays as it was then.
+        All else stays the same file. ParityError if they say something else than training, StorageError if they cannot be
+        written: it stays as it was then.
         """
 
         def fill(fresh: Path) -> Mapping[str, Any]:
@@ -161,6 +159,7 @@ class Bundle:
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 os.link(self.folder / name, fresh / name)
             compile_into(fresh, self.graph, self.precision, self.manifest["buckets"], backend)
+            Bundle(fresh, self.manifest).check()
             return sealed(fresh, self.manifest)
 
         manifest.write(self.folder, fill)

@@ -167,8 +167,13 @@ def _judged(bundle: Bundle, held_out: HeldOut) -> dict[str, float]:
     if not np.isfinite(ours).all():
         raise ParityError("the network in lower precision gives logits that are no numbers; take fp32")
     found = measured(ours, exact, held_out.labels)
-    for name, limit in (("auc_loss", held_out.bound.auc_loss), ("calibration", held_out.bound.calibration)):
-        if limit is not None and found.get(name, 0.0) > limit:
+    limits = {"auc_loss": held_out.bound.auc_loss, "calibration": held_out.bound.calibration}
+    for name, limit in limits.items():
+        if limit is not None and name not in found:
+            raise ConfigError(
+                f"{name} cannot be measured: no task of the held-out samples has labels 0 and 1 alone; keep all in fp32"
+            )
+        if limit is not None and found[name] > limit:
             raise ParityError(
                 f"{name} of rows and products in lower precision is {found[name]:.2g} on held-out samples, more than "
                 f"{limit:.2g}; keep rows or products in more bits"

@@ -3,10 +3,10 @@
 Knows nothing of bundles, of who brings rows up to date, or of queues.
 """
 
-import statistics
+import math
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from larix.serve.request import Stamp
 from larix.serve.scorer import Looked, User
 from larix.serve.signature import Signature
 
-_RUNS = 5  # of each bucket, to see what it costs
+_RUNS = 7  # of each bucket, to see what it costs
 _SHARING = 4  # requests in a run of several, to see what it costs
 
 
@@ -56,8 +56,7 @@ class Loaded:
         if item is not None and item not in theirs.id_slots:
             raise ConfigError(f"item '{item}' is no slot of the candidates {sorted(theirs.id_slots)}")
         self._take(forms, stamp)
-        self._alone = _measured(forms.alone.buckets, lambda rows: forms.alone.run(_zeros(forms.alone, rows)))
-        self._together = _measured(forms.together.buckets, lambda rows: _share(forms.together, rows))
+        self._alone, self._together = map(_by_rows, _measured(forms))
 
     def with_network(self, forms: Forms, stamp: Callable[[int], Stamp], rows: Replica | None = None) -> Self:
         """Another network of the same shape over the same rows, or others, at once: what runs cost is not measured again."""
@@ -141,7 +140,7 @@ class Loaded:
 
     def seconds(self, rows: Sequence[int]) -> float:
         """See ``Scorer.seconds``: on one stream."""
-        return self._plan(sorted(each for each in rows if each))[1]
+        return _cost(self._alone, rows[0]) if len(rows) == 1 else self._plan(sorted(filter(None, rows)))[1]
 
     def _plan(self, rows: Sequence[int]) -> tuple[int, float]:
         """How many of the smallest share runs, and what it takes; ``rows`` rise."""
@@ -213,27 +212,44 @@ def _zeros(form: Session, rows: int) -> dict[str, NDArray[Any]]:
     return {each.name: zeros(each, rows) for each in form.graph.inputs}
 
 
-def _share(form: Session, rows: int) -> None:
+def _several(forms: Forms, rows: int) -> list[dict[str, NDArray[Any]]]:
     requests = min(_SHARING, rows)
-    sizes = [rows // requests + (at < rows % requests) for at in range(requests)]
-    form.run_together([_zeros(form, size) for size in sizes])
+    return [_zeros(forms.alone, rows // requests + (at < rows % requests)) for at in range(requests)]
 
 
-def _measured(buckets: Sequence[int], run: Callable[[int], object]) -> dict[int, float]:
-    """Seconds of a run by its bucket. A larger one never takes less: what says so is noise."""
-    found: dict[int, float] = {}
-    for bucket in buckets:
-        times = []
-        for _ in range(_RUNS):
-            start = time.perf_counter()
-            run(bucket)
-            times.append(time.perf_counter() - start)
-        found[bucket] = max(statistics.median(times), *found.values(), 0.0)
+def _measured(forms: Forms) -> tuple[dict[int, float], dict[int, float]]:
+    """Seconds of a run by its bucket, alone and together, when nothing disturbs it: the least of several.
+
+    All are run in turn, so that a noisy moment hits them alike. A larger bucket never takes less: what says so is noise.
+    """
+    ways: tuple[dict[int, Callable[[], object]], dict[int, Callable[[], object]]] = (
+        {rows: partial(forms.alone.run, _zeros(forms.alone, rows)) for rows in forms.alone.buckets},
+        {
+            rows: partial(forms.together.run_together, _several(forms, rows))
+            for rows in forms.together.buckets
+        },
+    )
+    found: tuple[dict[int, float], dict[int, float]] = ({}, {})
+    for _ in range(_RUNS):
+        for seconds, calls in zip(found, ways, strict=True):
+            for rows, call in calls.items():
+                start = time.perf_counter()
+                call()
+                seconds[rows] = min(seconds.get(rows, math.inf), time.perf_counter() - start)
+    for seconds in found:
+        seconds.update(zip(seconds, accumulate(seconds.values(), max), strict=True))
     return found
 
 
-def _cost(seconds: Mapping[int, float], rows: int) -> float:
-    """Of runs that hold ``rows`` between them; ``seconds``: by bucket, rising."""
-    buckets = list(seconds)
-    whole, rest = divmod(rows, buckets[-1])
-    return whole * seconds[buckets[-1]] + (seconds[buckets[bisect_left(buckets, rest)]] if rest else 0.0)
+def _by_rows(seconds: Mapping[int, float]) -> list[float]:
+    """What a run of 0, 1, ... rows takes, to the largest bucket's; ``seconds``: by bucket, rising."""
+    found = [0.0]
+    for bucket, taken in seconds.items():
+        found += [taken] * (bucket + 1 - len(found))
+    return found
+
+
+def _cost(seconds: Sequence[float], rows: int) -> float:
+    """Of as many runs as hold ``rows`` between them; ``seconds``: see ``_by_rows``."""
+    whole, rest = divmod(rows, len(seconds) - 1)
+    return whole * seconds[-1] + seconds[rest]
