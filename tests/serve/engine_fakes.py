@@ -88,6 +88,17 @@ def target(scorer=None):
     return Target(scorer=scorer or FakeScorer(), pages=PlainPages())
 
 
+@dataclass
+class JointScorer(FakeScorer):
+    """Looks several requests up in one go."""
+
+    joint: list = field(default_factory=list)
+
+    def requests(self, asked):
+        self.joint.append([len(candidates) for _, candidates in asked])
+        return [self.look_up(self.user(context), candidates) for context, candidates in asked]
+
+
 class Gated(FakeScorer):
     """Scores when it is let; ``poison``: a number of rows for which it fails with ``error``."""
 
@@ -206,7 +217,7 @@ class Simulation:
             self._settle(now)
             while (work := self.schedule.next(now)) is not None:
                 seconds = self._takes(work) * self.slow * math.exp(self.random.gauss(0, self.noise))
-                rows = [piece.looked.rows for piece in work.pieces] or [work.job.rows]
+                rows = [piece.looked.rows for piece in work.pieces] or [job.rows for job in work.jobs]
                 self.log.append((now, work.stage, rows))
                 heapq.heappush(events, (now + seconds, next(order), "done", work))
             self._settle(now)
@@ -236,19 +247,25 @@ class Simulation:
 
     def _takes(self, work):
         if work.stage == "dense":
-            return work.job.target.scorer.seconds([piece.looked.rows for piece in work.pieces])
-        return self.seconds[work.stage](work.job.rows)
+            return work.target.scorer.seconds([piece.looked.rows for piece in work.pieces])
+        if work.stage == "sparse" and len(work.jobs) > 1:
+            assert work.target.joint
+        return self.seconds[work.stage](sum(job.rows for job in work.jobs))
 
     def _finish(self, work, now):
-        job, scorer = work.job, work.job.target.scorer
-        if work.stage == "sparse":
-            work.result = scorer.look_up(scorer.user(CONTEXT), job.request.candidates)
+        scorer = work.target.scorer
+        if work.stage == "sparse" and work.target.joint:
+            work.result = scorer.requests([(CONTEXT, job.request.candidates) for job in work.jobs])
+        elif work.stage == "sparse":
+            [job] = work.jobs
+            work.result = [scorer.look_up(scorer.user(CONTEXT), job.request.candidates)]
         elif work.stage == "dense":
             work.result = scorer.score([piece.looked for piece in work.pieces])
         else:
+            [job] = work.jobs
             logits = np.concatenate(job.parts)
             assert logits[:, 0].tolist() == list(range(job.rows)), "pieces came back in another order"
-            work.result = "page"
+            work.result = ["page"]
         self.schedule.done(work, now)
 
     def _settle(self, now):

@@ -13,6 +13,7 @@ from engine_fakes import (
     STAMP,
     FakeScorer,
     Gated,
+    JointScorer,
     PlainPages,
     engine,
     eventually,
@@ -140,6 +141,28 @@ def test_a_neighbour_in_the_same_run_does_not_suffer():
         assert others[1].exception(SOON).why is Why.BROKEN
 
 
+def test_what_waits_is_looked_up_together_and_a_malformed_neighbour_harms_nobody():
+    class Strict(JointScorer):
+        def look_up(self, user, candidates):
+            gate.wait(SOON)
+            if len(candidates) == 13:
+                raise DataError("13 is malformed")
+            return super().look_up(user, candidates)
+
+    gate = threading.Event()
+    scorer = Strict()
+    with engine(scorer, ONE) as made:
+        first = made.submit(request(10))
+        eventually(lambda: made.stats().running["sparse"] == 1)
+        others = [made.submit(request(rows)) for rows in (12, 13, 14)]
+        gate.set()
+        assert [each.result(SOON).value.size for each in (first, others[0], others[2])] == [10, 12, 14]
+        with pytest.raises(DataError, match="13 is malformed"):
+            others[1].result(SOON)
+        assert [12, 13, 14] in scorer.joint
+        assert made.rank(request(7)).value.size == 7
+
+
 def test_a_run_that_gives_too_few_logits_is_broken_not_mixed_up():
     class Short(FakeScorer):
         def score(self, looked):
@@ -255,6 +278,17 @@ def test_what_is_missing_is_counted_and_told():
         assert (version.answered, version.candidates, version.runs) == (2, 20, 2)
         assert version.seconds["whole"].count == 2
         assert version.seconds["dense"].total <= version.seconds["whole"].total
+
+
+def test_data_that_only_the_server_made_is_not_the_client_s_mistake():
+    class Infinite(PlainPages):
+        def answer(self, request, looked, logits, seconds):
+            raise DataError("relevance of candidate 3 is inf")
+
+    with Engine(lambda _: Target(scorer=FakeScorer(), pages=Infinite()), ONE) as made:
+        with pytest.raises(Refusal, match="failed in the page stage: DataError") as raised:
+            made.rank(request(10))
+        assert raised.value.why is Why.BROKEN
 
 
 def test_several_models_are_answered_at_once_each_by_its_own():

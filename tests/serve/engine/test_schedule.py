@@ -1,8 +1,9 @@
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from engine_fakes import CONTEXT, FakeScorer, Simulation, poisson, quantile, request, target
+from engine_fakes import CONTEXT, FakeScorer, JointScorer, Simulation, poisson, quantile, request, target
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,16 +56,19 @@ limits = st.builds(
 
 
 @settings(max_examples=150, deadline=None)
-@given(arrivals, limits, st.floats(0.3, 3), st.floats(0, 1), st.integers(0, 99))
-def test_every_request_ends_once_within_all_bounds_in_any_order(arriving, limited, slow, noise, seed):
+@given(arrivals, limits, st.booleans(), st.floats(0.3, 3), st.floats(0, 1), st.integers(0, 99))
+def test_every_request_ends_once_within_all_bounds_in_any_order(arriving, limited, joint, slow, noise, seed):
     """That nobody is answered twice, waits beyond the window, or gets another's logits, the simulation asserts itself."""
     simulation = Simulation(limited, slow=slow, noise=noise, seed=seed)
-    scorer = FakeScorer()
+    scorer = JointScorer() if joint else FakeScorer()
     found = simulation.run(arriving, target(scorer))
     assert len(found) == len(arriving)
     assert all(seen.outcome in {"answered", "TOO_LATE", "OVERLOADED"} for seen in found)
     assert all(sum(run) <= scorer.buckets[-1] for run in scorer.runs)
     assert all(len(run) <= limited.together for run in scorer.runs)
+    for looked in scorer.joint if joint else []:
+        assert len(looked) <= limited.together
+        assert len(looked) == 1 or sum(looked) <= scorer.buckets[-1]
     assert sum(map(sum, scorer.runs)) >= sum(seen.rows for seen in found if seen.outcome == "answered")
     nothing_is_left(simulation.schedule)
 
@@ -136,6 +140,32 @@ def test_a_stream_waits_for_who_is_about_to_come_where_that_saves_time():
         assert bool(simulation.held) == (len(runs) == 1)
 
 
+def test_requests_that_wait_are_looked_up_together_where_a_model_can():
+    limited = EngineSettings(workers=2, sparse=2, dense=1, wait_s=10.0)
+    able = 2 / 0.0034  # a second, looked up one by one; together far more
+    throughput = {}
+    for scorer in (FakeScorer(base=0.0, each=1e-6), JointScorer(base=0.0, each=1e-6)):
+        simulation = Simulation(limited, sparse=lambda rows: 0.003 + 1e-6 * rows)
+        found = simulation.run(poisson(2 * able, 0.5, small), target(scorer))
+        throughput[type(scorer)] = len(found) / max(seen.ended for seen in found)
+        assert {seen.outcome for seen in found} == {"answered"}
+    assert throughput[JointScorer] > 1.5 * throughput[FakeScorer]
+    assert max(map(len, scorer.joint)) > 3
+
+
+def test_a_request_that_nobody_waits_behind_is_looked_up_alone():
+    scorer = JointScorer()
+    Simulation(FOUR).run([(at * 1.0, 50, math.inf) for at in range(5)], target(scorer))
+    assert scorer.joint == [[50]] * 5
+
+
+def test_who_finds_an_idle_worker_is_looked_up_at_once_and_alone():
+    scorer = JointScorer()
+    Simulation(replace(FOUR, wait_s=10.0)).run([(0.0, 10, math.inf)] * 8, target(scorer))
+    assert scorer.joint[:4] == [[10]] * 4
+    assert max(map(len, scorer.joint[4:])) > 1
+
+
 def test_a_large_request_is_scored_side_by_side_on_idle_streams():
     simulation, scorer = Simulation(FOUR), FakeScorer(base=0.0001, buckets=(32, 64, 128, 256, 512))
     [seen] = simulation.run([(0.0, 512, math.inf)], target(scorer))
@@ -199,10 +229,14 @@ def test_runs_hold_requests_of_one_model_only():
         if work is None:
             work = next(iter(set().union(*schedule.under_way.values())))
         if work.stage == "sparse":
-            work.result = goals[0].scorer.look_up(goals[0].scorer.user(CONTEXT), work.job.request.candidates)
+            work.result = [
+                goals[0].scorer.look_up(goals[0].scorer.user(CONTEXT), work.jobs[0].request.candidates)
+            ]
         elif work.stage == "dense":
             runs.append({id(piece.job.target.scorer) for piece in work.pieces})
-            work.result = work.job.target.scorer.score([piece.looked for piece in work.pieces])
+            work.result = work.target.scorer.score([piece.looked for piece in work.pieces])
+        else:
+            work.result = ["page"]
         schedule.done(work, 0.0)
     assert all(len(scorers) == 1 for scorers in runs)
     assert len(schedule.ended) == 8
@@ -213,7 +247,7 @@ def test_a_job_that_fails_in_one_piece_ends_once_and_its_other_pieces_are_passed
     schedule, big = Schedule(EngineSettings(workers=1, sparse=1, dense=1)), job(1000)
     schedule.add(big, 0.0)
     work = schedule.next(0.0)
-    work.result = big.target.scorer.look_up(big.target.scorer.user(CONTEXT), big.request.candidates)
+    work.result = [big.target.scorer.look_up(big.target.scorer.user(CONTEXT), big.request.candidates)]
     schedule.done(work, 0.0)
     work = schedule.next(0.0)
     work.error = Refusal(Why.BROKEN, "gone")

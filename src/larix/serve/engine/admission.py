@@ -12,6 +12,7 @@ from larix.serve.refusal import Refusal, Why
 
 _SPAN = 0.05  # seconds of having enough to do between two looks at the speed
 _NEWEST = 0.3  # of the speed, with each look
+_FILLED = 0.9  # of the time that is left may be planned away: what is expected is not certain
 _SOON = 0.1  # seconds; whoever is refused should not come back sooner
 
 
@@ -59,7 +60,7 @@ class Admission:
             self.rows + job.rows > settings.queued_rows
             or self.size_bytes + job.size_bytes > settings.queued_bytes
         )
-        if crowded or wait > settings.wait_s or (waiting and whole > left):
+        if crowded or wait > settings.wait_s or (waiting and whole > _FILLED * left):
             raise Refusal(
                 Why.OVERLOADED,
                 f"the server is full: a request would wait for {wait * 1e3:.0f} ms; come again later",

@@ -11,7 +11,7 @@ import pyarrow as pa
 from larix.batch import Floats
 from larix.serve.engine.costs import Costs, Line, Runs
 from larix.serve.request import Answer, Request
-from larix.serve.scorer import Looked, Scorer, User
+from larix.serve.scorer import Joint, Looked, Scorer, User
 
 Stage = Literal["sparse", "dense", "page"]
 
@@ -31,7 +31,8 @@ class Target:
     """What answers a request: one version of a model, made once and shared by its requests.
 
     ``user``: the request's side where it is kept already, in a session. ``costs``: what the engine learns of this version; a
-    target made from another by ``dataclasses.replace`` knows it, too. ``runs``: what its runs cost; made from ``scorer``.
+    target made from another by ``dataclasses.replace`` knows it, too. ``runs``: what its runs cost, and ``joint``: whether
+    requests can share the sparse stage; made from ``scorer``.
     """
 
     scorer: Scorer
@@ -39,10 +40,12 @@ class Target:
     user: User | None = None
     costs: Costs = field(default_factory=Costs)
     runs: Runs = None  # type: ignore[assignment] # the scorer's, always
+    joint: bool = False
 
     def __post_init__(self) -> None:
         if self.runs is None or self.runs.scorer is not self.scorer:
             object.__setattr__(self, "runs", Runs(self.scorer))
+            object.__setattr__(self, "joint", isinstance(self.scorer, Joint))
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -99,18 +102,22 @@ class Piece:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """What one thread does at a time: a stage of ``job``, or a run of ``pieces``.
+    """What one thread does at a time: the sparse stage or the page of ``jobs``, or a run of ``pieces``.
 
-    ``result``: a User or Looked, logits by piece (or what went wrong with it), an Answer; ``error``: what went wrong with all of
-    it. ``inline``: on the thread of whoever asked. ``given_up``: it took too long, and those it was for have been told so.
+    ``result``: by job a User, Looked or Answer, or by piece logits; or what went wrong with it. ``error``: what went wrong with
+    all of it. ``inline``: on the thread of whoever asked. ``given_up``: it took too long, and those it was for have been told so.
     """
 
     stage: Stage
-    job: Job
+    jobs: list[Job]
     pieces: list[Piece]
     began: float
-    seconds: float = math.nan
     result: Any = None
     error: BaseException | None = None
     inline: bool = False
     given_up: bool = False
+
+    @property
+    def target(self) -> Target:
+        """What carries it out: all that is in it are for the same Scorer."""
+        return self.jobs[0].target if self.jobs else self.pieces[0].job.target

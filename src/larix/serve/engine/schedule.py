@@ -6,6 +6,7 @@ One thread at a time calls; every call says what time it is and returns at once.
 import math
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 from larix.serve.engine import batching
 from larix.serve.engine.admission import Admission
@@ -81,19 +82,20 @@ class Schedule:
         if stage == "dense":
             self._scored(work, now)
         else:
-            job = work.job
-            self.admission.did(job.expected[stage])
-            if work.error is None:
+            results = work.result if work.error is None else [work.error] * len(work.jobs)
+            took = (now - work.began) / len(work.jobs)
+            for job, result in zip(work.jobs, results, strict=True):
+                self.admission.did(job.expected[stage])
+                if isinstance(result, BaseException):
+                    self.end(job, result)
+                    continue
                 cost = job.target.costs.page if stage == "page" else job.sparse_cost
-                cost.add(job.rows, now - work.began)
-            if not job.over:
-                if work.error is not None:
-                    self.end(job, work.error)
-                elif stage == "page" or job.request is None:
-                    job.answer = work.result
-                    self.end(job)
+                cost.add(job.rows, took)
+                if stage == "sparse" and job.request is not None:
+                    self._looked(job, result, now)
                 else:
-                    self._looked(job, work.result, now)
+                    job.answer = result
+                    self.end(job)
 
     def end(self, job: Job, error: BaseException | None = None) -> None:
         """``job`` is over; whatever of it still waits is passed by."""
@@ -143,7 +145,7 @@ class Schedule:
             job = mine or self.pages.popleft()
             if not self._gone(job, now):
                 self.admission.begin(job, job.expected["page"])
-                return self._begun(Work("page", job, [], now))
+                return self._begun(Work("page", [job], [], now))
         return None
 
     def _sparse(self, now: float, mine: Job | None) -> Work | None:
@@ -158,12 +160,35 @@ class Schedule:
                     return None
                 if mine is not None and job is not mine:
                     return None
-                self.sparse.popleft()
-                self.admission.begin(job, job.expected["sparse"])
-                job.began = now
-                return self._begun(Work("sparse", job, [], now))
+                jobs = [job]
+                if mine is None and len(self.sparse) > 1 and job.target.joint and _whole(job):
+                    jobs = self._joining(job, now)
+                if len(jobs) == 1:
+                    self.sparse.popleft()
+                else:
+                    taken = set(map(id, jobs))
+                    self.sparse = deque(job for job in self.sparse if id(job) not in taken)
+                for job in jobs:
+                    self.admission.begin(job, job.expected["sparse"])
+                    job.began = now
+                return self._begun(Work("sparse", jobs, [], now))
             self.sparse.popleft()
         return None
+
+    def _joining(self, head: Job, now: float) -> list[Job]:
+        """Who is looked up together with ``head``: this thread's share of those that wait, no more rows than a run takes."""
+        settings, runs = self.settings, head.target.runs
+        free = min(settings.sparse - len(self.under_way["sparse"]), settings.workers - self.running)
+        most = min(-(-len(self.sparse) // free), settings.together)
+        found, rows = [head], head.rows
+        for job in islice(self.sparse, 1, _SEEN):
+            if len(found) >= most:
+                break
+            alike = job.target.scorer is head.target.scorer and _whole(job)
+            if alike and rows + job.rows <= runs.largest and not self._gone(job, now):
+                found.append(job)
+                rows += job.rows
+        return found
 
     def _looked(self, job: Job, looked: Looked, now: float) -> None:
         """Cut what was looked up into pieces for the dense stage."""
@@ -217,7 +242,7 @@ class Schedule:
                 self.admission.begin(piece.job, piece.cost)
                 if piece.job.dense == 0.0:
                     piece.job.dense = now
-            return self._begun(Work("dense", head.job, chosen, now))
+            return self._begun(Work("dense", [], chosen, now))
         return None
 
     def _sharing(self, head: Piece, now: float) -> list[Piece]:
@@ -238,9 +263,11 @@ class Schedule:
         latest = pieces[0].ready + settings.window_s
         if free == 1 and now < latest and len(indices) == len(pieces) == len(self.dense):
             coming = [
-                (work.began + work.job.expected["sparse"] - now, work.job.rows)
+                (work.began + sum(job.expected["sparse"] for job in work.jobs) - now, job.rows)
                 for work in self.under_way["sparse"]
-                if work.job.target.scorer is runs.scorer and work.job.rows
+                if work.target.scorer is runs.scorer
+                for job in work.jobs
+                if job.rows
             ]
             saved = batching.worth(rows, coming, largest, settings.together, runs)
             until = min(latest, now + saved, min(spare) + now - runs(rows))
@@ -277,6 +304,11 @@ class Schedule:
         self.under_way[work.stage].add(work)
         self.running += 1
         return work
+
+
+def _whole(job: Job) -> bool:
+    """Whether both sides of its request are to be looked up."""
+    return job.request is not None and job.target.user is None
 
 
 def _cut(looked: Looked, start: int, end: int) -> Looked:
