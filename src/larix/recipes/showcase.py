@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from larix.data.log import DiskLog, EventLog
@@ -37,6 +38,7 @@ from larix.serve.signature import Signature
 _LOOK_S = 0.1
 _BEGIN_S = 120.0  # for a trainer to go on from its version
 _LEARN_S = 60.0
+_LAST = 4096  # events that are looked at for the time of the last: they are almost in order
 _WHO, _WHAT, _DID, _WHEN = "guest", "item", "did", "time_ms"
 _ROW = pa.schema([(_WHO, pa.string()), (_WHAT, pa.int64()), (_DID, pa.string()), (_WHEN, pa.int64())])
 Page = dict[str, Any]
@@ -100,6 +102,12 @@ class Showcase:
             for name, (page, acts) in first.items()
         ]
 
+    def stay(self) -> None:
+        """Go on until Ctrl-C: KeyboardInterrupt. LarixError if the trainer or the server has ended."""
+        while True:
+            self.look()
+            sleep(_LOOK_S)
+
     def look(self) -> None:
         """See to the trainer; LarixError if it or the server has ended."""
         self._trainer.look()
@@ -144,6 +152,8 @@ def showcase(
         log = stack.enter_context(DiskLog(place.log))
         feed = open_feed(run, console)
         guests = guests_of(feed, live, _signature(served), opened.sample.group, seed)
+        guests.wait(max(0, _last_ms(log, live.unjoin(feed.train.schema).time) - guests.now_ms))
+        guests.wait(round(live.window_s * 1000))  # what comes to a log late is not taken
         sink = _Sink(log, guests, live)
         feedback = stack.enter_context(Feedback(sink.append, _ROW, time=_WHEN))
         trainer = Worker("trainer", train, place.folder)
@@ -196,6 +206,18 @@ def post(url: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
     if answer.status != 200:
         raise LarixError(f"{path} was refused with {answer.status}: {told.get('error')}")
     return told
+
+
+def _last_ms(log: EventLog, time: str) -> int:
+    """The latest of the last events in the log."""
+    found = 0
+    for topic in (IMPRESSIONS, ACTIONS):
+        end = log.newest(topic)
+        start = replace(end, next={at: max(0, offset - _LAST) for at, offset in end.next.items()})
+        with log.consumer(topic, start=start, skip_lost=True) as consumer:
+            for each in consumer.drain():
+                found = max(found, int(pc.max(each.rows[time]).as_py() or 0))
+    return found
 
 
 class _Sink:
