@@ -1,12 +1,27 @@
 import logging
+import random
 import threading
 import time
+from collections import Counter
 from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import pytest
-from engine_fakes import FOUR, ONE, SOON, FakeScorer, Gated, engine, eventually, quantile, request, target
+from engine_fakes import (
+    FOUR,
+    ONE,
+    SOON,
+    FakeScorer,
+    Gated,
+    JointScorer,
+    engine,
+    eventually,
+    quantile,
+    request,
+    target,
+)
 
+from larix.errors import DataError
 from larix.serve.engine import Engine
 from larix.serve.refusal import Refusal, Why
 
@@ -147,3 +162,66 @@ def test_a_clock_that_jumps_moves_no_deadline(monkeypatch):
             monkeypatch.setattr(time, "time", lambda now=now: now)
             asked = request(10, deadline=time.monotonic() + SOON)
             assert made.submit(asked).result(SOON).seconds["whole"] < SOON
+
+
+def test_whatever_goes_wrong_at_once_everybody_is_told_and_nothing_is_left():
+    """Clients of both kinds, cancellations, deadlines, malformed requests, failing models and dying threads, all at random."""
+
+    class Troubled(JointScorer):
+        def look_up(self, user, candidates):
+            if len(candidates) % 23 == 0:
+                raise DataError("malformed")
+            return super().look_up(user, candidates)
+
+        def score(self, looked):
+            time.sleep(0.0003)
+            for each in looked:
+                if each.rows % 29 == 0:
+                    raise ValueError
+                if each.rows % 31 == 0:
+                    raise SystemExit
+            return super().score(looked)
+
+    scorer = Troubled(base=0.002)
+    settings = replace(FOUR, workers=3, dense=2, wait_s=0.05, ahead_rows=500)
+    outcomes, lock = Counter(), threading.Lock()
+
+    def told(error):
+        if error is None:
+            return "answered"
+        return error.why.name if isinstance(error, Refusal) else type(error).__name__
+
+    def client(seed):
+        draw = random.Random(seed)
+        for _ in range(120):
+            patience = draw.choice([30.0, 30.0, 0.02, 0.0])
+            asked = request(draw.randint(1, 900), deadline=time.monotonic() + patience)
+            try:
+                if draw.random() < 0.5:
+                    answer = made.rank(asked)
+                else:
+                    future = made.submit(asked)
+                    if draw.random() < 0.2:
+                        future.cancel()
+                    answer = future.result(SOON)
+                assert answer.value.tolist() == list(range(asked.candidates.num_rows))
+                error = None
+            except (Refusal, DataError, CancelledError, SystemExit) as caught:
+                error = caught
+            with lock:
+                outcomes[told(error)] += 1
+
+    with engine(scorer, settings) as made:
+        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(3 * SOON)
+        assert sum(outcomes.values()) == 8 * 120
+        assert {"answered", "BROKEN", "DataError", "TOO_LATE"} <= set(outcomes)
+        eventually(lambda: not any(made.stats().running.values()))
+        stats = made.stats()
+        assert (stats.queued_rows, stats.queued_bytes, made.live) == (0, 0, True)
+        assert not any(stats.queued.values())
+        assert made.rank(request(10)).value.size == 10
+        assert made.submit(request(10)).result(SOON).value.size == 10

@@ -280,6 +280,17 @@ def test_what_is_missing_is_counted_and_told():
         assert version.seconds["dense"].total <= version.seconds["whole"].total
 
 
+def test_data_that_only_the_server_made_is_not_the_client_s_mistake():
+    class Infinite(PlainPages):
+        def answer(self, request, looked, logits, seconds):
+            raise DataError("relevance of candidate 3 is inf")
+
+    with Engine(lambda _: Target(scorer=FakeScorer(), pages=Infinite()), ONE) as made:
+        with pytest.raises(Refusal, match="failed in the page stage: DataError") as raised:
+            made.rank(request(10))
+        assert raised.value.why is Why.BROKEN
+
+
 def test_several_models_are_answered_at_once_each_by_its_own():
     class Signed(PlainPages):
         def __init__(self, sign):

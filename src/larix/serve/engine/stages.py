@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from larix.batch import Floats
-from larix.errors import LarixError
+from larix.errors import DataError, LarixError
 from larix.serve.engine.job import Job, Piece, Stage, Target, Work
 from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Answer
@@ -31,8 +31,12 @@ def carry_out(work: Work) -> None:
 
 
 def told(error: BaseException, stage: Stage, target: Target) -> LarixError:
-    """What those who asked are told of ``error``: what they can act on as it is; of others the kind, and the log has the rest."""
-    if isinstance(error, LarixError):
+    """What those who asked are told of ``error``.
+
+    As it is, if they can act on it: only the sparse stage reads what they gave. Of what is the server's own fault the kind, and
+    the log has the rest.
+    """
+    if isinstance(error, Refusal) or (isinstance(error, DataError) and stage == "sparse"):
         return error
     stamp = target.scorer.stamp
     name = f"model '{stamp.model}' version '{stamp.version}'"
