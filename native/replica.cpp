@@ -255,7 +255,6 @@ Status Replica::publish() {
 void Replica::abandon() {
   for (size_t table = 0; table < sizes_.size(); ++table) sizes_[table] = shown_[table].load(std::memory_order_relaxed);
   settle(false, next());
-  for (const auto& shelf : owned_) shelf->drop();
   heat_.made = heat_.shown;
   heat_.rows_made = heat_.rows_shown;
   heat_.added = promoting_ = demoting_ = 0;

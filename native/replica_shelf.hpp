@@ -59,9 +59,6 @@ class ReplicaShelf {
   Status write(uint32_t row, const float* weights);
   Status write_encoded(uint32_t row, const char* whole);
   Status flush() { return cold_ ? cold_->file.flush() : Status(); }
-  void drop() {
-    if (cold_) cold_->file.drop();
-  }
 
   std::atomic_ref<uint8_t> uses_of(uint32_t row) const { return rows_of(row).uses(row & ~kCold); }
   template <class Visit>

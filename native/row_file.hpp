@@ -56,13 +56,11 @@ class RowFile {
   // Makes the folder if it is not there.
   Status open();
 
-  // ---- For the writer. Rows may come in any order; those in order of their numbers are written together.
+  // ---- For the writer. Rows may come in any order, also again; those in order of their numbers are written together.
 
   Status write(uint32_t row, const char* bytes);
   // What has been written can be read from here on.
   Status flush();
-  // Forgets what has not been flushed.
-  void drop() { waiting_.clear(); }
 
   // ---- For readers.
 
