@@ -7,6 +7,7 @@ from nets import experts, feed, outputs
 
 from larix.compile import Eager, Precision, capture, compile_forms, everywhere, load_forms, optimise, split
 from larix.compile.feeds import parts_of
+from larix.compile.lower import lower
 from larix.errors import ConfigError
 
 
@@ -40,7 +41,7 @@ def test_a_folder_holds_three_forms_that_give_what_the_graph_gives(tmp_path):
 
 
 def test_each_form_is_computed_in_the_precision_chosen_for_the_whole(tmp_path):
-    _, graph = hoisted()
+    captured, graph = hoisted()
     low = everywhere(graph, "bf16")
     halves = split(graph)
     ours, theirs = low.of(halves.user), low.of(halves.candidates)
@@ -51,6 +52,16 @@ def test_each_form_is_computed_in_the_precision_chosen_for_the_whole(tmp_path):
     forms = load_forms(tmp_path)
     for form in (forms.user, forms.alone, forms.together):
         assert any(weight.dtype == torch.bfloat16 for weight in form.graph.weights.values())
+    parts = parts_of(captured.inputs, graph, feed(captured, 4))
+    wanted = outputs(lower(graph, low), parts, 4)["output"]
+    assert np.abs(wanted - outputs(graph, parts, 4)["output"]).max() > 1e-6
+    given = whole(forms, parts)
+    np.testing.assert_array_equal(
+        forms.alone.run(given)["output"], wanted
+    )  # what is handed over loses nothing
+    np.testing.assert_allclose(
+        forms.together.run_together([given])[0]["output"], wanted, rtol=1e-5, atol=1e-6
+    )
     assert Precision().of(graph) == Precision()
 
 
