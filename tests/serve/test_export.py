@@ -25,6 +25,13 @@ def test_what_was_measured_is_in_the_manifest(tmp_path):
     assert told["buckets"] == [4, 8]
 
 
+def test_openvino_is_within_the_bound_too(tmp_path):
+    pytest.importorskip("openvino")
+    bundle = stock.made(tmp_path / "b", backend=lc.OpenVINO(), buckets=(4,))
+    assert any("openvino-" in name for name in bundle.manifest["files"])
+    assert bundle.manifest["parity"]["error"] < 1e-5
+
+
 def test_it_takes_the_place_of_a_bundle(tmp_path):
     stock.made(tmp_path / "b")
     again = stock.made(tmp_path / "b", bundle=stock.contents(version="step-8"))

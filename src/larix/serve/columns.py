@@ -1,6 +1,7 @@
 """Values as requests bring them, as typed Arrow columns; what does not fit is told by column, row and what is expected.
 
-Nothing is rounded, cut off or parsed out of text on the way; true is 1 where numbers are asked for. Knows nothing of features.
+Nothing is cut off or parsed out of text on the way, nor rounded but to a column's own 32 bits; true is 1 for numbers.
+Knows nothing of features.
 """
 
 import reprlib
