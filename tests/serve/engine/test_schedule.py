@@ -172,6 +172,10 @@ def test_a_large_request_is_scored_side_by_side_on_idle_streams():
     assert scorer.runs == [[128]] * 4
     assert simulation.schedule.split == 1
     assert seen.ended < scorer.seconds((512,))
+    for few in ({"workers": 2}, {"dense": 2}):
+        scorer.runs.clear()
+        Simulation(replace(FOUR, **few)).run([(0.0, 512, math.inf)], target(scorer))
+        assert scorer.runs == [[256]] * 2, "no more streams than can work"
 
 
 def test_work_that_can_no_longer_be_in_time_is_not_done():
