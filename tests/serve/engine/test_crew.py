@@ -31,7 +31,7 @@ def test_a_deadline_that_passes_while_a_request_waits_ends_it_at_once_and_unscor
     with engine(scorer, ONE) as made:
         first = made.submit(request(10))
         assert scorer.begun.wait(SOON)
-        late = made.submit(request(20, deadline=time.monotonic() + 0.3))
+        late = made.submit(request(20, deadline=time.monotonic() + 1.0))
         with pytest.raises(Refusal, match="no time for it") as raised:
             late.result(SOON)  # though the only thread is still at work
         assert raised.value.why is Why.TOO_LATE
@@ -102,7 +102,7 @@ def test_death_on_the_thread_of_who_asks_is_theirs_and_leaves_nothing_behind():
 
 def test_work_that_hangs_is_given_up_and_others_are_answered():
     scorer = Gated(open=False)
-    with engine(scorer, replace(ONE, stall_s=0.3)) as made:
+    with engine(scorer, replace(ONE, stall_s=1.0)) as made:
         failed = made.submit(request(10)).exception(SOON)
         assert failed.why is Why.BROKEN
         assert "hangs" in str(failed)
