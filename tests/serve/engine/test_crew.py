@@ -1,3 +1,4 @@
+import ctypes
 import logging
 import random
 import threading
@@ -88,6 +89,20 @@ def test_a_thread_that_dies_is_replaced_and_its_request_told(death, caplog):
         assert not any(stats.running.values())
         assert (stats.queued_rows, made.live) == (0, True)
     assert "is replaced" in caplog.text
+
+
+def test_threads_that_are_killed_while_they_wait_are_replaced():
+    with engine(FakeScorer(), FOUR) as made:
+        eventually(lambda: sum(each.name == "engine" for each in threading.enumerate()) == 4)
+        for each in threading.enumerate():
+            if each.name == "engine":
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(each.ident), ctypes.py_object(SystemExit)
+                )
+        for _ in range(20):
+            assert all(made.submit(request(50)).result(SOON).value.size == 50 for _ in range(10))
+        eventually(lambda: made.stats().replaced >= 1)
+        eventually(lambda: sum(each.name == "engine" for each in threading.enumerate()) == 4)
 
 
 def test_death_on_the_thread_of_who_asks_is_theirs_and_leaves_nothing_behind():
