@@ -29,13 +29,15 @@ struct Replica::Plan {
   size_t more = 0;
 };
 
-void Replica::Reading::hot(uint32_t table, std::span<const int64_t> ids, bool* hot) const {
+void Replica::Reading::heat(uint32_t table, std::span<const int64_t> ids, uint16_t* heat) const {
+  const ReplicaShelf& shelf = *replica_.shelves_[table];
   const uint8_t next = mark_of(version_ + 1);
   for (size_t i = 0; i < ids.size(); ++i) {
     const uint64_t hash = place_hash(ids[i], table);
     const ReplicaIndex::View& view = replica_.index_.view(hash);
     const uint32_t row = view.find(view.home(hash), table, ids[i], next);
-    hot[i] = row != 0 && !ReplicaShelf::is_cold(row);
+    heat[i] = row == 0 || ReplicaShelf::is_cold(row) ? 0 : kHot;
+    if (row != 0 && shelf.leveled()) heat[i] += shelf.uses_of(row).load(std::memory_order_relaxed);
   }
 }
 

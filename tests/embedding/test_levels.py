@@ -197,6 +197,29 @@ def test_a_snapshot_in_place_of_all_rows_leaves_hot_what_was_and_is_there_again(
     assert np.array_equal(replica.lookup("t", ranks[:1]), -weights[ranks[:1]])
 
 
+def test_a_replica_that_steps_in_the_place_of_another_begins_with_what_is_hot_there():
+    spec, former, weights, ranks, draw = zipf_world("disk")
+    for _ in range(20):
+        former.lookup("t", draw(5000))
+        former.adapt()
+    ids = np.arange(4000)
+    fresh = Replica([spec], levels=former.levels)
+    fresh.replace(replicas.snapshot([spec], 2, {"t": (ids, -weights)}), like=former)
+    assert np.array_equal(fresh.hot("t", ids), former.hot("t", ids))
+    assert np.array_equal(fresh.lookup("t", ids), -weights)
+    with fresh.reading() as ours, former.reading() as theirs:
+        assert (ours.heat("t", ids) >= theirs.heat("t", ids)).all(), "uses come along"
+    smaller = Replica([spec], levels=Levels(hot_bytes=100 * 64, folder=_FOLDERS[0]))
+    smaller.replace(replicas.snapshot([spec], 2, {"t": (ranks, weights[ranks])}), like=former)
+    hot = smaller.hot("t", ids)
+    assert (hot.sum(), (hot & ~former.hot("t", ids)).sum()) == (100, 0)
+    flat = Replica([spec])
+    flat.replace(replicas.snapshot([spec], 2, {"t": (ids, weights)}), like=former)
+    again = Replica([spec], levels=former.levels)
+    again.replace(replicas.snapshot([spec], 2, {"t": (ids, weights)}), like=flat)
+    assert again.hot("t", ids[:400]).all(), "all rows are as good as one another"
+
+
 def test_a_delta_to_a_hot_row_is_seen_at_once_as_it_is_and_to_a_cold_one_as_it_can_be():
     spec, replica, _, _, _ = zipf_world("int8")
     one, other = np.array([3]), np.array([3999])

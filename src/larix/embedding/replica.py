@@ -183,16 +183,17 @@ class Replica:
             fresh.append(changes.instant)
         return True
 
-    def replace(self, snapshot: Snapshot) -> None:
+    def replace(self, snapshot: Snapshot, *, like: "Replica | None" = None) -> None:
         """Show the state of ``snapshot`` in place of all rows. Tables and errors as with ``apply``.
 
-        Rows take memory twice until calls on the old ones have ended.
+        Rows take memory twice until calls on the old ones have ended. ``like``: another replica with levels, in whose place
+        this one is to step: of the rows that are new here those are hot that are so there, and count as used as much.
         """
         with self._version(snapshot.specs) as fresh:
             self._core.clear()
             for piece in snapshot:
                 if piece.table in self.specs:
-                    self._put(piece.table, piece.ids, piece.weights)
+                    self._put(piece.table, piece.ids, piece.weights, like)
             fresh.append(snapshot.instant)
 
     def adapt(self, most: int = 65536) -> int:
@@ -266,10 +267,14 @@ class Replica:
                     self._core.abandon()
                     self._instants.pop(former + 1, None)
 
-    def _put(self, table: str, ids: Ids, weights: Floats) -> None:
+    def _put(self, table: str, ids: Ids, weights: Floats, like: "Replica | None" = None) -> None:
         ids = check.ids(ids)
         check.floats(weights, (len(ids), self.specs[table].dim), f"weights of table '{table}'")
-        self._core.put(self._questions.number(table), ids, weights)
+        heat = None
+        if like is not None and like.levels is not None and table in like.specs:
+            with like.reading() as rows:
+                heat = rows.heat(table, ids)
+        self._core.put(self._questions.number(table), ids, weights, heat)
 
 
 def _default_of(spec: TableSpec) -> float:
