@@ -110,8 +110,8 @@ class Replica {
   int64_t remove(uint32_t table, std::span<const int64_t> ids);
   // Takes all rows of all tables away.
   void clear();
-  // Alone in a version: moves up to ``most`` rows that are used more than some that are hot to their level, and as many of
-  // those back as it takes to make room. Adds to ``moved``.
+  // Alone in a version: moves about ``most`` rows at most that are used more than some that are hot to their level, and as many
+  // of those back as it takes to make room. Adds to ``moved``.
   Status adapt(size_t most, size_t& moved);
   // Shows the next version, then waits for the readings of the one before. What fails shows nothing, and it is abandoned.
   Status publish();

@@ -200,8 +200,9 @@ class Replica:
         """Make rows hot that are used more than some that are, in place of those; return how many were moved.
 
         To be called every second or so by whoever applies changes. Readers note the use of one lookup in 13; the counts
-        are halved whenever ten have been noted for each hot row. Up to ``most`` rows become hot in a call, as a version
-        of its own: what readers see is the same state. StorageError if the disk fails; all rows stay where they are then.
+        are halved whenever ten have been noted for each hot row. No more than about ``most`` rows become hot in a call,
+        as a version of its own: what readers see is the same state. StorageError if the disk fails; all rows stay where
+        they are then.
         """
         if self.levels is None:
             return 0
