@@ -222,7 +222,7 @@ class Replica:
         levels = LevelStats(
             hot_rows=hot,
             hot_bytes=hot_bytes,
-            cold_rows=rows - hot,
+            cold_rows=max(0, rows - hot),  # counted one after the other
             disk_bytes=disk,
             hot_hits=lookups - missing - cold,
             cold_hits=cold,
