@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import serve_cases
-import serve_peers
 from measure import PEERS, Worker, absent, emit, peer_python
+from serve_peers import PEERS_BY_NAME, command, environment, requirements
 
 HERE = Path(__file__).resolve().parent
 BENCH = "serve"
@@ -43,6 +43,7 @@ class Subject:
     requests: Path
     port: int
     env: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = Path()
     found: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -97,6 +98,7 @@ def running(subject: Subject, cores: Cores, patience_s: float = 180.0) -> Iterat
     log = (PEERS.parent / f"serve-{subject.name.split()[0]}.log").open("wb")
     process = subprocess.Popen(
         subject.command,
+        cwd=subject.folder,
         env={**os.environ, **subject.env},
         stdout=log,
         stderr=log,
@@ -154,22 +156,19 @@ def measure(subject: Subject, cores: Cores, seconds: float, steps: int, runs: in
     """One round of one subject, its server started for it and ended."""
     with running(subject, cores):
         sender = Sender(subject, cores)
-        sender.send(20, 2)
-        first = sender.send(20, 1)
-        if first["answered"] < first["sent"]:
-            raise RuntimeError(f"{subject.name} answered {first['status']} to requests that it should take")
+        warm_up(sender, subject)
         rate, held = 50.0, 0.0
-        while in_time(sender.send(rate, seconds / 2)):
+        while in_time(sender.send(rate, lasting(rate, seconds))):
             held, rate = rate, rate * 1.6
         low, high = held, rate
         for _ in range(steps):
             middle = (low * high) ** 0.5 if low else high / 2
-            if in_time(sender.send(middle, seconds)):
+            if in_time(sender.send(middle, lasting(middle, seconds))):
                 low = middle
             else:
                 high = middle
         before = cores.busy()
-        flood = sender.send(1.5 * high, seconds)
+        flood = sender.send(1.5 * high, lasting(high, seconds))
         busy, whole = (now - then for now, then in zip(cores.busy(), before, strict=True))
         _note(subject, rps_at_p99_30ms=low, cpu=busy / whole, saturated_per_s=flood["answered_per_s"])
         for _ in range(runs if low else 0):
@@ -179,6 +178,20 @@ def measure(subject: Subject, cores: Cores, seconds: float, steps: int, runs: in
                 **{f"{name}_ms": latency[name] * 1e3 for name in ("p50", "p99", "p999") if latency[name]},
             )
         sender.end()
+
+
+def warm_up(sender: Sender, subject: Subject, patience_s: float = 60.0) -> None:
+    """Until it answers, which some servers do not as soon as they say that they are ready, and then a little."""
+    until = time.monotonic() + patience_s
+    while (first := sender.send(4, 0.5))["answered"] < first["sent"]:
+        if time.monotonic() > until:
+            raise RuntimeError(f"{subject.name} answers {first['status']} to requests that it should take")
+    sender.send(20, 3)
+
+
+def lasting(rate: float, seconds: float) -> float:
+    """So long that 99 of 100 means something: 300 requests or more, if that takes less than four times as long."""
+    return min(4 * seconds, max(seconds, 300 / rate))
 
 
 def _note(subject: Subject, **values: float) -> None:
@@ -215,31 +228,32 @@ def peers(names: Sequence[str], run: Path, bundle: Path, folder: Path, cores: Co
     asked = serve_cases.Asked(run, bundle, 200)
     found = []
     for name in names:
-        route = serve_peers.ROUTES[name]
+        peer = PEERS_BY_NAME[name]
         bodies: Sequence[Any] = asked.triton() if name == "triton" else asked.json()
-        path = serve_cases.write(folder / f"net-200-{name}.requests", "127.0.0.1", route, bodies)
+        path = serve_cases.write(folder / f"net-200-{name}.requests", "127.0.0.1", peer.route, bodies)
         try:
-            python = peer_python(f"serve-{name}", *serve_peers.REQUIREMENTS[name])
+            python = peer_python(f"serve-{name}", *requirements(name))
         except subprocess.CalledProcessError as error:
             absent(BENCH, name, f"it cannot be installed here: {error}")
             continue
-        package = serve_peers.PACKAGES[name]
         version = subprocess.run(
-            [python, "-c", f"from importlib.metadata import version; print(version({package!r}))"],
+            [python, "-c", f"from importlib.metadata import version; print(version({peer.package!r}))"],
             capture_output=True,
             text=True,
             check=True,
         ).stdout.strip()
+        workers = len(cores.server)
         for backend in ("torch", "openvino"):
             port = free_port()
-            words = [name, str(plain), backend, str(port), str(len(cores.server))]
             found.append(
                 Subject(
                     name=f"{name} {version} {backend}",
-                    command=[python, str(HERE / "serve_peers.py"), *words],
-                    health=serve_peers.HEALTH[name],
+                    command=command(name, python, port, workers),
+                    health=peer.health,
                     requests=path,
                     port=port,
+                    env=environment(plain, backend, workers),
+                    folder=HERE,
                 )
             )
     return found
@@ -255,7 +269,7 @@ def bare(subject: Subject, bundle: Path, cores: Cores, rounds: int) -> dict[str,
 
 
 def report(case: str, subjects: Sequence[Subject], cores: Cores) -> None:
-    units = {"rps_at_p99_30ms": "1/s", "saturated_per_s": "1/s", "cpu": "share"}
+    units = {"rps_at_p99_30ms": "1/s", "saturated_per_s": "1/s", "cpu": "share", "failed": "share"}
     for subject in subjects:
         for metric, values in subject.found.items():
             emit(BENCH, subject.name, case, metric, values, units.get(metric, "ms"), cores=len(cores.server))
@@ -290,9 +304,7 @@ def main() -> None:
     parser.add_argument(
         "--auc-loss", type=float, help="compute in less than fp32 what costs at most so much AUC"
     )
-    parser.add_argument(
-        "--peers", nargs="*", choices=sorted(serve_peers.REQUIREMENTS), help="none named: all"
-    )
+    parser.add_argument("--peers", nargs="*", choices=sorted(PEERS_BY_NAME), help="none named: all")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one rate")
     args = parser.parse_args()
@@ -310,7 +322,7 @@ def main() -> None:
         for metric, unit in (("capacity", "1/s"), ("alone_ms", "ms")):
             emit(BENCH, "larix engine", case, metric, alone[metric], unit, cores=len(cores.server))
         if name == "net" and args.peers is not None:
-            subjects += peers(args.peers or sorted(serve_peers.REQUIREMENTS), run, bundle, folder, cores)
+            subjects += peers(args.peers or sorted(PEERS_BY_NAME), run, bundle, folder, cores)
         for _ in range(rounds):
             for subject in list(subjects):
                 try:

@@ -50,7 +50,7 @@ def recipe(*, rows: int = 50_000) -> Recipe:
         sample=fx.Sample(**ids, **numbers, tasks=[fx.Binary(name) for name in LABELS], group=USER_IDS[0]),
         ranker=Ranker,
         feed=partial(feed, rows),
-        init=Uniform(0.05),
+        init=Uniform(scale=0.05),
         settings=Settings(batch_size=4096, epochs=1, shuffle=0),
         pages=Pages(
             value=ValueModel(fusion=WeightedSum(weights=dict.fromkeys(LABELS, 1.0))),

@@ -3,6 +3,7 @@
 Knows torch and numpy only, so that peers can load it in environments of their own.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ INPUTS = (
     ("item_numbers", np.float32, (-1, ITEM_NUMBERS)),
 )
 Score = Callable[..., NDArray[np.float32]]
+Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
+TOLD = ("LARIX_PEER_FOLDER", "LARIX_PEER_BACKEND")  # a server's own processes learn from these what to load
 
 
 class Plain(nn.Module):
@@ -39,9 +42,9 @@ class Plain(nn.Module):
         self, user_ids: Tensor, user_numbers: Tensor, item_ids: Tensor, item_numbers: Tensor
     ) -> Tensor:
         n = item_ids.shape[0]
-        user = self.rows(user_ids % self.size + self.first[:USER_IDS]).reshape(1, -1).expand(n, -1)
-        items = self.rows(item_ids % self.size + self.first[USER_IDS:]).reshape(n, -1)
-        x = torch.cat([user, items, user_numbers.reshape(1, -1).expand(n, -1), item_numbers], dim=1)
+        user = self.rows(user_ids % self.size + self.first[:USER_IDS]).flatten().unsqueeze(0).expand(n, -1)
+        items = self.rows(item_ids % self.size + self.first[USER_IDS:]).flatten(1)
+        x = torch.cat([user, items, user_numbers.unsqueeze(0).expand(n, -1), item_numbers], dim=1)
         return torch.sigmoid(self.net(x))
 
 
@@ -59,14 +62,34 @@ def scorer(folder: Path, backend: str, threads: int = 1) -> Score:
         return eager
     import openvino
 
-    example = [np.zeros([3 if size < 0 else size for size in shape], dtype) for _, dtype, shape in INPUTS]
-    model = openvino.convert_model(module, example_input=tuple(map(torch.from_numpy, example)))
-    for port, (_, _, shape) in zip(model.inputs, INPUTS, strict=True):
-        port.get_node().set_partial_shape(openvino.PartialShape(list(shape)))
-    model.validate_nodes_and_infer_types()
+    example = {
+        name: torch.zeros(
+            [3 if size < 0 else size for size in shape], dtype=getattr(torch, np.dtype(dtype).name)
+        )
+        for name, dtype, shape in INPUTS
+    }
+    model = openvino.convert_model(module, example_input=example)
+    model.reshape({name: openvino.PartialShape(list(shape)) for name, _, shape in INPUTS})
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     ready = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
-    return lambda *arrays: np.array(next(iter(ready.infer(list(arrays), share_inputs=True).values())))
+    names = [name for name, _, _ in INPUTS]
+
+    def compiled(*arrays: NDArray[Any]) -> NDArray[np.float32]:
+        return np.array(
+            next(iter(ready.infer(dict(zip(names, arrays, strict=True)), share_inputs=True).values()))
+        )
+
+    return compiled
+
+
+def told_scorer() -> Score:
+    """By what the environment tells."""
+    return scorer(Path(os.environ[TOLD[0]]), os.environ[TOLD[1]])
+
+
+def told_answerer() -> Answer:
+    """By what the environment tells."""
+    return answerer(told_scorer())
 
 
 def parsed(body: Mapping[str, Any]) -> list[NDArray[Any]]:
@@ -87,9 +110,8 @@ def ranked(items: NDArray[np.int64], scores: NDArray[np.float32]) -> dict[str, A
     return {"items": items[order].tolist(), "value": value[order].tolist(), "scores": scores[order].tolist()}
 
 
-def answerer(folder: Path, backend: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def answerer(score: Score) -> Answer:
     """From a request in JSON to an answer ready for it."""
-    score = scorer(folder, backend)
 
     def answer(body: Mapping[str, Any]) -> dict[str, Any]:
         arrays = parsed(body)

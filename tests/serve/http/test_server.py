@@ -1,3 +1,5 @@
+import io
+import json
 import random
 import socket
 import ssl
@@ -14,6 +16,7 @@ from wire import TOKEN, answer_of, ask, spoken
 
 from larix.errors import ConfigError
 from larix.serve.http import App, Door, HttpServer, Limits
+from larix.serve.telemetry import access, logging_to
 
 RANK = {"user": {"user_id": 5}, "candidates": {"video_id": [10, 3, 20]}}
 HOST = b"host: localhost\r\n"
@@ -296,6 +299,18 @@ def test_settings_that_cannot_work_are_refused(more, why):
 def test_a_port_is_not_shared_with_another_server(server):
     with pytest.raises(ConfigError, match="is another server there"):
         held(port=server.port)
+
+
+def test_logs_of_the_process_are_left_as_they_are(serving, service):
+    stream = io.StringIO()
+    with logging_to(stream):
+        server = serving(done=access)
+        assert ask(server, "POST", "/v1/rank", RANK).status == 200
+        service.fails = ValueError("a fault")
+        assert ask(server, "POST", "/v1/rank", RANK).status == 500
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["status"] for line in lines if "status" in line] == [200, 500]
+    assert any("a fault" in line.get("error", "") for line in lines)
 
 
 def test_a_server_listens_on_ipv6_too(serving):

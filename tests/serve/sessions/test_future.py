@@ -49,6 +49,13 @@ def test_nothing_is_begun_for_a_whole_that_was_cancelled():
     assert steps == []
 
 
+def test_what_is_begun_while_the_whole_is_cancelled_is_cancelled():
+    first, second = Future(), Future()
+    whole = then(first, lambda _: whole.cancel() and second)
+    first.set_result(1)
+    assert second.cancelled()
+
+
 def test_a_part_that_is_cancelled_cancels_the_whole():
     first = Future()
     whole = then(first, ready)
@@ -61,11 +68,12 @@ def test_a_result_is_in_memory_no_longer_than_whoever_asked_holds_it():
     class Result:
         pass
 
-    first = Future()
-    whole = then(first, lambda _: ready(Result()))
-    first.set_result(1)
+    parts = [Future(), Future()]
+    whole = then(parts[0], lambda _: parts[1])
+    parts[0].set_result(1)
+    parts[1].set_result(Result())
     result = weakref.ref(whole.result(0))
-    del first
+    parts.clear()
     assert result() is not None
     del whole
     assert result() is None  # at once: no collector is waited for

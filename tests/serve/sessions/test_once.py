@@ -116,6 +116,16 @@ def test_one_who_has_cancelled_does_not_disturb_the_others():
     assert other.result(0) == 1
 
 
+def test_it_is_given_up_when_the_last_cancels_while_it_is_begun():
+    kept = Kept()
+    kept.ask(deadline=1.0)
+    longer = kept.once.ask("k", 1, 2.0, lambda: longer.cancel() and kept.begin())
+    kept.begun[0].set_exception(Refusal(Why.TOO_LATE, "late"))
+    assert longer.cancelled()
+    assert kept.begun[1].cancelled()
+    assert len(kept.once) == 0
+
+
 def test_what_is_ready_although_all_have_cancelled_is_not_kept():
     kept = Kept()
     asked = kept.ask()

@@ -190,3 +190,10 @@ def test_when_to_come_again_is_when_the_next_session_may_end():
         register.add(side(0), 7.0, (b"ann", "more"), 0)
     assert refusal.value.retry_after_s == pytest.approx(5.0, abs=LIMITS.tick_s)
     assert register.counts.full == 1
+
+
+def test_a_side_counts_for_all_that_its_arrays_keep_in_memory():
+    register = Register(SessionSettings(), Clock(), lambda id: None)
+    whole = np.zeros((64, 1024), np.float32)
+    register.add(FakeSide(Desk(), 1, {"a": whole[3], "b": whole[4]}), 1.0, (b"ann", "1"), 0)
+    assert register.bytes.total == OBJECTS + whole.nbytes

@@ -116,8 +116,10 @@ def test_a_repeated_open_and_score_that_fails_ends_no_session_that_was_there(clo
     again = sessions.open_and_score(request)
     desk.let(error=Refusal(Why.OVERLOADED, "full"))
     assert refused(again).why is Why.OVERLOADED
-    sessions.close(session.id)
-    assert sessions.stats.closed == 1
+    assert sessions.stats.open == 1
+    scored = sessions.score(asking(session.id, [1]))
+    desk.let()
+    assert scored.result(0).value == value_of(5, [1])
 
 
 @pytest.mark.parametrize("ttl_s", [0.0, -1.0, math.nan])
@@ -251,6 +253,24 @@ def test_a_retry_with_a_later_deadline_outlives_the_first(clock):
     assert [each.deadline for each in desk.scored] == [1.0, 2.0]
 
 
+def test_nothing_is_begun_anew_for_a_session_that_was_closed_meanwhile(clock):
+    desk = Desk(held=True)
+    sessions = Sessions(desk.begin, clock=clock)
+    opening = sessions.open(model="feed", context=context(1))
+    desk.let()
+    session = opening.result(0)
+    first = sessions.score(asking(session.id, id="r", deadline=1.0))
+    retry = sessions.score(asking(session.id, id="r", deadline=2.0))
+    other = sessions.score(asking(session.id, id="other"))  # keeps the side in use
+    sessions.close(session.id)
+    desk.let(error=Refusal(Why.TOO_LATE, "late"))
+    assert refused(first).why is Why.TOO_LATE
+    assert refused(retry).why is Why.EXPIRED
+    desk.let()
+    assert other.result(0)
+    assert len(desk.scored) == 2
+
+
 def test_answers_beyond_the_bytes_are_forgotten_and_computed_again(desk, clock):
     sessions = Sessions(desk.begin, SessionSettings(answer_bytes=20_000), clock=clock)
     session = opened(sessions)
@@ -290,6 +310,15 @@ def test_every_use_makes_it_last(sessions, clock):
     assert sessions.stats.open == 0
 
 
+def test_a_retry_is_a_use_too(sessions, clock):
+    session = opened(sessions, ttl_s=5.0)
+    sessions.score(asking(session.id, id="r")).result(0)
+    for _ in range(3):
+        clock.now_s += 4.0
+        sessions.score(asking(session.id, id="r")).result(0)  # nothing is computed
+    assert sessions.columns(session.id) is None  # as this engine does not tell
+
+
 def test_no_use_makes_it_last_longer_than_a_life(desk, clock):
     sessions = Sessions(desk.begin, SessionSettings(life_s=10.0), clock=clock)
     session = opened(sessions, ttl_s=5.0)
@@ -311,10 +340,11 @@ def test_it_does_not_expire_under_a_score(clock):
     sessions.sweep()
     desk.let()
     assert scored.result(0)
-    clock.now_s += 0.9
-    sessions.sweep()
-    assert sessions.stats.open == 1
-    clock.now_s += 0.2
+    clock.now_s += 0.9  # since the answer, which was a use
+    scored = sessions.score(asking(session.id))
+    desk.let()
+    assert scored.result(0)
+    clock.now_s += 1.1
     sessions.sweep()
     assert sessions.stats.open == 0
 

@@ -21,6 +21,11 @@ from larix.serve.http.door import is_loopback
 from larix.serve.http.limits import Limits
 
 BACKLOG = 1024
+_LET_LOGS_BE = {
+    "incremental": True,
+    "handlers": {},
+    "loggers": {},
+}  # otherwise it closes all handlers of the process
 
 
 class HttpServer:
@@ -105,6 +110,7 @@ class HttpServer:
                 header_read_timeout=int(limits.header_s * 1000), max_buffer_size=limits.header_bytes
             ),
             log_enabled=False,
+            log_dictconfig=_LET_LOGS_BE,
             ssl_protocol_min=SSLProtocols.tls12,
             **self._settings,
         )
