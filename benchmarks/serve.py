@@ -156,10 +156,7 @@ def measure(subject: Subject, cores: Cores, seconds: float, steps: int, runs: in
     """One round of one subject, its server started for it and ended."""
     with running(subject, cores):
         sender = Sender(subject, cores)
-        sender.send(20, 2)
-        first = sender.send(20, 1)
-        if first["answered"] < first["sent"]:
-            raise RuntimeError(f"{subject.name} answered {first['status']} to requests that it should take")
+        warm_up(sender, subject)
         rate, held = 50.0, 0.0
         while in_time(sender.send(rate, lasting(rate, seconds))):
             held, rate = rate, rate * 1.6
@@ -181,6 +178,15 @@ def measure(subject: Subject, cores: Cores, seconds: float, steps: int, runs: in
                 **{f"{name}_ms": latency[name] * 1e3 for name in ("p50", "p99", "p999") if latency[name]},
             )
         sender.end()
+
+
+def warm_up(sender: Sender, subject: Subject, patience_s: float = 60.0) -> None:
+    """Until it answers, which some servers do not as soon as they say that they are ready, and then a little."""
+    until = time.monotonic() + patience_s
+    while (first := sender.send(4, 0.5))["answered"] < first["sent"]:
+        if time.monotonic() > until:
+            raise RuntimeError(f"{subject.name} answers {first['status']} to requests that it should take")
+    sender.send(20, 3)
 
 
 def lasting(rate: float, seconds: float) -> float:

@@ -35,7 +35,7 @@ PEERS_BY_NAME = {
     "torchserve": Peer(
         package="torchserve",
         route="/predictions/net",
-        health="/models/net",
+        health="/ping",
         requirements=["torchserve", "torch-model-archiver", "setuptools<81", "pyyaml"],
     ),
     "triton": Peer(package="nvidia-pytriton", route="/v2/models/net/infer", health="/v2/models/net/ready"),

@@ -10,6 +10,7 @@ import ray
 from ray import serve
 from serve_plain import TOLD, told_answerer
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 1}, max_ongoing_requests=16)
@@ -18,7 +19,7 @@ class Net:
         self.answer = told_answerer()
 
     async def __call__(self, request: Request) -> Any:
-        return self.answer(await request.json())
+        return JSONResponse(self.answer(await request.json()))  # a plain dict would be sent in chunks
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from larix.serve.sessions import Sessions, SessionSettings, pinned
 from larix.serve.stats import ServiceStats, VersionStats
 from larix.serve.telemetry import Traces
 
-DRAINED = Refusal(Why.UNAVAILABLE, "the server is about to stop; ask another one")
 FOR_SESSIONS = 0.5  # the share of the time to drain that sessions may go on in
 
 
@@ -68,7 +67,7 @@ class Serving:
         """See ``Service.rank``."""
         if self._draining:
             refused: Future[Answer] = Future()
-            refused.set_exception(DRAINED)
+            refused.set_exception(Refusal(Why.UNAVAILABLE, "the server is about to stop; ask another one"))
             return refused
         future = self._engine.submit(request)
         if self._traces is not None:

@@ -1,3 +1,4 @@
+import ctypes
 import logging
 import random
 import threading
@@ -31,7 +32,7 @@ def test_a_deadline_that_passes_while_a_request_waits_ends_it_at_once_and_unscor
     with engine(scorer, ONE) as made:
         first = made.submit(request(10))
         assert scorer.begun.wait(SOON)
-        late = made.submit(request(20, deadline=time.monotonic() + 0.3))
+        late = made.submit(request(20, deadline=time.monotonic() + 1.0))
         with pytest.raises(Refusal, match="no time for it") as raised:
             late.result(SOON)  # though the only thread is still at work
         assert raised.value.why is Why.TOO_LATE
@@ -90,6 +91,20 @@ def test_a_thread_that_dies_is_replaced_and_its_request_told(death, caplog):
     assert "is replaced" in caplog.text
 
 
+def test_threads_that_are_killed_while_they_wait_are_replaced():
+    with engine(FakeScorer(), FOUR) as made:
+        eventually(lambda: sum(each.name == "engine" for each in threading.enumerate()) == 4)
+        for each in threading.enumerate():
+            if each.name == "engine":
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(each.ident), ctypes.py_object(SystemExit)
+                )
+        for _ in range(20):
+            assert all(made.submit(request(50)).result(SOON).value.size == 50 for _ in range(10))
+        eventually(lambda: made.stats().replaced >= 1)
+        eventually(lambda: sum(each.name == "engine" for each in threading.enumerate()) == 4)
+
+
 def test_death_on_the_thread_of_who_asks_is_theirs_and_leaves_nothing_behind():
     scorer = Gated(poison=13, error=KeyboardInterrupt())
     with engine(scorer, ONE) as made:
@@ -102,7 +117,7 @@ def test_death_on_the_thread_of_who_asks_is_theirs_and_leaves_nothing_behind():
 
 def test_work_that_hangs_is_given_up_and_others_are_answered():
     scorer = Gated(open=False)
-    with engine(scorer, replace(ONE, stall_s=0.3)) as made:
+    with engine(scorer, replace(ONE, stall_s=1.0)) as made:
         failed = made.submit(request(10)).exception(SOON)
         assert failed.why is Why.BROKEN
         assert "hangs" in str(failed)

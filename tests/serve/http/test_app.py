@@ -96,7 +96,8 @@ def test_every_answer_is_counted_and_told_of():
     answer(made, Scope("POST", content_length="3"), b"abc")
     answer(made, Scope("GET"))
     answer(made, Scope("GET", "/nowhere", content_length="4"), b"abcd")
-    assert made.counts == {("POST", "/a", 200): 1, ("GET", "", 405): 1, ("GET", "", 404): 1}
+    answer(made, Scope("SUMMON"))
+    assert made.counts == {("POST", "/a", 200): 1, ("", "", 405): 2, ("", "", 404): 1}
     first = done[0]
     assert (first.status, first.path, first.received_bytes, first.sent_bytes) == (200, "/a", 3, 5)
     assert done[0].error is None

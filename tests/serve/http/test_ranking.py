@@ -2,6 +2,8 @@ import time
 
 import pytest
 from fake_service import predicted
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from wire import ask
 
 from larix.serve import Refusal, Why
@@ -136,3 +138,38 @@ def test_an_answer_that_never_comes_is_given_up(serving, service):
     told = ask(server, "POST", "/v1/rank", {**ASK, "timeout_ms": 20})
     assert told.status == 504
     assert time.monotonic() - began < 0.9
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    user=st.fixed_dictionaries(
+        {"user_id": st.integers(0, 9) | VALUES}, optional={"city": VALUES, "past": VALUES, "time_ms": VALUES}
+    ),
+    columns=st.fixed_dictionaries(
+        {"video_id": st.lists(st.integers(0, 9) | VALUES, max_size=3) | VALUES},
+        optional={name: st.lists(VALUES, max_size=3) | VALUES for name in ("rate", "new", "tag", "kind")},
+    ),
+    objects=st.booleans(),
+)
+def test_any_values_of_known_columns_are_answered_or_refused(talk, user, columns, objects):
+    candidates = columns
+    if objects:
+        lists = {name: values for name, values in columns.items() if isinstance(values, list)}
+        size = max(map(len, lists.values()), default=0)
+        candidates = [
+            {name: each[row] for name, each in lists.items() if row < len(each)} for row in range(size)
+        ]
+    told = talk("POST", "/v1/rank", {"user": user, "candidates": candidates})
+    assert told.status in (200, 400), told.body
+    assert told.document

@@ -1,7 +1,14 @@
+import gzip
+import json
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import tritonclient.http as triton
 from asked import SIGNATURE
 from tritonclient.utils import InferenceServerException
+from wire import ask
 
 # The protocol's own client, against a server that holds model `feed`: version 7, and 8, which is damaged.
 
@@ -82,3 +89,34 @@ def test_what_there_is_not_is_not_found(client, call):
     with pytest.raises(InferenceServerException) as told:
         call(client)
     assert told.value.status() == "404"
+
+
+def test_models_are_loaded_one_at_a_time_and_nobody_waits_for_it(serving, service):
+    """However many ask to load: threads stay free for others, whose packed bodies need them."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load(model):
+        begun.set()
+        assert go_on.wait(30)
+
+    service.load = load
+    server = serving(timeout_s=20.0)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, server, "POST", "/v2/repository/models/feed/load", {})
+        assert begun.wait(20)
+        for _ in range(40):
+            told = ask(server, "POST", "/v2/repository/models/feed/load", {})
+            assert told.status == 429
+            assert told.headers["retry-after"] == "5"
+        ranked = {
+            "user": {"user_id": 5},
+            "candidates": {"video_id": random.Random(0).sample(range(10**12), 9000)},
+        }
+        packed = gzip.compress(json.dumps(ranked).encode())
+        told = ask(
+            server, "POST", "/v1/rank", packed, {"content-encoding": "gzip", "accept-encoding": "gzip"}
+        )
+        assert told.status == 200
+        assert told.headers["content-encoding"] == "gzip"  # on such a thread: the answer is long
+        go_on.set()
+        assert first.result(20).status == 200

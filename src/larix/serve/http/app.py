@@ -68,7 +68,7 @@ class Done:
 class App:
     """``routes``: what can be asked for. ``done``: told of every answer, quickly; it must not raise.
 
-    ``counts``: answers by method, the route's path and status.
+    ``counts``: answers by method, the route's path and status; the former are "" if no route was found.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class App:
             )
         finally:
             held.release()
-        self.counts[scope.method, path, reply.status] += 1
+        self.counts[scope.method if path else "", path, reply.status] += 1  # anybody can make up methods
         self._done(
             Done(
                 id=id,

@@ -4,6 +4,7 @@ Knows nothing of tensors.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from larix.serve import oip
 from larix.serve.http.call import Call, Route
@@ -19,6 +20,7 @@ class Repository:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._changing = asyncio.Lock()
 
     def routes(self) -> list[Route]:
         """What it answers."""
@@ -109,12 +111,19 @@ class Repository:
 
     async def load(self, call: Call) -> Reply:
         """Load a model's newest version; answered when it is ready."""
-        await asyncio.to_thread(self._service.load, call.names[0])
-        return reply_of({})
+        return await self._change(self._service.load, call.names[0])
 
     async def unload(self, call: Call) -> Reply:
         """Let a model go."""
-        await asyncio.to_thread(self._service.unload, call.names[0])
+        return await self._change(self._service.unload, call.names[0])
+
+    async def _change(self, change: Callable[[str], None], model: str) -> Reply:
+        """One at a time: it may take minutes, and threads that wait are missed by others."""
+        if self._changing.locked():
+            text = "another model is being loaded or let go of; come again"
+            raise Refusal(Why.OVERLOADED, text, retry_after_s=5.0)
+        async with self._changing:
+            await asyncio.to_thread(change, model)
         return reply_of({})
 
     def _status(self, model: str) -> ModelStatus:
