@@ -1,5 +1,6 @@
 """`larix showcase`: pages for people of a replayed feed before and after they act. Knows how to print."""
 
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,6 +8,8 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from larix.errors import ConfigError
 
 if TYPE_CHECKING:
     from larix.recipes.showcase import Visit
@@ -36,23 +39,22 @@ def showcase(
 
 def show_case(run: Path, *, stay: bool, port: int = 0, at: Path | None = None) -> None:
     """Let guests come and go, and say what changed for them and why."""
-    from larix.recipes.served import Front
-    from larix.recipes.showcase import showcase as entered
+    try:
+        from larix.recipes.served import Front
+        from larix.recipes.showcase import showcase as entered
+    except ImportError as error:
+        raise ConfigError(f"serving needs {error.name}; pip install 'larix[serve,grpc]'") from error
 
     console = Console()
-    with console.status("making a bundle of the run, and a server of it"):
-        case = entered(run, console, at=at, front=Front(port=port))
-        shown = case.__enter__()
-    try:
+    with ExitStack() as stack:
+        with console.status("making a bundle of the run, and a server of it"):
+            shown = stack.enter_context(entered(run, console, at=at, front=Front(port=port)))
         console.print(summary(shown.visits(["watch", "like"])))
         if stay:
             wide = Console(soft_wrap=True, markup=False, highlight=False)
             wide.print(f"\nServing: {shown.url} (Ctrl-C ends it)")
-            shown.stay()
-    except KeyboardInterrupt:
-        console.print("stopping", markup=False)
-    finally:
-        case.__exit__(None, None, None)
+            with suppress(KeyboardInterrupt):
+                shown.stay()
 
 
 def summary(visits: "list[Visit]") -> RenderableType:

@@ -144,6 +144,7 @@ def live() -> Live:
             "watch": {"is_click": 1, "long_view": 1, "play_time_ms": 40_000},
             "skip": {"play_time_ms": 500},
         },
+        ignored={"play_time_ms": 1500},
         still=(*_USER, "history", "past"),
         settings=OnlineSettings(
             batch_size=256,

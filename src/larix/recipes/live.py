@@ -19,7 +19,7 @@ class Live:
     the online run. ``still``: slots and sequences whose rows it reads and leaves as they were trained. ``item``: the column
     that says what was shown, so that new items can be told apart. ``window_s`` and ``lateness_s``: of the join, event time.
     ``since``: what a row of features becomes by what happened after it, oldest first; None if nobody can say. ``acts``: what
-    somebody can do with an item, by a word, as the labels that are not 0 then.
+    somebody can do with an item, by a word, as the labels that are not 0 then; ``ignored``: those of what is left alone.
     """
 
     unjoin: Callable[[pa.Schema], Unjoin]
@@ -30,6 +30,7 @@ class Live:
     lateness_s: float = 60.0
     since: Callable[[Mapping[str, Any], Iterable[Mapping[str, Any]]], dict[str, Any]] | None = None
     acts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("window_s", "lateness_s"):

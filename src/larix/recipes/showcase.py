@@ -228,7 +228,7 @@ class _Sink:
 
     def send(self, name: str, shown: Sequence[Any], acts: Mapping[Any, str]) -> None:
         """Log impressions and actions; durable when it returns."""
-        labels = {item: self._live.acts[act] for item, act in acts.items()}
+        labels = {item: self._live.acts[acts[item]] if item in acts else self._live.ignored for item in shown}
         for topic, rows in zip((IMPRESSIONS, ACTIONS), self._guests.live(name, shown, labels), strict=True):
             if len(rows):
                 self._log.send(topic, rows)
