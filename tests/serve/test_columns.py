@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from larix.errors import ConfigError, DataError
@@ -159,6 +159,75 @@ def test_a_row_is_its_values_one_by_one(values):
     together = columns.row(values, schema)
     assert [each.type for each in together] == schema.types
     assert [each.to_pylist() for each in together] == [each.to_pylist() for each in alone]
+
+
+TYPES = (pa.int8(), INT, pa.uint64(), pa.float32(), REAL, TEXT, pa.binary(), pa.bool_())
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64), 2**64)
+    | st.sampled_from([127, 128, 2**24 + 1, 2**53, 2**53 + 1, 2.0, 2.5, -0.0, 1e300, float("nan")])
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(["\ud800", b"a", b"\xff", np.int64(3), np.float32(0.1), pa.array([1]), {"a": 1}])
+)
+LIKELY = {
+    pa.int8(): st.integers(-128, 127),
+    INT: st.integers(-(2**63), 2**63 - 1),
+    pa.uint64(): st.integers(0, 2**64 - 1),
+    pa.float32(): st.floats() | st.integers(-(2**24), 2**24),
+    REAL: st.floats() | st.integers(-(2**53), 2**53),
+    TEXT: st.text(max_size=3),
+    pa.binary(): st.binary(max_size=3),
+    pa.bool_(): st.booleans(),
+}
+
+
+@st.composite
+def rows(draw, wild):
+    """A schema and a row of it, some of whose values are anything if ``wild``."""
+    dtypes = draw(st.lists(st.tuples(st.sampled_from(TYPES), st.booleans()), min_size=1, max_size=5))
+    schema, values = [], {}
+    for at, (dtype, several) in enumerate(dtypes):
+        name = f"c{at}"
+        fitting = st.none() | LIKELY[dtype]
+        value = fitting | VALUES if wild else fitting
+        schema.append((name, pa.list_(dtype) if several else dtype))
+        if draw(st.integers(0, 5)):
+            values[name] = (
+                draw(value | st.lists(value, max_size=3) if wild else value)
+                if not several
+                else draw(
+                    (value if wild else st.none()) | st.lists(value, max_size=3) | st.lists(value, max_size=3)
+                )
+            )
+    return pa.schema(schema), values
+
+
+def outcome(call):
+    """The arrays' types and bytes, or what is told."""
+    try:
+        return [(each.type, str(each.to_pylist())) for each in call()]
+    except DataError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("wild", [False, True])
+@settings(max_examples=300)
+@given(data=st.data())
+def test_a_row_in_one_go_is_the_row_that_is_looked_at_value_by_value(wild, data):
+    schema, values = data.draw(rows(wild))
+    found = outcome(lambda: columns.Row(schema)(values))
+    assert found == outcome(lambda: columns.row(values, schema))
+    if not wild:
+        assert isinstance(found, list)
+
+
+def test_a_row_of_plain_values_is_taken_in_one_go(monkeypatch):
+    monkeypatch.setattr(columns, "row", None)
+    schema = pa.schema([("a", INT), ("b", REAL), ("c", TEXT), ("d", LIST), ("e", pa.list_(TEXT))])
+    taken = columns.Row(schema)({"a": 1, "b": 2, "d": [1, None], "e": []})
+    assert [each.to_pylist() for each in taken] == [[1], [2.0], [None], [[1, None]], [[]]]
 
 
 def test_a_wrong_value_among_others_of_its_type_is_found():

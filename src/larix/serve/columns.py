@@ -29,6 +29,7 @@ PLAIN: dict[str, pa.DataType] = {
     "binary": pa.binary(),
 }
 _NAMES = {dtype: name for name, dtype in PLAIN.items()}
+_PYTHON = {pa.bool_(): bool, pa.string(): str, pa.binary(): bytes}
 _WRONG = (ValueError, TypeError, OverflowError)  # those of pyarrow are among them
 
 
@@ -139,6 +140,46 @@ def row(values: Mapping[str, Any], schema: pa.Schema) -> list[pa.Array]:
         else:
             found |= {name: together.slice(at, 1) for at, name in enumerate(names)}
     return [found[name] for name in schema.names]
+
+
+class Row:
+    """``row`` of one schema, most values of which are of the types that JSON has for them: those are taken in one go."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema, self._struct = schema, pa.struct(list(schema))
+        lists = {field.name: field.type.value_type for field in schema if types.is_list(field.type)}
+        self._lists = {name: _taken_as(dtype) for name, dtype in lists.items()}
+        self._plain = {field.name: _taken_as(field.type) for field in schema if field.name not in lists}
+
+    def __call__(self, values: Mapping[str, Any]) -> list[pa.Array]:
+        """See ``row``."""
+        if self._fits(values):
+            try:
+                found: list[pa.Array] = pa.array([dict(values)], self._struct).flatten()
+                return found
+            except _WRONG:
+                pass  # it is told which one it is
+        return row(values, self._schema)
+
+    def _fits(self, values: Mapping[str, Any]) -> bool:
+        """Whether Arrow takes each value as it is, or refuses it, when told the type."""
+        for name, taken in self._plain.items():
+            if type(values.get(name)) not in taken:
+                return False
+        for name, taken in self._lists.items():
+            several = values.get(name)
+            if several is not None and not (type(several) is list and taken.issuperset(map(type, several))):
+                return False
+        return True
+
+
+def _taken_as(dtype: pa.DataType) -> frozenset[type]:
+    """Python's types whose values Arrow does not change when it is told that they are of ``dtype``."""
+    if types.is_integer(dtype):
+        return frozenset((int, type(None)))  # a float would be cut off
+    if types.is_floating(dtype):
+        return frozenset((float, int, type(None)))
+    return frozenset((_PYTHON[dtype], type(None)))
 
 
 def first_null(array: pa.Array) -> int:

@@ -5,7 +5,7 @@ Knows a sample's declaration; knows nothing of networks, of files or of protocol
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -42,6 +42,7 @@ class Signature:
     optional: frozenset[str] = frozenset()
     per_request: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    _row: columns.Row = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         both = set(self.context.names) & set(self.candidates.names)
@@ -50,8 +51,8 @@ class Signature:
                 f"columns {sorted(both)} are the request's and the candidates'; each is of one of them"
             )
         for schema in (self.context, self.candidates):
-            for field in schema:
-                columns.type_of(columns.type_name(field.type))
+            for dtype in schema.types:
+                columns.type_of(columns.type_name(dtype))
         if self.item not in self.candidates.names or types.is_list(self.candidates.field(self.item).type):
             raise ConfigError(
                 f"item '{self.item}' is no plain column of the candidates {self.candidates.names}"
@@ -62,6 +63,7 @@ class Signature:
         unknown = (self.optional | set(self.shared)) - {*self.context.names, *self.candidates.names}
         if unknown:
             raise ConfigError(f"there are no columns {sorted(unknown)}")
+        object.__setattr__(self, "_row", columns.Row(self.context))
 
     def context_of(self, values: Mapping[str, Any], now_ms: int) -> tuple[pa.RecordBatch, Counts]:
         """The context's one row, and which columns of it are null or not given.
@@ -76,7 +78,7 @@ class Signature:
         self._known(values, self.context, "the context's")
         if self.time is not None and values.get(self.time) is None:
             values = {**values, self.time: now_ms}
-        return self._checked(columns.row(values, self.context), self.context, values)
+        return self._checked(self._row(values), self.context, values)
 
     def candidates_of(
         self, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
