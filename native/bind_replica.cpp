@@ -3,8 +3,10 @@
 #include <nanobind/stl/string.h>
 
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "bind.hpp"
 #include "bind_slots.hpp"
@@ -30,10 +32,10 @@ struct Reading {
   }
 };
 
-// Returns the number of the first slot whose offsets are not sound (nothing is done then), or -1. ``missing``: [slots],
-// zeros.
+// Returns the number of the first slot whose offsets are not sound (nothing is done then), or -1. ``missing``: zeros a slot,
+// of each part of the samples; ``ends``: where parts end, rising to ``samples``.
 int gather(Replica::Reading& reading, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
-           const Array<int64_t, 1>& missing) {
+           int64_t* missing, std::span<const int64_t> ends) {
   const auto slots = bind_slots(plan, jaggeds, outs, samples, nullptr);
   larix::Status status;
   {
@@ -41,10 +43,25 @@ int gather(Replica::Reading& reading, const Plan& plan, const nb::list& jaggeds,
     for (size_t i = 0; i < slots.size(); ++i) {
       if (!slots[i].sound()) return static_cast<int>(i);
     }
-    status = reading.gather(slots, missing.data());
+    std::vector<larix::Slot> some(slots.size());
+    size_t first = 0;
+    for (const int64_t end : ends) {
+      const auto last = static_cast<size_t>(end);
+      for (size_t i = 0; i < slots.size(); ++i) some[i] = slots[i].of(first, last);
+      status = reading.gather(some, missing);
+      if (!status.ok()) break;
+      missing += slots.size();
+      first = last;
+    }
   }
   raise(status);
   return -1;
+}
+
+int gather(Replica::Reading& reading, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
+           const Array<int64_t, 1>& missing) {
+  const auto whole = static_cast<int64_t>(samples);
+  return gather(reading, plan, jaggeds, outs, samples, missing.data(), {&whole, 1});
 }
 
 void lookup(Replica::Reading& reading, uint32_t table, const Ids& ids, const Array<float, 2>& out) {
@@ -144,6 +161,14 @@ void bind_replica(nb::module_& m) {
       .def("gather",
            [](Reading& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
               const Array<int64_t, 1>& missing) { return gather(self.here(), plan, jaggeds, outs, samples, missing); })
+      // The same by part: ``ends`` [parts], ``missing`` [parts, slots].
+      .def("gather_parts",
+           [](Reading& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, const Array<const int64_t, 1>& ends,
+              const Array<int64_t, 2>& missing) {
+             const std::span<const int64_t> parts{ends.data(), ends.shape(0)};
+             const auto samples = static_cast<size_t>(parts.empty() ? 0 : parts.back());
+             return gather(self.here(), plan, jaggeds, outs, samples, missing.data(), parts);
+           })
       .def("lookup", [](Reading& self, uint32_t table, const Ids& ids,
                         const Array<float, 2>& out) { lookup(self.here(), table, ids, out); })
       // Of each id 256 if its row is hot, and its uses more.

@@ -46,6 +46,22 @@ struct Slot {
     return good;
   }
 
+  // The samples [first, last) alone, without handles; it is as sound as the whole.
+  Slot of(size_t first, size_t last) const {
+    Slot some = *this;
+    some.samples = last - first;
+    some.count = begin(last) - begin(first);
+    some.data += first * stride;
+    some.handles = nullptr;
+    if (offsets) {
+      some.offsets += first;  // which go on pointing into all ids
+    } else {
+      some.ids += first;
+      if (weights) some.weights += first;
+    }
+    return some;
+  }
+
   // What the pooled vector of a sample is divided by: 1, or for a mean its weights added in order.
   float total(size_t sample) const {
     if (pool != Pool::mean) return 1.0f;

@@ -1,6 +1,7 @@
 """A reading of a replica: one version over several calls, whatever the writer does meanwhile."""
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -179,3 +180,32 @@ def test_what_does_not_fit_a_reading_is_named_and_one_that_has_ended_reads_nothi
             rows.lookup("a", np.zeros(2))
     with pytest.raises(AssertionError, match="inside of its with statement"):
         rows.lookup("a", [1])
+
+
+@settings(deadline=None, max_examples=60)
+@given(worlds(), st.integers(0, 2**32), st.lists(st.integers(0, 4), max_size=5))
+def test_a_gather_by_parts_is_that_of_the_whole_and_counts_as_gathers_of_each_part_do(world, seed, sizes):
+    specs, layout = world
+    rng, replica = np.random.default_rng(seed), Replica(specs)
+    ids = np.unique(random_ids(rng, 8))
+    rows = {spec.name: (ids, rng.standard_normal((len(ids), spec.dim))) for spec in specs}
+    replica.replace(replicas.snapshot(specs, 1, rows))
+    batch = random_batch(rng, layout, sum(sizes))
+    pooled, history = layout.outputs
+    shapes = [(batch.size, pooled.width), (batch.size, history.length, history.width)]
+    ours, theirs = ([np.full(shape, 7, np.float32) for shape in shapes] for _ in range(2))
+    with replica.reading() as reading:
+        missing = reading.gather_parts(layout, batch, ours, sizes)
+        whole = reading.gather(layout, batch, theirs)
+        assert [out.tobytes() for out in ours] == [out.tobytes() for out in theirs]
+        assert (missing.dtype, missing.shape) == (np.int64, (len(sizes), len(layout.slots)))
+        assert missing.sum(axis=0).tolist() == whole.tolist()
+        for wrong in ([*sizes, 1], [-1, *sizes, 1]):
+            with pytest.raises(DataError, match="are no parts of a batch"):
+                reading.gather_parts(layout, batch, ours, wrong)
+    there = {name: replica.keys(name) for name in replica.specs}
+    for slot, jagged, found in zip(layout.slots, slot_ids(layout, batch), missing.T.tolist(), strict=True):
+        lacking = ~np.isin(jagged.values, there[slot.table])
+        offsets = np.arange(batch.size + 1) if jagged.offsets is None else jagged.offsets
+        ends = offsets[np.cumsum([0, *sizes])]
+        assert found == [int(lacking[start:end].sum()) for start, end in pairwise(ends)]

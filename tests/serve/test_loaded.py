@@ -1,3 +1,4 @@
+import math
 import threading
 from collections import Counter
 
@@ -13,6 +14,10 @@ from served import expected, request, stamped
 
 from larix import features as fx
 from larix.errors import ConfigError, DataError
+from larix.feed import ValueModel, WeightedSum
+from larix.serve import Request
+from larix.serve.engine import Pages, Target, stages
+from larix.serve.engine.job import Job
 from larix.serve.loaded import Loaded, _by_rows
 
 SAMPLE = shop.sample()
@@ -173,6 +178,102 @@ def test_ids_without_a_row_and_values_not_given_are_counted_by_slot(model):
     assert looked.missing["kind"] == 2  # one is not given, the other has no row
     assert looked.missing["cost"] == 1
     assert np.isfinite(model.score([looked])[0]).all()
+
+
+def holes(model, counts, seed):
+    """Requests some of whose values are null or have no row; ``counts``: of candidates."""
+    draw, ours = np.random.default_rng(seed), model.signature
+
+    def hole(name, value):
+        if name == "seen_rating":
+            return [None if draw.random() < 0.3 else each for each in value]
+        if name == "user_id" and draw.random() < 0.3:
+            return 10**6
+        return None if name in ours.optional - {"seen", "seen_ms"} and draw.random() < 0.3 else value
+
+    def pierced(batch, schema):
+        columns = zip(schema, batch.columns, strict=True)
+        arrays = [
+            pa.array([hole(of.name, each) for each in array.to_pylist()], of.type) for of, array in columns
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    made = [request(count, seed + at) for at, count in enumerate(counts)]
+    return [(pierced(mine, ours.context), pierced(theirs, ours.candidates)) for mine, theirs in made]
+
+
+def same(one, other):
+    """Two looked-up requests are equal, bit for bit."""
+    assert (one.rows, one.stamp, one.missing) == (other.rows, other.stamp, other.missing)
+    assert one.arrays.keys() == other.arrays.keys()
+    for name, array in one.arrays.items():
+        assert array.tobytes() == other.arrays[name].tobytes()
+        assert array.shape == other.arrays[name].shape
+    assert one.vectors.tobytes() == other.vectors.tobytes()
+    mine, theirs = one.user, other.user
+    assert (mine.stamp, mine.scene, mine.missing) == (theirs.stamp, theirs.scene, theirs.missing)
+    assert mine.network is theirs.network
+    assert mine.shared.equals(theirs.shared)
+    assert mine.arrays.keys() == theirs.arrays.keys()
+    for name, array in mine.arrays.items():
+        assert array.dtype == theirs.arrays[name].dtype
+        assert array.shape == theirs.arrays[name].shape
+        assert array.tobytes() == theirs.arrays[name].tobytes()
+    assert mine.size_bytes == theirs.size_bytes
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 6), max_size=6), st.integers(0, 2**32))
+def test_requests_looked_up_together_are_as_each_alone(model, counts, seed):
+    asked = holes(model, counts, seed)
+    together = model.requests(asked)
+    assert len(together) == len(asked)
+    for found, each in zip(together, asked, strict=True):
+        alone = model.request(*each)
+        same(found, alone)
+        assert model.score([found])[0].tobytes() == model.score([alone])[0].tobytes()
+
+
+def test_one_that_does_not_fit_among_several_is_told_as_it_would_be_alone(model):
+    good, (context, candidates) = request(3), request(2, seed=1)
+    without = context.set_column(
+        context.schema.get_field_index("user_id"), "user_id", pa.array([1], pa.int32())
+    )
+    for wrong, told in (
+        ((pa.concat_batches([context] * 2), candidates), "the context has 2 rows; it is one"),
+        ((without, candidates), "go one by one"),
+        ((context, candidates.drop_columns(["tags"])), "go one by one"),
+    ):
+        with pytest.raises(DataError, match=told):
+            model.requests([good, wrong])
+    at = context.schema.get_field_index("seen_ms")
+    short = context.set_column(at, context.schema.field(at), pa.array([[1] * 9], context.schema.types[at]))
+    with pytest.raises(DataError, match="hold lists of"):
+        model.requests([good, (short, candidates)])
+
+
+def test_the_engine_looks_up_together_and_answers_each_though_one_of_them_is_wrong(model):
+    good = [request(2 + at, seed=at) for at in range(6)]
+    context, candidates = good[2]
+    at = context.schema.get_field_index("seen_ms")
+    bad = context.set_column(at, context.schema.field(at), pa.array([[1] * 9], context.schema.types[at]))
+    pages = Pages(tasks=model.tasks, value=ValueModel(fusion=WeightedSum(weights={"click": 1.0})))
+    target = Target(scorer=model, pages=pages)
+    assert target.joint
+
+    def job(mine, theirs):
+        asked = Request(id="1", context=mine, candidates=theirs)
+        return Job(
+            target=target, request=asked, context=mine, deadline=math.inf, arrived=0.0, rows=len(theirs)
+        )
+
+    jobs = [job(*each) for each in [*good, (bad, candidates)]]
+    *found, told = stages._sparse(jobs)
+    (alone,) = stages._sparse(jobs[-1:])
+    assert type(told) is type(alone) is DataError
+    assert str(told) == str(alone)
+    for looked, each in zip(found, good, strict=True):
+        same(looked, model.request(*each))
 
 
 def test_vectors_are_the_rows_of_the_items(model):

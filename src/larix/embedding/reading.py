@@ -5,16 +5,17 @@ Knows nothing of who changes it.
 
 import threading
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from larix.batch import Batch, Floats, Ids
+from larix.batch import Batch, Floats, Ids, Jagged, Offsets
 from larix.embedding import check, core
 from larix.embedding.layout import Layout
 from larix.embedding.snapshot import Instant
 from larix.embedding.spec import TableSpec
+from larix.errors import DataError
 
 Heat = NDArray[np.uint16]
 HOT = 256  # native/replica.hpp
@@ -45,15 +46,37 @@ class Questions:
 
     def gather(self, rows: core.Rows, layout: Layout, batch: Batch, outs: Sequence[Floats]) -> Ids:
         """See ``Replica.gather``."""
-        plan = self._plans.of(layout)
+        jaggeds, given = self._checked(layout, batch, outs)
+        missing = np.zeros(len(jaggeds), np.int64)
+        if rows.gather(self._plans.of(layout), given, list(outs), batch.size, missing) >= 0:
+            self._unsound(layout, jaggeds)
+        return missing
+
+    def gather_parts(
+        self, rows: core.Reading, layout: Layout, batch: Batch, outs: Sequence[Floats], sizes: Sequence[int]
+    ) -> Ids:
+        """See ``Reading.gather_parts``."""
+        ends = np.cumsum(sizes, dtype=np.int64)
+        if any(size < 0 for size in sizes) or (ends[-1] if len(ends) else 0) != batch.size:
+            raise DataError(f"parts of {list(sizes)} samples are no parts of a batch of {batch.size}")
+        jaggeds, given = self._checked(layout, batch, outs)
+        missing = np.zeros((len(ends), len(jaggeds)), np.int64)
+        if rows.gather_parts(self._plans.of(layout), given, list(outs), ends, missing) >= 0:
+            self._unsound(layout, jaggeds)
+        return missing
+
+    def _checked(
+        self, layout: Layout, batch: Batch, outs: Sequence[Floats]
+    ) -> tuple[list[Jagged], list[tuple[Ids, Offsets | None, Floats | None]]]:
+        self._plans.of(layout)
         check.buffers(layout, batch.size, outs, writable=True)
         jaggeds = check.slots(layout, batch)
-        parts = [(jagged.values, jagged.offsets, jagged.weights) for jagged in jaggeds]
-        missing = np.zeros(len(jaggeds), np.int64)
-        if rows.gather(plan, parts, list(outs), batch.size, missing) >= 0:
-            check.offsets(layout, jaggeds)
-            raise AssertionError("the core refused offsets that are sound")
-        return missing
+        return jaggeds, [(jagged.values, jagged.offsets, jagged.weights) for jagged in jaggeds]
+
+    @staticmethod
+    def _unsound(layout: Layout, jaggeds: Sequence[Jagged]) -> NoReturn:
+        check.offsets(layout, jaggeds)
+        raise AssertionError("the core refused offsets that are sound")
 
 
 class Reading:
@@ -100,6 +123,13 @@ class Reading:
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats]) -> Ids:
         """Look up all slots of a batch in this version: see ``Replica.gather``."""
         return self._questions.gather(self._begun(), layout, batch, outs)
+
+    def gather_parts(self, layout: Layout, batch: Batch, outs: Sequence[Floats], sizes: Sequence[int]) -> Ids:
+        """``gather``, counting ids without a row by part of the batch: int64 ``[parts, slots]``.
+
+        ``sizes``: how many samples each part has, one after the other; DataError if they are not the batch's.
+        """
+        return self._questions.gather_parts(self._begun(), layout, batch, outs, sizes)
 
     def hot(self, table: str, ids: Ids) -> NDArray[np.bool_]:
         """Return of each id whether it has a row that is hot in this version: bool ``[n]``."""

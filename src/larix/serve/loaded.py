@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +20,7 @@ from larix.compile.backends.backend import zeros
 from larix.embedding import Replica
 from larix.errors import ConfigError, DataError
 from larix.features import Sample, Task
-from larix.serve.lookups import Lookups
+from larix.serve.lookups import Arrays, Counts, Lookups
 from larix.serve.request import Stamp
 from larix.serve.scorer import Looked, User
 from larix.serve.signature import Signature
@@ -122,6 +122,37 @@ class Loaded:
             stamp = self._stamp(rows.sequence)
         return self._looked(self._user(context, batches[0], *mine, stamp), batches[1], *theirs, stamp)
 
+    def requests(self, asked: Sequence[tuple[pa.RecordBatch, pa.RecordBatch]]) -> list[Looked]:
+        """See ``Joint.requests``: each as by ``request``."""
+        if len(asked) < 2:
+            return [self.request(*each) for each in asked]
+        for context, _ in asked:
+            self._one_row(context)
+        context, candidates = (_together(each) for each in zip(*asked, strict=True))
+        sizes = [len(each) for _, each in asked]
+        batch, shared = self._context.sample.transform(context, labels=False), self._shared(context)
+        if shared is not None:
+            candidates = self.signature.beside(shared, candidates, np.repeat(np.arange(len(asked)), sizes))
+        theirs = self._candidates.sample.transform(candidates, labels=False)
+        with self.rows.reading() as rows:
+            mine, lacking = self._context.find_parts(context, batch, rows, [1] * len(asked))
+            found, theirs_lacking = self._candidates.find_parts(candidates, theirs, rows, sizes)
+            stamp = self._stamp(rows.sequence)
+        users = self._users(batch, mine, lacking, stamp, shared)
+        whole = self._looked(users[0], theirs, found, {}, stamp)
+        ends = list(accumulate(sizes, initial=0))
+        return [
+            Looked(
+                user=user,
+                rows=end - start,
+                arrays={name: each[start:end] for name, each in found.items()},
+                stamp=stamp,
+                vectors=None if whole.vectors is None else whole.vectors[start:end],
+                missing=missing,
+            )
+            for user, missing, (start, end) in zip(users, theirs_lacking, pairwise(ends), strict=True)
+        ]
+
     def score(self, looked: Sequence[Looked]) -> list[Floats]:
         """See ``Scorer.score``. The smallest share runs, as far as that takes less time than a run for each."""
         for each in looked:
@@ -152,9 +183,13 @@ class Loaded:
                 best = sharing, taken
         return best
 
-    def _of_context(self, context: pa.RecordBatch) -> Batch:
+    @staticmethod
+    def _one_row(context: pa.RecordBatch) -> None:
         if len(context) != 1:
             raise DataError(f"the context has {len(context)} rows; it is one")
+
+    def _of_context(self, context: pa.RecordBatch) -> Batch:
+        self._one_row(context)
         return self._context.sample.transform(context, labels=False)
 
     def _of_candidates(self, shared: pa.RecordBatch | None, candidates: pa.RecordBatch) -> Batch:
@@ -165,40 +200,58 @@ class Loaded:
         return context.select(list(self.signature.shared)) if self.signature.shared else None
 
     def _user(
-        self,
-        context: pa.RecordBatch,
-        batch: Batch,
-        found: dict[str, NDArray[Any]],
-        missing: Mapping[str, int],
-        stamp: Stamp,
+        self, context: pa.RecordBatch, batch: Batch, found: Arrays, missing: Counts, stamp: Stamp
     ) -> User:
+        return self._users(batch, found, [missing], stamp, self._shared(context))[0]
+
+    def _users(
+        self,
+        batch: Batch,
+        found: Arrays,
+        missing: Sequence[Counts],
+        stamp: Stamp,
+        shared: pa.RecordBatch | None,
+    ) -> list[User]:
+        """A user for each row of ``batch``, which is as long as ``missing``."""
         form = self._forms.user
         if form is not None:
             found |= form.run({each.name: found[each.name] for each in form.graph.inputs})
-        wanted = (each.name for each in self._forms.alone.graph.inputs if each.per_request)
-        arrays = {name: found[name] for name in wanted}
-        shared = self._shared(context)
-        return User(
-            arrays=arrays,
-            stamp=stamp,
-            scene=None if batch.scene is None else int(batch.scene[0]),
-            size_bytes=sum(each.nbytes for each in arrays.values())
-            + (0 if shared is None else shared.nbytes),
-            missing=missing,
-            shared=shared,
-            network=self._forms,
-        )
+        wanted = [each.name for each in self._forms.alone.graph.inputs if each.per_request]
+        users = []
+        for row, lacking in enumerate(missing):
+            arrays = {name: found[name][row : row + 1] for name in wanted}
+            own = None if shared is None else shared.slice(row, 1)
+            users.append(
+                User(
+                    arrays=arrays,
+                    stamp=stamp,
+                    scene=None if batch.scene is None else int(batch.scene[row]),
+                    size_bytes=sum(each.nbytes for each in arrays.values())
+                    + (0 if own is None else own.nbytes),
+                    missing=lacking,
+                    shared=own,
+                    network=self._forms,
+                )
+            )
+        return users
 
     def _looked(
         self,
         user: User,
         batch: Batch,
-        found: dict[str, NDArray[Any]],
+        found: Arrays,
         missing: Mapping[str, int],
         stamp: Stamp,
     ) -> Looked:
         vectors = None if self.item is None else self._candidates.vectors(self.item, found)
         return Looked(user=user, rows=batch.size, arrays=found, stamp=stamp, vectors=vectors, missing=missing)
+
+
+def _together(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    schema = batches[0].schema
+    if not all(each.schema.equals(schema) for each in batches):
+        raise DataError("requests of columns of other types, or in another order, go one by one")
+    return pa.concat_batches(batches)
 
 
 def _inputs(form: Session, looked: Looked) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import types
 
 from larix.errors import ConfigError, DataError, StorageError
@@ -110,11 +111,16 @@ class Signature:
         ]
         return self._checked(arrays, self.candidates, values)
 
-    def beside(self, context: pa.RecordBatch, candidates: pa.RecordBatch) -> pa.RecordBatch:
-        """What the candidates' half of the sample reads: the candidates, with what it reads of the context repeated."""
+    def beside(
+        self, context: pa.RecordBatch, candidates: pa.RecordBatch, of: NDArray[np.int64] | None = None
+    ) -> pa.RecordBatch:
+        """What the candidates' half of the sample reads: the candidates, with what it reads of the context repeated.
+
+        ``of``: each candidate's row of ``context``; the first unless given.
+        """
+        rows = pa.array(np.zeros(len(candidates), np.int64) if of is None else of)
         for name in self.shared:
-            array = context.column(name).take(pa.array(np.zeros(len(candidates), np.int32)))
-            candidates = candidates.append_column(self.context.field(name), array)
+            candidates = candidates.append_column(self.context.field(name), context.column(name).take(rows))
         return candidates
 
     def user_of(self, context: pa.RecordBatch) -> int:
