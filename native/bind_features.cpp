@@ -10,6 +10,7 @@
 
 #include "bind.hpp"
 #include "features.hpp"
+#include "features_transform.hpp"
 
 namespace nb = nanobind;
 
@@ -51,6 +52,132 @@ lf::Ranges ranges_of(const lf::Column& column, const MaybeInts& starts, const Ma
 
 int64_t elements(const lf::Column& column, const lf::Ranges& ranges) {
   return ranges.starts == nullptr ? column.length : ranges.offsets[ranges.rows];
+}
+
+// The record batch in a capsule of the Arrow PyCapsule interface, which goes on owning it.
+const lf::ArrowArray& batch_of(const nb::capsule& capsule, const lf::Transform& plan) {
+  const auto* batch = static_cast<const lf::ArrowArray*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array"));
+  if (batch == nullptr) throw nb::python_error();
+  expect(batch->release != nullptr && plan.fits(*batch), "the record batch is not of the schema that was planned for");
+  return *batch;
+}
+
+using Ints2 = nb::ndarray<int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+void expect_lists(const lf::Transform& plan, const lf::ArrowArray& batch, const Ints2& starts, const Ints2& offsets) {
+  const auto rows = static_cast<size_t>(batch.length);
+  expect(starts.shape(0) == plan.lists() && offsets.shape(0) == plan.lists(), "there must be ranges for every list column");
+  expect(starts.shape(1) == rows && offsets.shape(1) == rows + 1, "starts must have one entry a row, and offsets one more");
+}
+
+void bind_transform(nb::module_& m) {
+  using lf::Transform;
+  using What = Transform::What;
+  const auto flat = [](const Transform& self, int source) {
+    expect(source >= 0 && static_cast<size_t>(source) < self.sources().size(), "there is no such column");
+    return self.sources()[static_cast<size_t>(source)];
+  };
+  const auto number = [flat](const Transform& self, int source, int matrix, int index) {
+    expect(flat(self, source).kind < lf::Kind::text32, "a string is no number");
+    expect(matrix >= 0 && static_cast<size_t>(matrix) < self.matrices().size(), "there is no such matrix");
+    const auto& [of, width] = self.matrices()[static_cast<size_t>(matrix)];
+    expect(index >= 0 && index < width, "the output has no such column");
+    const bool listed = flat(self, source).width != 0;
+    expect(listed == (of >= 0), "a matrix holds numbers of rows or of one list");
+  };
+  const auto time = [flat](const Transform& self, int source, int64_t mul, int64_t div) {
+    expect(flat(self, source).kind < lf::Kind::f32 && mul > 0 && div > 0, "a time is a whole number of ticks");
+  };
+  // A plan, see features_transform.hpp: what is added gives its number.
+  nb::class_<Transform>(m, "Transform")
+      .def(nb::init<>())
+      .def("source",
+           [](Transform& self, size_t child, lf::Kind kind, int width, int64_t newest, int like) {
+             expect(width == 0 || width == 4 || width == 8, "offsets have 4 or 8 bytes");
+             expect(like < static_cast<int>(self.sources().size()), "there is no such column");
+             expect(like < 0 || self.sources()[static_cast<size_t>(like)].width, "only lists are as long as others");
+             return self.add(Transform::Source{.child = child, .kind = kind, .width = width, .newest = newest, .like = like});
+           })
+      .def("matrix",
+           [flat](Transform& self, int source, int64_t width) {
+             expect(source < 0 || flat(self, source).width, "a matrix is of rows or of a list's elements");
+             return self.add(Transform::Matrix{source, width});
+           })
+      .def("ids",
+           [flat](Transform& self, int source) {
+             const lf::Kind kind = flat(self, source).kind;
+             expect(kind != lf::Kind::f32 && kind != lf::Kind::f64, "a float is no id");
+             return self.add(Transform::Step{.what = What::ids, .source = source});
+           })
+      .def("cross",
+           [flat](Transform& self, int left, int right) {
+             expect(!flat(self, left).width && !flat(self, right).width, "ids are crossed of rows");
+             return self.add(Transform::Step{.what = What::cross, .source = left, .other = right});
+           })
+      .def("buckets",
+           [flat](Transform& self, int source, std::vector<double> edges) {
+             expect(flat(self, source).kind < lf::Kind::text32 && !flat(self, source).width, "buckets are of a row's number");
+             return self.add(Transform::Step{.what = What::buckets, .source = source, .edges = std::move(edges)});
+           })
+      .def("time_parts",
+           [flat, time](Transform& self, int source, int64_t mul, int64_t div, lf::Part part, int64_t shift_ms) {
+             time(self, source, mul, div);
+             expect(!flat(self, source).width, "parts are of a row's time");
+             return self.add(Transform::Step{
+                 .what = What::time_parts, .source = source, .mul = mul, .div = div, .shift_ms = shift_ms, .part = part});
+           })
+      .def("times",
+           [flat, time](Transform& self, int source, int64_t mul, int64_t div) {
+             time(self, source, mul, div);
+             expect(!flat(self, source).width, "the time is a row's");
+             return self.add(Transform::Step{.what = What::times, .source = source, .mul = mul, .div = div});
+           })
+      .def("dense",
+           [number](Transform& self, int source, double low, double high, bool log, double mean, double std, lf::Fill fill,
+                    double fill_value, int matrix, int index) {
+             number(self, source, matrix, index);
+             return self.add(Transform::Step{.what = What::dense,
+                                             .source = source,
+                                             .dense = {low, high, log, mean, std, fill, fill_value},
+                                             .matrix = matrix,
+                                             .index = index});
+           })
+      .def("log_ages",
+           [number, time](Transform& self, int source, int64_t mul, int64_t div, int now, int matrix, int index) {
+             number(self, source, matrix, index);
+             time(self, source, mul, div);
+             expect(now >= 0 && static_cast<size_t>(now) < self.steps().size() &&
+                        self.steps()[static_cast<size_t>(now)].what == What::times,
+                    "ages are until a time");
+             return self.add(Transform::Step{.what = What::log_ages,
+                                             .source = source,
+                                             .other = now,
+                                             .mul = mul,
+                                             .div = div,
+                                             .matrix = matrix,
+                                             .index = index});
+           })
+      .def("measure",
+           [](const Transform& self, const nb::capsule& capsule, const Ints2& starts, const Ints2& offsets) {
+             const lf::ArrowArray& batch = batch_of(capsule, self);
+             expect_lists(self, batch, starts, offsets);
+             WithoutGil quiet(batch.length * static_cast<int64_t>(self.lists()));
+             return self.measure(batch, starts.data(), offsets.data());
+           })
+      .def("run", [](const Transform& self, const nb::capsule& capsule, const std::vector<int64_t>& bytes, const Ints2& starts,
+                     const Ints2& offsets, Array1<int64_t> ints, Array1<uint8_t> known, Array1<float> floats,
+                     nb::ndarray<int64_t, nb::shape<-1, 3>, nb::c_contig> statuses) {
+        const lf::ArrowArray& batch = batch_of(capsule, self);
+        expect_lists(self, batch, starts, offsets);
+        expect(bytes.size() == self.sources().size(), "there must be a size for every column");
+        expect(statuses.shape(0) == self.steps().size(), "there must be a status for every read");
+        const int64_t whole = self.ints(batch.length, offsets.data()), numbers = self.floats(batch.length, offsets.data());
+        expect(static_cast<int64_t>(ints.size()) == whole && known.size() == ints.size(), "the output is of another size");
+        expect(static_cast<int64_t>(floats.size()) == numbers, "the output is of another size");
+        WithoutGil quiet(whole + numbers);
+        self.run(batch, bytes.data(), starts.data(), offsets.data(), ints.data(), known.data(), floats.data(),
+                 reinterpret_cast<lf::Status*>(statuses.data()));
+      });
 }
 
 }  // namespace
@@ -206,6 +333,7 @@ void bind_features(nb::module_& m) {
         static_assert(sizeof(lf::Status) == 3 * sizeof(int64_t));
         self.run(threads, reinterpret_cast<lf::Status*>(out.data()));
       });
+  bind_transform(m);
   m.def("xxh3", [](nb::bytes text) {
     return larix::xxh3::hash(reinterpret_cast<const uint8_t*>(text.c_str()), text.size());
   });

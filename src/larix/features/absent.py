@@ -31,7 +31,7 @@ def absent(sample: "Sample", batch: pa.RecordBatch, name: str) -> Counts:
             return (_null(records, left, ID) | _null(records, right, ID)).astype(np.int64)
         case Ids(column=column, newest=newest):
             whole = batch.column(column).is_null().to_numpy(zero_copy_only=False)
-            return whole + _in_lists(records, column, ID, newest)
+            return np.asarray(whole + _in_lists(records, column, ID, newest), np.int64)
         case Sequence(elements=elements, newest=newest):
             return _in_lists(records, elements[element].column, NUMBER, newest)
         case feature:

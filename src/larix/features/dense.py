@@ -7,7 +7,7 @@ from typing import Literal
 
 from larix.batch import Floats
 from larix.errors import ConfigError
-from larix.features.kernels import Fill, Flat, Ranges
+from larix.features.kernels import Fill, Flat, How, Ranges
 from larix.features.records import NUMBER, Records
 from larix.features.slot import check_column, check_number
 
@@ -80,6 +80,26 @@ class Dense:
         """Whether mean and std are known or not needed."""
         return self.mean is not None or not (self.standardise or self.missing == "mean")
 
+    @property
+    def how(self) -> How:
+        """What is done with a number, once fitted."""
+        low, high = self.clip or (None, None)
+        mean, std = (self.mean or 0.0, self.std or 1.0) if self.standardise else (0.0, 1.0)
+        fill: Fill = "value"
+        if isinstance(self.missing, float):
+            fill_value = self.missing
+        else:
+            # The mean of standardised values is 0.
+            fill, fill_value = self.missing, 0.0 if self.standardise else self.mean or 0.0
+        return How(
+            clip=(-math.inf if low is None else low, math.inf if high is None else high),
+            log=self.transform == "log1p",
+            mean=mean,
+            std=std,
+            fill=fill,
+            fill_value=fill_value,
+        )
+
     def read(self, records: Records, out: Floats, index: int) -> Callable[[], int]:
         """Plan to write its numbers to ``out[:, index]``, once fitted; see ``write``."""
         return self.write(records, records.flat(self.column, NUMBER), None, out, index)
@@ -91,26 +111,7 @@ class Dense:
 
         Called after the run, gives the count of nulls and NaN. Raises DataError on a number that cannot be.
         """
-        low, high = self.clip or (None, None)
-        mean, std = (self.mean or 0.0, self.std or 1.0) if self.standardise else (0.0, 1.0)
-        fill: Fill = "value"
-        if isinstance(self.missing, float):
-            fill_value = self.missing
-        else:
-            # The mean of standardised values is 0.
-            fill, fill_value = self.missing, 0.0 if self.standardise else self.mean or 0.0
-        number = records.reads.dense(
-            view,
-            ranges,
-            out,
-            index,
-            clip=(-math.inf if low is None else low, math.inf if high is None else high),
-            log=self.transform == "log1p",
-            mean=mean,
-            std=std,
-            fill=fill,
-            fill_value=fill_value,
-        )
+        number = records.reads.dense(view, ranges, out, index, **self.how)
 
         def done() -> int:
             wrong, at, missing = records.reads.status(number)

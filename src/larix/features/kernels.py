@@ -4,7 +4,7 @@ A kernel reads a Flat or ListView in place: of a list column the child elements 
 row, of a flat one (ranges None) all in order. Knows no columns' names and raises no user errors.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +14,26 @@ import larix._native as native
 from larix.batch import Floats, Ids, Offsets
 
 Kind = native.Kind
+Transform = native.Transform  # see planned.py
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 Fill = Literal["value", "mean", "error"]
-_FILLS = {"value": native.Fill.value, "mean": native.Fill.mean, "error": native.Fill.refuse}
-_PARTS = {"hour": native.Part.hour, "weekday": native.Part.weekday}
+
+
+class How(TypedDict):
+    """What ``dense`` does with a number."""
+
+    clip: tuple[float, float]
+    log: bool
+    mean: float
+    std: float
+    fill: Fill
+    fill_value: float
+
+
+FILLS = {"value": native.Fill.value, "mean": native.Fill.mean, "error": native.Fill.refuse}
+PARTS = {"hour": native.Part.hour, "weekday": native.Part.weekday}
 _TEXT = (Kind.text32, Kind.text64)
 _OFFSET_BYTES = {pa.lib.Type_LIST: 4, pa.lib.Type_LARGE_LIST: 8, pa.lib.Type_FIXED_SIZE_LIST: 0}
 
@@ -167,7 +181,7 @@ class Reads:
         Wrong: 1, infinite; 2, outside log1p's domain; 3, missing.
         """
         starts, offsets = _pair(ranges)
-        column, (low, high), kind = view.column, clip, _FILLS[fill]
+        column, (low, high), kind = view.column, clip, FILLS[fill]
         self._native.dense(column, starts, offsets, low, high, log, mean, std, kind, fill_value, out, index)
         return self._added(view, ranges, out)
 
@@ -189,7 +203,7 @@ class Reads:
     def time_parts(self, view: Flat, part: Literal["hour", "weekday"], shift_ms: int) -> tuple[Ids, int]:
         """Hour of the day or day of the week (Monday 0) of times plus ``shift_ms``, a null as anything."""
         out = np.empty(view.length, np.int64)
-        self._native.time_parts(view.column, *view.ticks, _PARTS[part], shift_ms, out)
+        self._native.time_parts(view.column, *view.ticks, PARTS[part], shift_ms, out)
         return out, self._added(view, out)
 
     def log_ages(self, view: Flat, ranges: Ranges, now: Ids, out: Floats, index: int) -> int:

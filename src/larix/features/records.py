@@ -50,7 +50,7 @@ TIME = Kinds(
     "integers of milliseconds since the epoch, or timestamps", {**_INTEGERS, pa.lib.Type_TIMESTAMP: Kind.i64}
 )
 _LISTS = frozenset((pa.lib.Type_LIST, pa.lib.Type_LARGE_LIST, pa.lib.Type_FIXED_SIZE_LIST))
-_TICKS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
+TICKS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
 
 
 class Records:
@@ -182,7 +182,7 @@ def _see(array: pa.Array, kinds: Kinds) -> Flat | None:
     dtype = array.type
     kind = kinds.by_type.get(dtype.id)
     if kind is not None:
-        return kernels.flat(array, kind, _TICKS[dtype.unit] if dtype.id == pa.lib.Type_TIMESTAMP else (1, 1))
+        return kernels.flat(array, kind, TICKS[dtype.unit] if dtype.id == pa.lib.Type_TIMESTAMP else (1, 1))
     plain = _plain(dtype, kinds)
     return None if plain is None else _see(array.cast(plain), kinds)
 

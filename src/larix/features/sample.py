@@ -17,6 +17,7 @@ from larix.features.dense import Dense
 from larix.features.fit import fit
 from larix.features.ids import Cross, Id, Ids
 from larix.features.label import Binary, Seconds, Task
+from larix.features.planned import Plans
 from larix.features.sequence import Sequence, SequenceSlots
 from larix.features.slot import IdSlot, check_column
 from larix.features.timepart import Hour, Weekday
@@ -37,6 +38,7 @@ class Sample:
     """
 
     __slots__ = (
+        "_plans",
         "columns",
         "dense",
         "features",
@@ -73,6 +75,7 @@ class Sample:
     scene: str | None
     time: str | None
     weight: str | None
+    _plans: Plans
 
     def __init__(
         self,
@@ -116,6 +119,7 @@ class Sample:
                 for name, feature in features.items()
                 if isinstance(feature, Bucket | Dense | Sequence) and not feature.is_fitted
             ),
+            "_plans": Plans(),
             "columns": columns,
             "label_columns": tuple(column for column in columns if column not in read),
             **keys,

@@ -44,9 +44,14 @@ class Hour:
         """Input columns it reads."""
         return (self.column,)
 
+    @property
+    def shift_ms(self) -> int:
+        """What is added to times."""
+        return round(self.utc_offset * 3_600_000)
+
     def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
         """Plan to read it; called after the run, gives its ids and how many samples have none."""
-        return _read(records, self.column, "hour", self.utc_offset)
+        return _read(records, self.column, "hour", self.shift_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +74,19 @@ class Weekday:
         """Input columns it reads."""
         return (self.column,)
 
+    @property
+    def shift_ms(self) -> int:
+        """What is added to times."""
+        return round(self.utc_offset * 3_600_000)
+
     def read(self, records: Records) -> Callable[[], tuple[Jagged, int]]:
         """Plan to read it; called after the run, gives its ids and how many samples have none."""
-        return _read(records, self.column, "weekday", self.utc_offset)
+        return _read(records, self.column, "weekday", self.shift_ms)
 
 
 def _read(
-    records: Records, column: str, part: Literal["hour", "weekday"], utc_offset: float
+    records: Records, column: str, part: Literal["hour", "weekday"], shift_ms: int
 ) -> Callable[[], tuple[Jagged, int]]:
     view = records.flat(column, TIME)
-    ids, _ = records.reads.time_parts(view, part, round(utc_offset * 3_600_000))
+    ids, _ = records.reads.time_parts(view, part, shift_ms)
     return lambda: jagged(ids, kernels.read_known(view, None) if view.nulls else None)
