@@ -223,6 +223,24 @@ def test_a_row_in_one_go_is_the_row_that_is_looked_at_value_by_value(wild, data)
         assert isinstance(found, list)
 
 
+@pytest.mark.parametrize("wild", [False, True])
+@settings(max_examples=300)
+@given(data=st.data())
+def test_a_column_in_one_go_is_the_column_that_is_looked_at(wild, data):
+    dtype = data.draw(st.sampled_from(TYPES))
+    value = st.none() | LIKELY[dtype] | VALUES if wild else st.none() | LIKELY[dtype]
+    if data.draw(st.booleans()):
+        dtype, value = (
+            pa.list_(dtype),
+            st.none() | st.lists(value, max_size=3) | (value if wild else st.none()),
+        )
+    values = data.draw(st.lists(value, max_size=4))
+    found = outcome(lambda: [columns.column("c", values, dtype)])
+    assert found == outcome(lambda: [columns._looked_at("c", values, dtype)])
+    if not wild:
+        assert isinstance(found, list)
+
+
 def test_a_row_of_plain_values_is_taken_in_one_go(monkeypatch):
     monkeypatch.setattr(columns, "row", None)
     schema = pa.schema([("a", INT), ("b", REAL), ("c", TEXT), ("d", LIST), ("e", pa.list_(TEXT))])

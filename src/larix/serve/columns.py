@@ -6,6 +6,7 @@ Knows nothing of features.
 
 import reprlib
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,16 @@ PLAIN: dict[str, pa.DataType] = {
     "binary": pa.binary(),
 }
 _NAMES = {dtype: name for name, dtype in PLAIN.items()}
-_PYTHON = {pa.bool_(): bool, pa.string(): str, pa.binary(): bytes}
+# Python's types whose values Arrow takes as they are, or refuses, when it is told that they are of a type, by the type's
+# number. A float among integers it would cut off.
+_TAKEN: dict[int, frozenset[type]] = {
+    pa.lib.Type_BOOL: frozenset((bool, type(None))),
+    pa.lib.Type_STRING: frozenset((str, type(None))),
+    pa.lib.Type_BINARY: frozenset((bytes, type(None))),
+    **dict.fromkeys((pa.lib.Type_FLOAT, pa.lib.Type_DOUBLE), frozenset((float, int, type(None)))),
+    **{dtype.id: frozenset((int, type(None))) for dtype in PLAIN.values() if types.is_integer(dtype)},
+}
+_LISTS = frozenset((list, type(None)))
 _WRONG = (ValueError, TypeError, OverflowError)  # those of pyarrow are among them
 
 
@@ -92,6 +102,15 @@ def column(name: str, values: Any, dtype: pa.DataType) -> pa.Array:
 
     DataError tells the first row that does not fit. Arrays of the right type are taken as they are, without a copy.
     """
+    if type(values) is list and _as_told(values, dtype):
+        try:
+            return pa.array(values, dtype)
+        except _WRONG:
+            pass  # it is told which one it is
+    return _looked_at(name, values, dtype)
+
+
+def _looked_at(name: str, values: Any, dtype: pa.DataType) -> pa.Array:
     if not isinstance(values, list | tuple | np.ndarray | pa.Array):
         raise DataError(f"column '{name}' is {_told(values)}; expected a list of {type_name(dtype)}")
     try:
@@ -143,13 +162,13 @@ def row(values: Mapping[str, Any], schema: pa.Schema) -> list[pa.Array]:
 
 
 class Row:
-    """``row`` of one schema, most values of which are of the types that JSON has for them: those are taken in one go."""
+    """``row`` of one schema: values of the types that JSON has for them are taken in one go."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema, self._struct = schema, pa.struct(list(schema))
         lists = {field.name: field.type.value_type for field in schema if types.is_list(field.type)}
-        self._lists = {name: _taken_as(dtype) for name, dtype in lists.items()}
-        self._plain = {field.name: _taken_as(field.type) for field in schema if field.name not in lists}
+        self._lists = {name: _TAKEN[dtype.id] for name, dtype in lists.items()}
+        self._plain = {field.name: _TAKEN[field.type.id] for field in schema if field.name not in lists}
 
     def __call__(self, values: Mapping[str, Any]) -> list[pa.Array]:
         """See ``row``."""
@@ -162,7 +181,6 @@ class Row:
         return row(values, self._schema)
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
-        """Whether Arrow takes each value as it is, or refuses it, when told the type."""
         for name, taken in self._plain.items():
             if type(values.get(name)) not in taken:
                 return False
@@ -173,13 +191,13 @@ class Row:
         return True
 
 
-def _taken_as(dtype: pa.DataType) -> frozenset[type]:
-    """Python's types whose values Arrow does not change when it is told that they are of ``dtype``."""
-    if types.is_integer(dtype):
-        return frozenset((int, type(None)))  # a float would be cut off
-    if types.is_floating(dtype):
-        return frozenset((float, int, type(None)))
-    return frozenset((_PYTHON[dtype], type(None)))
+def _as_told(values: list[Any], dtype: pa.DataType) -> bool:
+    """Whether Arrow takes each value as it is, or refuses it, when it is told the type."""
+    if dtype.id != pa.lib.Type_LIST:
+        return _TAKEN[dtype.id].issuperset(map(type, values))
+    if not _LISTS.issuperset(map(type, values)):
+        return False
+    return _TAKEN[dtype.value_type.id].issuperset(map(type, chain.from_iterable(filter(None, values))))
 
 
 def first_null(array: pa.Array) -> int:
