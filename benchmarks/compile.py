@@ -2,6 +2,9 @@
 
 One request, one thread, everything measured in turn in one process. A case is ``CANDIDATES PRECISION RULES``; RULES is
 ``all``, ``none``, ``no NAME`` or ``only NAME``. ``--quick`` measures one back-end in fewer rounds.
+
+Then the halves of this net and of the KuaiRand ranker against the whole: ``NET CANDIDATES PRECISION halves`` is one after the
+other, ``alone`` the second where the first is kept; ``NET 8xCANDIDATES PRECISION together`` is 8 requests in one run.
 """
 
 import argparse
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from larix import compile as compiling
-from larix.compile.backends.backend import exported
+from larix.compile.backends.backend import exported, zeros
 from larix.compile.feeds import parts_of
 from larix.errors import ConfigError
 
@@ -125,10 +128,98 @@ def report(backend: str, times: Mapping[Any, list[float]], errors: Mapping[Any, 
         emit("compile", "larix", case, f"times_{name}", ratios, "ratio", backend=backend)
 
 
+def kuairand() -> compiling.Graph:
+    """The recipe's ranker as it is before training; what an item's columns do not touch is per request."""
+    from larix.model.ranker import Ranker
+    from larix.recipes import kuairand as recipe
+
+    torch.manual_seed(0)
+    sample, theirs = recipe.sample(), set(recipe.pages().columns)
+    own = [name for name, feature in sample.features.items() if not theirs & set(feature.columns)]
+    return compiling.capture_ranker(sample, Ranker(sample, recipe.config()).eval(), own)
+
+
+def fed(graph: compiling.Graph, rows: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Arrays for a captured graph: those of one request, whose columns are alike in all rows."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for each in graph.inputs:
+        like = zeros(each, rows)
+        array = rng.standard_normal(like.shape)
+        array = array > 0 if like.dtype == bool else array.astype(like.dtype)
+        at = 0
+        for column in each.columns:
+            if column.per_request:
+                array[..., at : at + column.width] = array[:1, ..., at : at + column.width]
+            at += column.width
+        found[each.name] = array
+    return found
+
+
+def in_halves(
+    name: str, graph: compiling.Graph, kind: str, candidates: int, sizes: Sequence[int], rounds: int
+) -> None:
+    """What cutting a graph in two costs and gives, on OpenVINO and without padding."""
+    small, _ = compiling.optimise(graph, candidates=candidates)
+    precision = compiling.everywhere(small, kind)
+    many = 8
+    buckets = sorted({*sizes, *(many * size for size in sizes), candidates})
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = compiling.compile(small, folder, buckets=(candidates,), precision=precision)
+        compiling.compile_forms(small, folder, buckets=buckets, precision=precision)
+        whole, forms = compiling.load(artifact), compiling.load_forms(folder)
+    user = forms.user
+    assert user is not None
+
+    def parts(rows: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+        cut = parts_of(graph.inputs, small, fed(graph, rows, seed))
+        return {key: np.ascontiguousarray(each) for key, each in cut.items()}
+
+    def kept(given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        known = {**given, **user.run({each.name: given[each.name] for each in user.graph.inputs})}
+        return {each.name: known[each.name] for each in forms.alone.graph.inputs}
+
+    one = parts(candidates)
+    again = kept(one)
+    calls: dict[Any, Call] = {
+        "whole": lambda: whole.run(one)["output"],
+        "halves": lambda: forms.alone.run(kept(one))["output"],
+        "alone": lambda: forms.alone.run(again)["output"],
+    }
+    error = max(float(np.abs(calls[key]() - calls["whole"]()).max()) for key in ("halves", "alone"))
+    head = f"{name} {candidates} {kind}"
+    times = measure(calls, rounds)
+    for key, values in times.items():
+        emit(
+            "compile", "larix", f"{head} {key}", "ms", values, "ms", backend="openvino", cores=os.cpu_count()
+        )
+    emit("compile", "larix", f"{head} halves", "max_error", [error], "logit", backend="openvino")
+    handed = sum(each.nbytes for key, each in again.items() if forms.alone.graph.input(key).per_request)
+    emit("compile", "larix", f"{head} halves", "kept_bytes", [handed], "bytes", backend="openvino")
+    for size in sizes:
+        requests = [kept(parts(size, seed)) for seed in range(many)]
+
+        def apart(those: Any = requests) -> NDArray[Any]:
+            return np.concatenate([forms.alone.run(each)["output"] for each in those])
+
+        def together(those: Any = requests) -> NDArray[Any]:
+            return np.concatenate([each["output"] for each in forms.together.run_together(those)])
+
+        times = measure({"apart": apart, "together": together}, rounds)
+        case = f"{name} {many}x{size} {kind} together"
+        emit(
+            "compile", "larix", case, "ms", times["together"], "ms", backend="openvino", cores=os.cpu_count()
+        )
+        emit("compile", "larix", case, "max_error", [float(np.abs(apart() - together()).max())], "logit")
+        ratios = [slow / fast for slow, fast in zip(times["apart"], times["together"], strict=True)]
+        emit("compile", "larix", case, "times_apart", ratios, "ratio", backend="openvino")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="OpenVINO only, fewer rounds: under a minute")
     parser.add_argument("--candidates", type=int, default=500)
+    parser.add_argument("--halves", action="store_true", help="only the halves against the whole")
     args = parser.parse_args()
     torch.set_num_threads(1)
     module, x = net(), request(args.candidates)
@@ -137,6 +228,12 @@ def main() -> None:
         {"x": torch.randn(4, INPUTS)},
         per_request={"x": [("user", USER, True), ("item", INPUTS - USER, False)]},
     )
+    sizes = (16,) if args.quick else (8, 16, 32, 50)
+    for name, whole in (("net", graph), ("kuairand", kuairand())):
+        for kind in ("fp32",) if args.quick else ("fp32", "bf16"):
+            in_halves(name, whole, kind, args.candidates, sizes, 7 if args.quick else 20)
+    if args.halves:
+        return
     exact = eager(module, x, False)()
     backends = (
         [compiling.OpenVINO()]

@@ -7,6 +7,7 @@ import torch
 from nets import experts, feed, outputs
 
 from larix import compile as lc
+from larix.compile import session as session_module
 from larix.errors import ConfigError, StorageError
 
 BACKENDS = {each.name: each for each in (lc.Eager, lc.OpenVINO, lc.OnnxRuntime)}
@@ -110,3 +111,20 @@ def test_a_back_end_that_is_not_installed_says_which_extra_is_missing(name, pack
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(ConfigError, match=rf"pip install 'larix\[{extra}\]'"):
         BACKENDS[name]().version()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_an_array_may_be_large_written_into_again_or_read_only(name, net, tmp_path):
+    graph, small = net
+    rows = 8192
+    session = lc.load(lc.compile(small, tmp_path, backend=there(name), buckets=(rows,)))
+    theirs = np.random.default_rng(0).standard_normal((rows, 4)).astype(np.float32)
+    assert theirs.nbytes > session_module._COPIED, "such an array is handed over, not copied"
+    shown = theirs[:]
+    shown.flags.writeable = False
+    for turn, given in enumerate([theirs, shown, shown, theirs]):
+        theirs += turn
+        mine = np.full((1, 8), turn, np.float32)
+        whole = {"x": np.concatenate([np.broadcast_to(mine, (rows, 8)), theirs], axis=1)}
+        found = session.run({"x.request": mine, "x.candidate": given})["output"]
+        np.testing.assert_allclose(found, outputs(graph, whole, rows)["output"], rtol=1e-4, atol=1e-4)

@@ -6,6 +6,7 @@ from nets import Sketch, dense, experts, feed, ops_of, outputs
 from larix.compile import Precision, Samples, capture, everywhere, ops, optimise
 from larix.compile.graph import Ref
 from larix.compile.lower import lower
+from larix.compile.rules import hoist
 from larix.errors import ConfigError
 
 
@@ -46,6 +47,20 @@ def test_a_value_per_request_is_cast_once_per_request():
     np.testing.assert_allclose(
         outputs(low, arrays, 5)["output"], outputs(graph, arrays, 5)["output"], atol=0.05
     )
+
+
+@pytest.mark.parametrize("given", ["u", "c"])
+def test_what_is_given_joins_a_chain_in_bf16_and_does_not_end_it(given):
+    """As what the user's half hands over does; ``u`` is one row for all, ``c`` a row for each."""
+    sketch = Sketch(dense(c=32), dense("y", **{given: 32}))
+    total = sketch(ops.ADD, sketch.linear(Ref("x"), 32), Ref("y"))
+    graph, _ = hoist(sketch.graph(sketch.linear(sketch(ops.RELU, total), 2)))
+    low = lower(graph, everywhere(graph, "bf16"))
+    assert sorted(ops_of(low)) == sorted(["_to_copy"] * 3 + ["linear", "add", "relu", "linear"])
+    assert [node.per_request for node in low.nodes if "y" in node.refs()] == [given == "u"]
+    arrays = {name: each[:1] if graph.input(name).per_request else each for name, each in feed(graph).items()}
+    expected = outputs(graph, arrays, 5)["output.0"]
+    np.testing.assert_allclose(outputs(low, arrays, 5)["output.0"], expected, atol=0.3)
 
 
 def test_int8_is_what_a_scale_and_whole_numbers_give():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from nets import Sketch, dense
 
+from larix.compile import Eager, lifted, ops
 from larix.compile.graph import Ref
 from larix.compile.rules import hoist
 from larix.compile.session import Session
@@ -106,3 +107,39 @@ def test_a_wrong_request_is_refused_before_it_takes_a_stream():
     ours, _ = session()
     with pytest.raises(DataError, match="give one"):
         ours.run({**request(2), "x.request": np.zeros((2, 5), np.float32)})
+
+
+def lifted_session(buckets=(2, 4)):
+    sketch = Sketch(dense("u", u=3), dense("c", c=2))
+    graph = lifted(hoist(sketch.graph(sketch(ops.MUL, sketch(ops.SLICE, Ref("u"), 1, 0, 2), Ref("c"))))[0])
+    runner = Eager().load(graph, {}, 1)
+    return Session(graph, graph.inputs, runner, buckets, 1), runner
+
+
+def shared(rows, scale):
+    return {"u": np.full((1, 3), scale, np.float32), "c": request(rows)["x.candidate"]}
+
+
+@pytest.mark.parametrize("sizes", [(1,), (2, 1), (1, 1, 1, 1), (3, 0, 4), (9, 1, 2), (0,), (0, 0)])
+def test_requests_share_runs_and_each_gets_its_own(sizes, monkeypatch):
+    ours, runner = lifted_session()
+    asked = []
+    run = runner.run
+    monkeypatch.setattr(
+        runner, "run", lambda stream, rows, arrays: asked.append(rows) or run(stream, rows, arrays)
+    )
+    found = ours.run_together([shared(rows, scale) for scale, rows in enumerate(sizes, 1)])
+    assert [len(each["output.0"]) for each in found] == list(sizes)
+    for scale, (rows, each) in enumerate(zip(sizes, found, strict=True), 1):
+        np.testing.assert_array_equal(each["output.0"][:, 1], np.arange(rows) * scale)
+    assert len(asked) == max(1, -(-sum(sizes) // 4)), "no more runs than the rows need"
+
+
+def test_what_cannot_share_a_run_is_refused():
+    ours, _ = lifted_session()
+    wrong = {"u": np.zeros((2, 3), np.float32), "c": np.zeros((3, 2), np.float32)}
+    with pytest.raises(DataError, match="candidates differ in number: 'u' has 2 and 'c' has 3"):
+        ours.run_together([shared(2, 1), wrong])
+    whole, _ = session()
+    with pytest.raises(AssertionError, match="requests share a lifted graph only"):
+        whole.run_together([request(2)])

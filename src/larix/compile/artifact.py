@@ -24,7 +24,7 @@ from larix.compile.session import Session
 from larix.errors import ConfigError, StorageError
 
 BUCKETS = (64, 128, 256, 512)
-_BACKENDS: dict[str, type[Backend]] = {each.name: each for each in (OpenVINO, OnnxRuntime, Eager)}
+BACKENDS: dict[str, type[Backend]] = {each.name: each for each in (OpenVINO, OnnxRuntime, Eager)}
 _MANIFEST = "manifest.json"
 
 
@@ -100,7 +100,7 @@ def find(folder: str | Path, backend: str | None = None) -> Artifact:
 
     ConfigError says what there is if none fits.
     """
-    names = [backend] if backend else list(_BACKENDS)
+    names = [backend] if backend else list(BACKENDS)
     for name in names:
         path = Path(folder) / f"{name}-{instruction_set()}"
         if path.is_dir():
@@ -121,10 +121,10 @@ def load(artifact: Artifact | str | Path, streams: int = 1) -> Session:
     if streams < 1:
         raise ConfigError(f"streams is {streams}; give 1 or more, at most as many as there are cores")
     manifest = _manifest(found.folder)
-    kind = _BACKENDS.get(manifest["backend"])
+    kind = BACKENDS.get(manifest["backend"])
     if kind is None:
         raise ConfigError(
-            f"'{found.folder}' is of the back-end '{manifest['backend']}'; there are {sorted(_BACKENDS)}"
+            f"'{found.folder}' is of the back-end '{manifest['backend']}'; there are {sorted(BACKENDS)}"
         )
     backend = kind()
     ours = {"instruction_set": instruction_set(), "version": backend.version()}

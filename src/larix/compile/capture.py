@@ -17,6 +17,10 @@ from larix.compile.graph import Column, Graph, Input, Node, Ref, Rows, Size, pru
 from larix.compile.run import run
 from larix.errors import ConfigError
 
+CONSTANT = (
+    "constant."  # how weights are called that no state_dict has: tensors made in forward, buffers not kept
+)
+
 _SIZED = {
     "view",
     "expand",
@@ -122,9 +126,11 @@ def _graph(program: torch.export.ExportedProgram, inputs: tuple[Input, ...]) -> 
             values[name] = Ref(next(user).name)
             continue
         assert spec.target is not None
-        held = program.constants if spec.target in program.constants else program.state_dict
-        weights[spec.target] = _tensor(held[spec.target])
-        values[name] = Ref(spec.target)
+        constant = spec.target in program.constants
+        weight = CONSTANT + spec.target if constant else spec.target
+        held = program.constants if constant else program.state_dict
+        weights[weight] = _tensor(held[spec.target])
+        values[name] = Ref(weight)
     nodes = []
     taken = set(weights) | {each.name for each in inputs}
     for fx in program.graph.nodes:

@@ -4,13 +4,14 @@ Knows nothing of how a graph is carried out.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from larix.compile.graph import Graph, Input, Rows
+from larix.compile.graph import Graph, Input
 from larix.errors import DataError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -47,20 +48,23 @@ def _picked(given: Input, per_request: bool) -> NDArray[np.int64]:
     return np.concatenate(ranges)
 
 
+@cache
 def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
     """The numpy dtype of an input."""
     return torch.empty(0, dtype=dtype).numpy().dtype
 
 
-def checked_rows(graph: Graph, arrays: Arrays) -> int:
-    """How many candidates ``arrays`` hold. DataError if they are not what the graph takes."""
-    names = [each.name for each in graph.inputs]
-    if set(arrays) != set(names):
-        raise DataError(f"a request holds {sorted(arrays)}; this graph takes {sorted(names)}")
+def checked_rows(graph: Graph, arrays: Arrays, *, repeated: bool = False) -> int:
+    """How many candidates ``arrays`` hold. DataError if they are not what the graph takes.
+
+    With ``repeated`` an array of one row stands for as many as the others have.
+    """
+    if arrays.keys() != {each.name for each in graph.inputs}:
+        names = sorted(each.name for each in graph.inputs)
+        raise DataError(f"a request holds {sorted(arrays)}; this graph takes {names}")
     rows: dict[int, str] = {}
     for each in graph.inputs:
-        array, wanted = arrays[each.name], tuple(size for size in each.shape if not isinstance(size, Rows))
-        dtype = numpy_dtype(each.dtype)
+        array, wanted, dtype = arrays[each.name], each.shape[1:], numpy_dtype(each.dtype)
         if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != wanted:
             inner = ", ".join(["1" if each.per_request else "n", *map(str, wanted)])
             raise DataError(f"input '{each.name}' is {array.dtype} {array.shape}; give {dtype} [{inner}]")
@@ -69,6 +73,8 @@ def checked_rows(graph: Graph, arrays: Arrays) -> int:
                 raise DataError(f"input '{each.name}' is per request but has {array.shape[0]} rows; give one")
         else:
             rows.setdefault(array.shape[0], each.name)
+    if repeated and len(rows) > 1:
+        rows.pop(1, None)
     if len(rows) > 1:
         told = " and ".join(f"'{name}' has {count}" for count, name in rows.items())
         raise DataError(f"candidates differ in number: {told}; give as many rows of each")

@@ -108,11 +108,19 @@ class _Lowering:
         return self.writer.add(ops.LINEAR, source, weight, *bias, like=node)
 
     def _carries(self, node: Node) -> bool:
-        """Whether to go on in bf16: all that it reads is there in bf16, and who reads it does not want float32."""
+        """Whether to go on in bf16: what it reads is there in bf16, and who reads it does not want float32.
+
+        Of what is an input or per request it is enough that something else that it reads is in bf16 alone.
+        """
         if ops.stem(node.op) not in _CARRY or node.name in self.read_fully:
             return False
         reads = [name for name in node.refs() if name not in self.graph.weights]
-        return bool(reads) and all(name in self.low and name not in self.full for name in reads)
+        only = [name in self.low and name not in self.full for name in reads]
+        return any(only) and all(low or self._is_given(name) for name, low in zip(reads, only, strict=True))
+
+    def _is_given(self, name: str) -> bool:
+        ref = self.full.get(name, Ref(name))
+        return self._is_once(ref) or any(each.name == ref.name for each in self.graph.inputs)
 
     def _full(self, ref: Ref, like: Node) -> Ref:
         if ref.name in self.low and ref.name not in self.full:

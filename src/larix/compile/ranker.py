@@ -16,6 +16,9 @@ from larix.features import Sample
 from larix.model.inputs import Columns, Inputs, SequenceInput, columns_of
 
 JOINED = "joined"  # all pooled vectors, then all dense values
+WITHIN = (
+    "module.ranker."  # what the names of a captured ranker's weights begin with; its state_dict has the rest
+)
 
 
 class ByTensors(nn.Module):

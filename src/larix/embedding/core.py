@@ -19,6 +19,9 @@ from larix.embedding.precision import Precision
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
 from larix.embedding.spec import TableSpec
 
+Replica = _native.Replica
+Reading = _native.Reading
+Rows = Replica | Reading  # what is asked of the newest version, or of one that is held
 _POOLS = {"sum": 0, "mean": 1, "sequence": 2}
 _MOST = 16  # layouts remembered; a store sees one or two
 _RULES: dict[type[Optimizer], _native.Rule] = {

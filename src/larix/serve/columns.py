@@ -1,6 +1,7 @@
 """Values as requests bring them, as typed Arrow columns; what does not fit is told by column, row and what is expected.
 
-Nothing is rounded, cut off or parsed out of text on the way; true is 1 where numbers are asked for. Knows nothing of features.
+Nothing is cut off or parsed out of text on the way, nor rounded but to a column's own 32 bits; true is 1 for numbers.
+Knows nothing of features.
 """
 
 import reprlib
@@ -132,13 +133,11 @@ def row(values: Mapping[str, Any], schema: pa.Schema) -> list[pa.Array]:
     for dtype, names in by_type.items():  # many small arrays take longer than slices of a few
         given = [values.get(name) for name in names]
         try:
-            together = pa.array(given)
+            together = _typed(given, dtype)
         except _WRONG:
-            together = None
-        if together is not None and together.type == dtype:
-            found |= {name: together.slice(at, 1) for at, name in enumerate(names)}
-        else:
             found |= {name: one(name, value, dtype) for name, value in zip(names, given, strict=True)}
+        else:
+            found |= {name: together.slice(at, 1) for at, name in enumerate(names)}
     return [found[name] for name in schema.names]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from larix.serve.request import Stamp
 class User:
     """The request's side, computed once: what the candidates' graph reads of it. Nobody writes into it.
 
-    ``size_bytes``: of its arrays. ``scene``: the request's scene, None if the sample has none.
+    ``size_bytes``: of what it holds. ``scene``: the request's scene, None if the sample has none. ``shared``: one row of those
+    columns that the candidates' features read, too. ``network``: what computed it; no Scorer of another one takes it.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -24,11 +25,16 @@ class User:
     scene: int | None = None
     size_bytes: int = 0
     missing: Mapping[str, int] = field(default_factory=dict)
+    shared: pa.RecordBatch | None = None
+    network: object = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Looked:
-    """``rows`` candidates looked up beside their user's side. ``vectors``: float32 ``[rows, dim]`` of items, or None."""
+    """``rows`` candidates looked up beside their user's side. ``vectors``: float32 ``[rows, dim]`` of items, or None.
+
+    ``arrays`` have a row for each candidate, so that a part of them is a part of each.
+    """
 
     user: User
     rows: int
@@ -70,4 +76,13 @@ class Scorer(Protocol):
 
     def seconds(self, rows: Sequence[int]) -> float:
         """What ``score`` takes for requests of so many candidates, as measured when it was loaded; inf if it cannot."""
+        ...
+
+
+@runtime_checkable
+class Joint(Protocol):
+    """What a Scorer may offer besides: the sparse stages of several requests in one go, which costs less than one by one."""
+
+    def requests(self, asked: Sequence[tuple[pa.RecordBatch, pa.RecordBatch]]) -> list[Looked]:
+        """``user`` and ``look_up`` of each context and its candidates, all of one state; DataError if one does not fit."""
         ...

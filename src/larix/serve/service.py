@@ -1,5 +1,6 @@
 """What a server offers, whatever the protocol: HTTP and gRPC see one Service. Knows nothing of either, nor of how it is done."""
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -117,12 +118,20 @@ class Sessions(Protocol):
         ttl_s: float | None = None,
         bearer: str = "",
         id: str = "",
+        deadline: float = math.inf,
     ) -> "Future[Opened]":
-        """Compute the request's side and keep it. ``id``: of the request, so that a retry opens no second session."""
+        """Compute the request's side and keep it. ``id``: of the request, so that a retry opens no second session.
+
+        ``deadline``: of ``time.monotonic()``.
+        """
         ...
 
     def score(self, request: Request, *, bearer: str = "") -> "Future[Answer]":
         """Score ``request.candidates`` against ``request.session``; the same ``request.id`` gives the same answer again."""
+        ...
+
+    def columns(self, session: str, *, bearer: str = "") -> Columns | None:
+        """How candidates for it are read, whatever answers others now. None if nobody knows. Refusal as `score`."""
         ...
 
     def close(self, session: str, *, bearer: str = "") -> None:

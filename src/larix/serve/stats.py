@@ -55,11 +55,12 @@ class VersionStats:
 class EngineStats:
     """Of the engine, all models together.
 
-    ``queued``: requests that wait now, by stage (``sparse``, ``dense``). ``running``: what is under way now, by stage.
+    ``queued``: what waits now for each stage. ``running``: what is under way now, by stage.
     ``queued_rows``, ``queued_bytes``: candidates and bytes of all requests under way. ``wait_s``: what a request would wait now.
+    ``speed``: seconds of work, as one request alone takes them, that are done in a second when there is enough to do.
     ``shed``: refused at the door, by the name of Why. ``late``: dropped before a stage. ``cancelled``: by whoever asked.
     ``inline``: requests that no queue and no other thread had a part in. ``run_rows``, ``run_requests``: of dense runs.
-    ``replaced``: threads that died and were replaced. ``split``: requests that went in several runs.
+    ``replaced``: threads that died and were replaced; ``hanging``: that hang now. ``split``: requests that went in several runs.
     """
 
     queued: Mapping[str, int] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class EngineStats:
     queued_rows: int = 0
     queued_bytes: int = 0
     wait_s: float = 0.0
+    speed: float = 0.0
     admitted: int = 0
     shed: Mapping[str, int] = field(default_factory=dict)
     late: int = 0
@@ -74,6 +76,7 @@ class EngineStats:
     inline: int = 0
     split: int = 0
     replaced: int = 0
+    hanging: int = 0
     run_rows: Histogram = Histogram((), (0,), 0.0)
     run_requests: Histogram = Histogram((), (0,), 0.0)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from larix.compile.backends.backend import Backend, Runner, exported
+from larix.compile.backends.backend import Backend, Runner, exported, zeros
 from larix.compile.graph import Graph
 from larix.errors import ConfigError, StorageError
 
@@ -35,14 +35,26 @@ class OpenVINO(Backend):
         """OpenVINO's, with its build."""
         return str(_openvino().__version__)
 
+    def __init__(self) -> None:
+        self._converted: tuple[Graph, Any] | None = None  # a graph for any number of rows
+
     def compile(self, graph: Graph, rows: int) -> bytes:
         """A blob of the CPU plugin, for this instruction set and this version."""
         ov = _openvino()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
-            model = ov.convert_model(exported(graph, rows))
-        blob = ov.Core().compile_model(model, "CPU", _settings(1)).export_model()
+        blob = ov.Core().compile_model(self._model(graph, rows), "CPU", _settings(1)).export_model()
         return bytes(blob.getvalue() if isinstance(blob, io.BytesIO) else blob)
+
+    def _model(self, graph: Graph, rows: int) -> Any:
+        """The graph for ``rows`` candidates. Converting takes longest, so that several sizes share it where they can."""
+        # torch cannot export what int8 is written as without its sizes.
+        simulated = any("fake_quantize" in node.op for node in graph.nodes)
+        if simulated or all(each.per_request for each in graph.inputs):
+            return _convert(exported(graph, rows))
+        if self._converted is None or self._converted[0] is not graph:
+            self._converted = graph, _convert(exported(graph, max(rows, 2), any_rows=True))
+        model = self._converted[1].clone()
+        model.reshape({port: list(zeros(graph.inputs[_number(port)], rows).shape) for port in model.inputs})
+        return model
 
     def load(self, graph: Graph, compiled: Mapping[int, bytes], streams: int) -> Runner:
         """Read the blobs; StorageError if OpenVINO refuses one."""
@@ -62,6 +74,12 @@ class OpenVINO(Backend):
         return _OpenVINO(requests, order)
 
 
+def _convert(program: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
+        return _openvino().convert_model(program)
+
+
 def _number(port: Any) -> int:
     """Which input of the graph a model's is; those that nothing reads are left out."""
     return next(int(name.rpartition("_")[2]) for name in port.get_names() if name.startswith("tensors_"))
@@ -77,10 +95,20 @@ def _settings(streams: int) -> dict[str, Any]:
 
 
 class _OpenVINO:
+    """A request reads the arrays that it was given last until it is given others, which takes longer than to fill them."""
+
     def __init__(self, requests: Mapping[int, Sequence[Any]], order: Sequence[int]) -> None:
         self._requests, self._order = requests, order
+        self._tensor = _openvino().Tensor
+        self._bound: dict[int, list[list[Any]]] = {
+            rows: [[None] * len(order) for _ in those] for rows, those in requests.items()
+        }
 
     def run(self, stream: int, rows: int, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        given = [arrays[number] for number in self._order]
-        found = self._requests[rows][stream].infer(given, share_inputs=True, share_outputs=True)
+        request, bound = self._requests[rows][stream], self._bound[rows][stream]
+        for at, number in enumerate(self._order):
+            if bound[at] is not arrays[number]:
+                request.set_input_tensor(at, self._tensor(arrays[number], shared_memory=True))
+                bound[at] = arrays[number]
+        found = request.infer(share_outputs=True)
         return [np.array(each) for each in found.values()]
