@@ -8,6 +8,7 @@ import argparse
 
 import table_evict
 import table_grow
+import table_levels
 import table_replica
 import table_snapshot
 import table_ssd
@@ -20,6 +21,7 @@ PARTS = {
     "snapshot": table_snapshot.measure,
     "ssd": table_ssd.measure,
     "replica": table_replica.measure,
+    "levels": table_levels.measure,
 }
 
 

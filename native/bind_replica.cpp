@@ -1,6 +1,10 @@
 // The replica's door to Python: drops the GIL and calls the core. Arguments were checked by replica.py.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
 #include <optional>
 #include <stdexcept>
+#include <string>
 
 #include "bind.hpp"
 #include "bind_slots.hpp"
@@ -9,6 +13,12 @@
 namespace {
 
 using larix::Replica;
+
+template <class Work>
+larix::Status without_gil(const Work& work) {
+  const nb::gil_scoped_release release;
+  return work();
+}
 
 // A reading that may end before Python forgets it.
 struct Reading {
@@ -25,34 +35,50 @@ struct Reading {
 int gather(Replica::Reading& reading, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
            const Array<int64_t, 1>& missing) {
   const auto slots = bind_slots(plan, jaggeds, outs, samples, nullptr);
-  const nb::gil_scoped_release release;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    if (!slots[i].sound()) return static_cast<int>(i);
+  larix::Status status;
+  {
+    const nb::gil_scoped_release release;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      if (!slots[i].sound()) return static_cast<int>(i);
+    }
+    status = reading.gather(slots, missing.data());
   }
-  reading.gather(slots, missing.data());
+  raise(status);
   return -1;
 }
 
 void lookup(Replica::Reading& reading, uint32_t table, const Ids& ids, const Array<float, 2>& out) {
   const larix::Slot slot = bind_ids(table, ids, out.data(), out.shape(1));
+  raise(without_gil([&] { return reading.gather({&slot, 1}); }));
+}
+
+void heat(const Replica::Reading& reading, uint32_t table, const Ids& ids, const Array<uint16_t, 1>& out) {
   const nb::gil_scoped_release release;
-  reading.gather({&slot, 1});
+  reading.heat(table, {ids.data(), ids.shape(0)}, out.data());
 }
 
 }  // namespace
 
 void bind_replica(nb::module_& m) {
 
-  // format: as native/quantize.hpp numbers it; tables: (dim, what each weight of an id without a row reads).
+  // format: as native/quantize.hpp numbers it; tables: (dim, what each weight of an id without a row reads); levels: None, or
+  // folder, bytes of hot rows, and whether cold ones are read as int8 from memory.
   nb::class_<Replica>(m, "Replica")
       .def(
           "__init__",
-          [](Replica* self, int format, const std::vector<std::tuple<size_t, float>>& tables, unsigned threads) {
+          [](Replica* self, int format, const std::vector<std::tuple<size_t, float>>& tables, unsigned threads,
+             const std::optional<std::tuple<std::string, size_t, bool>>& levels) {
             std::vector<larix::ReplicaTable> specs;
             for (const auto& [dim, missing] : tables) specs.push_back({dim, missing});
-            new (self) Replica(static_cast<larix::Format>(format), specs, threads);
+            std::optional<larix::Levels> two;
+            if (levels) two = larix::Levels{std::get<0>(*levels), std::get<1>(*levels), std::get<2>(*levels)};
+            new (self) Replica(static_cast<larix::Format>(format), specs, threads, two);
+            if (const larix::Status status = self->open(); !status.ok()) {
+              self->~Replica();
+              raise(status);
+            }
           },
-          nb::arg("format"), nb::arg("tables"), nb::arg("threads"))
+          nb::arg("format"), nb::arg("tables"), nb::arg("threads"), nb::arg("levels").none())
       .def("gather",
            [](const Replica& self, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
               const Array<int64_t, 1>& missing) {
@@ -66,17 +92,26 @@ void bind_replica(nb::module_& m) {
            })
       .def("version", &Replica::version)
       .def("put",
-           [](Replica& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights) {
-             const nb::gil_scoped_release release;
-             self.put(table, {ids.data(), ids.shape(0)}, weights.data());
-           })
+           [](Replica& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights,
+              const std::optional<Array<const uint16_t, 1>>& heat) {
+             const uint16_t* wanted = heat ? heat->data() : nullptr;
+             raise(without_gil([&] { return self.put(table, {ids.data(), ids.shape(0)}, weights.data(), wanted); }));
+           },
+           nb::arg("table"), nb::arg("ids"), nb::arg("weights"), nb::arg("heat").none())
       .def("remove",
            [](Replica& self, uint32_t table, const Ids& ids) {
              const nb::gil_scoped_release release;
              return self.remove(table, {ids.data(), ids.shape(0)});
            })
       .def("clear", &Replica::clear, nb::call_guard<nb::gil_scoped_release>())
-      .def("publish", &Replica::publish, nb::call_guard<nb::gil_scoped_release>())
+      // Returns how many rows were moved; they are shown by publish.
+      .def("adapt",
+           [](Replica& self, size_t most) {
+             size_t moved = 0;
+             raise(without_gil([&] { return self.adapt(most, moved); }));
+             return moved;
+           })
+      .def("publish", [](Replica& self) { raise(without_gil([&] { return self.publish(); })); })
       .def("abandon", &Replica::abandon, nb::call_guard<nb::gil_scoped_release>())
       .def("rows", &Replica::rows)
       // In no order.
@@ -90,10 +125,11 @@ void bind_replica(nb::module_& m) {
              }
              return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids->data(), {ids->size()}, owner);
            })
-      // (rows, bytes, lookups, missing)
+      // As larix::ReplicaCounts has them.
       .def("counts", [](const Replica& self) {
         const larix::ReplicaCounts counts = self.counts();
-        return std::tuple(counts.rows, counts.bytes, counts.lookups, counts.missing);
+        return std::tuple(counts.rows, counts.bytes, counts.lookups, counts.missing, counts.hot_rows, counts.hot_bytes,
+                          counts.cold, counts.promoted, counts.demoted, counts.disk_bytes);
       });
 
   nb::class_<Reading>(m, "Reading")
@@ -110,5 +146,8 @@ void bind_replica(nb::module_& m) {
               const Array<int64_t, 1>& missing) { return gather(self.here(), plan, jaggeds, outs, samples, missing); })
       .def("lookup", [](Reading& self, uint32_t table, const Ids& ids,
                         const Array<float, 2>& out) { lookup(self.here(), table, ids, out); })
+      // Of each id 256 if its row is hot, and its uses more.
+      .def("heat", [](Reading& self, uint32_t table, const Ids& ids,
+                      const Array<uint16_t, 1>& out) { heat(self.here(), table, ids, out); })
       .def("end", [](Reading& self) { self.held.reset(); });
 }

@@ -22,6 +22,7 @@ class Epochs {
     std::atomic<uint64_t> since{0};  // the epoch in which its reader came; 0: free
     std::atomic<uint64_t> lookups{0};
     std::atomic<uint64_t> missing{0};
+    std::atomic<uint64_t> cold{0};
   };
 
   // A reader's stay.
@@ -32,12 +33,20 @@ class Epochs {
     Stay& operator=(const Stay&) = delete;
     ~Stay() { slot_.since.store(0, std::memory_order_release); }
 
-    void count(uint64_t lookups, uint64_t missing) {
-      slot_.lookups.store(slot_.lookups.load(std::memory_order_relaxed) + lookups, std::memory_order_relaxed);
-      slot_.missing.store(slot_.missing.load(std::memory_order_relaxed) + missing, std::memory_order_relaxed);
+    // Of all stays in this slot.
+    uint64_t lookups() const { return slot_.lookups.load(std::memory_order_relaxed); }
+
+    void count(uint64_t lookups, uint64_t missing, uint64_t cold) {
+      add(slot_.lookups, lookups);
+      add(slot_.missing, missing);
+      add(slot_.cold, cold);
     }
 
    private:
+    static void add(std::atomic<uint64_t>& sum, uint64_t more) {  // nobody else writes to it
+      sum.store(sum.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
+    }
+
     Slot& slot_;
   };
 

@@ -1,25 +1,36 @@
-// Readers hammer one replica while its writer publishes, abandons, removes and grows; every call must give exactly the
-// rows of one published version, all tables and slots together. Built for sanitizers, without Python; prints nothing but
-// what goes wrong, and one line at the end. Usage: stress_replica [seconds] [seed].
+// Readers hammer one replica while its writer publishes, abandons, removes, grows and moves rows from level to level; every
+// call must give exactly the rows of one published version, all tables and slots together, or say that the disk failed.
+// Built for sanitizers, without Python; prints nothing but what goes wrong, and one line at the end. Usage: stress_replica
+// [seconds] [seed].
+#include <dirent.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "replica.hpp"
+#include "stress_folder.hpp"
 
 namespace {
 
 using larix::Format;
+using larix::Levels;
 using larix::Pool;
 using larix::Replica;
 using larix::Slot;
+using larix::Status;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kReaders = 3;
@@ -34,6 +45,8 @@ void expect(bool good, const char* what) {
   std::abort();
 }
 
+void good(const Status& status) { expect(status.ok(), status.sentence().c_str()); }
+
 int64_t id_of(size_t number) {
   constexpr int64_t extremes[] = {0, -1, INT64_MIN, INT64_MAX};
   return number < 4 ? extremes[number] : static_cast<int64_t>(number * larix::kGolden);
@@ -45,10 +58,12 @@ using State = std::array<std::array<Level, kIds>, kDims.size()>;
 Level level_of(size_t version) { return static_cast<Level>(version % 200 + 1); }
 
 struct World {
-  explicit World(Format format)
-      : unit(format == Format::int8 ? 127.0f : 1.0f),
-        replica(format, {{kDims[0], 0.0f}, {kDims[1], kMissing}, {kDims[2], 0.0f}}, 2),
-        states(std::make_unique<std::array<State, kVersions>>()) {}
+  World(Format format, const std::optional<Levels>& levels)
+      : unit(format == Format::int8 || (levels && levels->int8) ? 127.0f : 1.0f),
+        replica(format, {{kDims[0], 0.0f}, {kDims[1], kMissing}, {kDims[2], 0.0f}}, 2, levels),
+        states(std::make_unique<std::array<State, kVersions>>()) {
+    good(replica.open());
+  }
 
   float value(size_t table, Level level) const {
     return level ? static_cast<float>(level) * unit : table == 1 ? kMissing : 0.0f;
@@ -84,7 +99,7 @@ void write(World& world, uint64_t seed, Clock::time_point until) {
         for (const size_t number : numbers) ids.push_back(id_of(number));
         if (puts) {
           const std::vector<float> weights(ids.size() * kDims[table - 1], static_cast<float>(level) * world.unit);
-          world.replica.put(table, ids, weights.data());
+          good(world.replica.put(table, ids, weights.data()));
           for (const size_t number : numbers) levels[number] = level;
         } else {
           int64_t there = 0;
@@ -99,8 +114,17 @@ void write(World& world, uint64_t seed, Clock::time_point until) {
     }
     (*world.states)[++version] = next;
     world.begun.store(version);
-    world.replica.publish();
+    good(world.replica.publish());
     world.published.store(version);
+    if (random() % 2) {  // rows change places: a version that shows the same
+      size_t moved = 0;
+      good(world.replica.adapt(1 + random() % 300, moved));
+      if (random() % 8 == 0) {
+        world.replica.abandon();
+      } else if (moved) {
+        good(world.replica.publish());
+      }
+    }
     for (size_t table = 0; table < kDims.size(); ++table) {
       int64_t rows = 0;
       for (const Level each : next[table]) rows += each != 0;
@@ -125,15 +149,15 @@ class Reader {
     std::vector<size_t> single{0}, several, sequence;
     std::vector<int64_t> offsets{0};
     std::vector<float> weights;
-    while (single.size() < samples) single.push_back(random_() % kIds);
+    while (single.size() < samples) single.push_back(number());
     for (size_t i = 0; i < samples; ++i) {
       for (size_t n = random_() % 4; n; --n) {
-        several.push_back(random_() % kIds);
+        several.push_back(number());
         weights.push_back(static_cast<float>(random_() % 3));
       }
       offsets.push_back(static_cast<int64_t>(several.size()));
     }
-    while (sequence.size() < several.size()) sequence.push_back(random_() % kIds);
+    while (sequence.size() < several.size()) sequence.push_back(number());
     const auto ids0 = ids_of(single), ids1 = ids_of(several), ids2 = ids_of(sequence);
     std::vector<float> out0(samples * kDims[0], -1.0f), out1(samples * kDims[1], -1.0f);
     std::vector<float> out2(samples * 3 * kDims[2], -1.0f);
@@ -149,9 +173,9 @@ class Reader {
     {
       Replica::Reading reading(world_.replica);
       if (random_() % 2) {
-        reading.gather(slots, missing.data());
+        good(reading.gather(slots, missing.data()));
       } else {  // the same in several calls
-        for (size_t i = 0; i < slots.size(); ++i) reading.gather({&slots[i], 1}, &missing[i]);
+        for (size_t i = 0; i < slots.size(); ++i) good(reading.gather({&slots[i], 1}, &missing[i]));
       }
     }
     const size_t newest = world_.begun.load();
@@ -177,6 +201,9 @@ class Reader {
       for (size_t c = 0; c < kDims[1]; ++c) expect(out1[i * kDims[1] + c] == sum, "a sum is not of its call's version");
     }
   }
+
+  // Low ones more often.
+  size_t number() { return random_() % (1 + random_() % kIds); }
 
   void check_keys() {
     const size_t oldest = world_.published.load();
@@ -219,6 +246,94 @@ void crowd() {
   writer.join();
 }
 
+// The one file that is open in a folder, which has no name there.
+int file_in(const std::string& folder) {
+  int found = -1;
+  DIR* const open = opendir("/proc/self/fd");
+  for (const dirent* entry; (entry = readdir(open));) {
+    char path[4096];
+    const ssize_t length = readlink(("/proc/self/fd/" + std::string(entry->d_name)).c_str(), path, sizeof path);
+    if (length > 0 && std::string(path, static_cast<size_t>(length)).starts_with(folder + "/")) found = std::atoi(entry->d_name);
+  }
+  closedir(open);
+  expect(found >= 0, "there is no file of cold rows");
+  return found;
+}
+
+// The file of cold rows is cut short, overwritten and made whole again under readers, and cannot be written for a while:
+// they get what was put, or an error that names the file; the writer gets errors, and nothing it tried is seen.
+size_t fail(int milliseconds, uint64_t seed) {
+  const larix::stress::Folder folder;
+  constexpr size_t kDim = 8, kRows = 2000;
+  Replica replica(Format::fp32, {{kDim, 0.0f}}, 1, Levels{folder.path(), 100 * kDim * sizeof(float), false});
+  good(replica.open());
+  std::vector<int64_t> ids(kRows);
+  std::vector<float> weights(kRows * kDim);
+  for (size_t i = 0; i < kRows; ++i) {
+    ids[i] = static_cast<int64_t>(i);
+    for (size_t c = 0; c < kDim; ++c) weights[i * kDim + c] = static_cast<float>(i + c);
+  }
+  good(replica.put(1, ids, weights.data()));
+  good(replica.publish());
+  const int file = file_in(folder.path());
+  std::vector<char> content(kRows * (kDim * sizeof(float) + 4));
+  const auto bytes = static_cast<size_t>(pread(file, content.data(), content.size(), 0));
+
+  std::atomic<bool> over{false}, sound{true};
+  std::atomic<size_t> failed{0}, rounds{0};
+  const auto read = [&](uint64_t mine) {
+    std::mt19937_64 random(mine);
+    std::vector<float> out(300 * kDim);
+    while (!over.load()) {
+      const bool before = sound.load();
+      const size_t round = rounds.load(), first = random() % (kRows - 300);
+      const Slot slot{.table = 1, .ids = ids.data() + first, .count = 300, .samples = 300, .data = out.data(),
+                      .stride = kDim, .width = kDim};
+      const Status status = Replica::Reading(replica).gather({&slot, 1});
+      if (status.ok()) {
+        expect(std::equal(out.begin(), out.end(), weights.begin() + static_cast<ptrdiff_t>(first * kDim)),
+               "a call that was good shows what was never put");
+      } else {
+        expect(!(before && sound.load() && round == rounds.load()), "a sound disk gave an error");
+        expect(status.sentence().starts_with(folder.path()), "an error does not name its file");
+        failed.fetch_add(1);
+      }
+    }
+  };
+  std::vector<std::thread> readers;
+  for (size_t i = 0; i < kReaders; ++i) readers.emplace_back(read, seed * 100 + i);
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::mt19937_64 random(seed);
+  const auto until = Clock::now() + std::chrono::milliseconds(milliseconds);
+  while (Clock::now() < until || failed.load() == 0) {
+    sound.store(false);
+    const auto cut = static_cast<off_t>(random() % bytes);
+    if (random() % 2) {
+      expect(ftruncate(file, cut) == 0, "the file could not be cut");
+    } else {
+      const std::vector<char> noise(std::min<size_t>(4096, bytes - static_cast<size_t>(cut)), '\x5A');
+      expect(pwrite(file, noise.data(), noise.size(), cut) >= 0, "the file could not be damaged");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1 + random() % 3));
+    expect(pwrite(file, content.data(), bytes, 0) == static_cast<ssize_t>(bytes), "the file could not be mended");
+    rounds.fetch_add(1);
+    sound.store(true);
+    rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    const rlimit none{1, limit.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &none);
+    const std::vector<float> others(kRows * kDim, -1.0f);
+    const Status put = replica.put(1, ids, others.data());
+    expect(!(put.ok() && replica.publish().ok()), "a disk that is full took rows");
+    setrlimit(RLIMIT_FSIZE, &limit);
+    replica.abandon();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  over.store(true);
+  for (std::thread& reader : readers) reader.join();
+  return failed.load();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -227,9 +342,15 @@ int main(int argc, char** argv) {
   crowd();
   size_t versions = 0;
   long long lookups = 0;
-  for (const Format format : {Format::fp32, Format::bf16, Format::fp16, Format::int8}) {
-    World world(format);
-    const auto until = Clock::now() + std::chrono::milliseconds(seconds * 1000 / 4);
+  const larix::stress::Folder folder;
+  const Levels int8{folder.path(), 20'000, true}, disk{folder.path(), 20'000, false};
+  const std::pair<Format, std::optional<Levels>> kinds[] = {
+      {Format::fp32, {}}, {Format::bf16, {}}, {Format::fp16, {}}, {Format::int8, {}},
+      {Format::fp32, int8}, {Format::fp16, disk}, {Format::int8, disk}};
+  int64_t moved = 0;
+  for (const auto& [format, levels] : kinds) {
+    World world(format, levels);
+    const auto until = Clock::now() + std::chrono::milliseconds(seconds * 1000 / 8);
     std::vector<std::thread> readers;
     for (size_t i = 0; i < kReaders; ++i) {
       readers.emplace_back([&, i] { Reader(world, seed * 1000 + i + 1).run(until); });
@@ -237,7 +358,13 @@ int main(int argc, char** argv) {
     write(world, seed, until);
     for (std::thread& reader : readers) reader.join();
     versions += world.published.load();
-    lookups += world.replica.counts().lookups;
+    const larix::ReplicaCounts counts = world.replica.counts();
+    lookups += counts.lookups;
+    moved += counts.promoted + counts.demoted;
+    expect(counts.hot_bytes <= 20'000, "hot rows take more than they may");
+    expect(!levels || counts.promoted > 0, "no row has moved");
   }
-  std::printf("stress_replica: %zu versions, %lld lookups, each call one version\n", versions, lookups);
+  const size_t failed = fail(seconds * 1000 / 8, seed);
+  std::printf("stress_replica: %zu versions, %lld lookups, %lld rows moved, %zu failed reads; each call one version\n", versions,
+              lookups, static_cast<long long>(moved), failed);
 }

@@ -45,6 +45,22 @@ def test_a_wide_bound_takes_the_cheapest_kind_and_says_what_it_cost():
     assert 0 < chosen.measured["error"] <= 1.0
 
 
+def test_what_inputs_have_lost_already_counts_against_the_bound():
+    """Inputs that were rounded: half of the bound is gone before a product is, and all of it leaves none."""
+    graph = net()
+    whole = samples(graph)
+    exact = outputs(graph, whole.arrays, whole.rows)["output"]
+    rounded = {name: np.round(array, 1) for name, array in whole.arrays.items()}
+    lost = float(np.abs(outputs(graph, rounded, whole.rows)["output"] - exact).max())
+    given = Samples(arrays=rounded, exact=exact)
+    chosen = choose(graph, given, Bound(error=2 * lost, auc_loss=None, calibration=None))
+    assert chosen.units
+    assert lost / 2 < chosen.measured["error"] <= 2 * lost
+    none = choose(graph, given, Bound(error=lost / 2, auc_loss=None, calibration=None))
+    assert not none.units
+    assert none.measured["error"] == pytest.approx(lost, rel=1e-4)
+
+
 def test_a_bound_that_nothing_meets_leaves_all_in_fp32():
     graph = net()
     chosen = choose(graph, samples(graph), Bound(error=1e-9, auc_loss=None, calibration=None))

@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 from larix.errors import ConfigError, DataError
 from larix.serve import columns
 
+
+def told(value):
+    """A name for a case, the same in every process."""
+    return " ".join(str(value).split())[:40]
+
+
 INT, REAL, TEXT, LIST = pa.int64(), pa.float64(), pa.string(), pa.list_(pa.int64())
 
 
@@ -50,7 +56,7 @@ def test_a_name_of_no_type_is_refused(name):
         (pa.array([1.0, 2.5]), INT, 1, "2.5"),
         (np.array([[1.5]]), LIST, 0, "1.5"),
     ],
-    ids=repr,
+    ids=told,
 )
 def test_what_does_not_fit_is_told_by_column_and_row(values, dtype, row, told):
     with pytest.raises(DataError) as caught:
@@ -83,7 +89,7 @@ def test_what_is_no_list_is_no_column(values):
         ([(1, 2)], LIST),
         ([np.array([1, 2])], LIST),
     ],
-    ids=repr,
+    ids=told,
 )
 def test_values_that_are_equal_in_another_type_are_taken(values, dtype):
     array = columns.column("c", values, dtype)
@@ -131,11 +137,24 @@ def test_float32_survives_json(values):
             "c": st.floats(allow_nan=False) | st.integers(-(2**53), 2**53),
             "d": st.none() | st.lists(st.integers(0, 9), max_size=3),
             "e": st.none() | st.text(max_size=3),
+            "f": st.none() | st.booleans() | st.integers(-128, 127) | st.sampled_from([2.0, -0.0]),
+            "g": st.integers(-128, 127),
         }
     )
 )
 def test_a_row_is_its_values_one_by_one(values):
-    schema = pa.schema([("e", TEXT), ("a", INT), ("d", LIST), ("c", REAL), ("b", INT), ("gone", INT)])
+    schema = pa.schema(
+        [
+            ("e", TEXT),
+            ("a", INT),
+            ("d", LIST),
+            ("c", REAL),
+            ("b", INT),
+            ("gone", INT),
+            ("f", INT),
+            ("g", pa.int8()),
+        ]
+    )
     alone = [columns.one(name, values.get(name), schema.field(name).type) for name in schema.names]
     together = columns.row(values, schema)
     assert [each.type for each in together] == schema.types
@@ -146,6 +165,18 @@ def test_a_wrong_value_among_others_of_its_type_is_found():
     schema = pa.schema([("a", INT), ("b", INT), ("c", INT)])
     with pytest.raises(DataError, match=r"column 'b' is 2.5; expected int64"):
         columns.row({"a": 1, "b": 2.5, "c": 3}, schema)
+
+
+def test_a_value_may_come_as_an_array_of_one_row():
+    schema = pa.schema([("a", INT), ("tags", LIST), ("b", REAL)])
+    tags = pa.array([[1, 2]], LIST)
+    found = columns.row({"a": 1, "tags": tags, "b": pa.array([3])}, schema)
+    assert found[1] is tags
+    assert [each.to_pylist() for each in found] == [[1], [[1, 2]], [3.0]]
+    with pytest.raises(DataError, match="column 'tags' has 2 rows; it is the request's and has 1"):
+        columns.row({"tags": pa.array([[1], [2]], LIST)}, schema)
+    with pytest.raises(DataError, match=r"column 'a' row 0 is 1\.5; expected int64"):
+        columns.row({"a": pa.array([1.5])}, schema)
 
 
 @pytest.mark.parametrize(

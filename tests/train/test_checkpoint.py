@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import problem
 import pytest
+import safetensors.torch
 import torch
 from trainer import fit
 
@@ -164,6 +165,20 @@ def test_a_damaged_file_is_named(source, tmp_path):
             fit(source, tmp_path, steps=4, resume=True)
         path.write_bytes(content)
     fit(source, tmp_path, steps=4, resume=True)
+
+
+def test_the_network_for_use_is_the_moving_average_where_there_is_one(source, whole, tmp_path):
+    averaged = checkpoint.load(whole.folder / "versions")
+    ranker = problem.ranker(averaged.sample)
+    averaged.restore_ranker(ranker)
+    found, trained = averaged.network(), safetensors.torch.load(averaged.files["ranker.safetensors"])
+    assert found.keys() == ranker.state_dict().keys() == trained.keys()
+    assert all(torch.equal(found[name], value) for name, value in ranker.state_dict().items())
+    assert any(not torch.equal(found[name], trained[name]) for name in trained)
+    fit(source, tmp_path, steps=3)
+    plain = checkpoint.load(tmp_path / "versions")
+    trained = safetensors.torch.load(plain.files["ranker.safetensors"])
+    assert all(torch.equal(value, trained[name]) for name, value in plain.network().items())
 
 
 def test_another_ranker_optimizer_or_average_is_refused(source, tmp_path):

@@ -1,13 +1,21 @@
 """`larix compile`: what the rules make of a run's ranker, and an artifact of it. Knows how to ask and to print."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from larix.cli.runs import Folder
 from larix.errors import ConfigError
+
+if TYPE_CHECKING:
+    from larix.compile import Backend
+
+BackendName = Annotated[
+    str, typer.Option("--backend", metavar="NAME", help="openvino, onnxruntime or eager.")
+]
+Buckets = Annotated[str, typer.Option("--buckets", metavar="NUMBERS", help="Candidates to pad to.")]
 
 
 def compile(
@@ -32,10 +40,8 @@ def compile(
     candidates: Annotated[
         int, typer.Option(metavar="N", help="Of the request that savings are told of.")
     ] = 500,
-    buckets: Annotated[str, typer.Option(metavar="NUMBERS", help="Candidates to pad to.")] = "64,128,256,512",
-    backend: Annotated[
-        str, typer.Option(metavar="NAME", help="openvino, onnxruntime or eager.")
-    ] = "openvino",
+    buckets: Buckets = "64,128,256,512",
+    backend: BackendName = "openvino",
     auc_loss: Annotated[
         float | None,
         typer.Option(
@@ -53,7 +59,7 @@ def compile(
     Example: [bold]larix compile runs/three -o compiled --auc-loss 0.0005[/]
     """
     from larix import compile as compiling
-    from larix.recipes.compiled import compile_run, held_out
+    from larix.recipes.compiled import compile_run, held_out, logged_samples
 
     if not explain and out is None:
         raise ConfigError("nothing to do: say --explain to see what the rules do, or --out DIR to compile")
@@ -74,26 +80,37 @@ def compile(
     console.print(f"A request of {candidates} candidates: {before} -> {after}")
     if out is None:
         return
-    made = {each.name: each for each in (compiling.OpenVINO, compiling.OnnxRuntime, compiling.Eager)}
-    if backend not in made:
-        raise ConfigError(f"there is no back-end '{backend}'; there are {', '.join(made)}")
-    engine, precision = made[backend](), compiling.Precision()
+    engine, precision = backend_of(backend), compiling.Precision()
     if auc_loss is not None:
-        samples = held_out(compiled, run, Console())
+        samples = held_out(compiled, logged_samples(compiled.run, run, Console()))
         offered = [kind for kind in ("int8", "bf16") if kind in engine.kinds]
         precision = compiling.choose(compiled.after, samples, compiling.Bound(auc_loss=auc_loss), offered)
         told = ", ".join(f"{name} {value:.2g}" for name, value in precision.measured.items())
         console.print(f"{len(precision.units)} products in less than fp32; measured: {told}")
-    try:
-        sizes = [int(each) for each in buckets.split(",")]
-    except ValueError:
-        raise ConfigError(f"--buckets {buckets!r} are no numbers; write them as 64,128,256") from None
     artifact = compiling.compile(
         compiled.after,
         out,
         captured=compiled.before.inputs,
         backend=engine,
-        buckets=sizes,
+        buckets=buckets_of(buckets),
         precision=precision,
     )
     console.print(f"Compiled: {artifact.folder}")
+
+
+def backend_of(name: str) -> "Backend":
+    """The back-end of that name; ConfigError if there is none."""
+    from larix.compile import Eager, OnnxRuntime, OpenVINO
+
+    made = {each.name: each for each in (OpenVINO, OnnxRuntime, Eager)}
+    if name not in made:
+        raise ConfigError(f"there is no back-end '{name}'; there are {', '.join(made)}")
+    return made[name]()
+
+
+def buckets_of(words: str) -> list[int]:
+    """Numbers of candidates; ConfigError if they are none."""
+    try:
+        return [int(each) for each in words.split(",")]
+    except ValueError:
+        raise ConfigError(f"--buckets {words!r} are no numbers; write them as 64,128,256") from None

@@ -48,10 +48,11 @@ def compile_forms(
     forms = {_ALONE: halves.candidates, _TOGETHER: lifted(halves.candidates)}
     for name, graph in forms.items():
         compile(graph, Path(folder, name), backend=backend, buckets=buckets, precision=precision.of(graph))
-    shutil.rmtree(Path(folder, _USER), ignore_errors=True)
-    if halves.user.outputs:
+    if halves.user.outputs:  # what other machines have of it stays
         own = precision.of(halves.user)
         compile(halves.user, Path(folder, _USER), backend=backend, buckets=(1,), precision=own)
+    else:
+        shutil.rmtree(Path(folder, _USER), ignore_errors=True)
 
 
 def load_forms(folder: str | Path, streams: int = 1) -> Forms:

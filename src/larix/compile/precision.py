@@ -48,11 +48,13 @@ class Samples:
     """Held-out samples, each a request of one candidate: ``arrays`` by the graph's inputs, all with as many rows.
 
     ``labels``: ``[rows, tasks]`` for the graph's first output; a column of other values than 0 and 1, or of one
-    of them only, is not judged by AUC.
+    of them only, is not judged by AUC. ``exact``: what the first output should be; None: what the graph makes of ``arrays`` in
+    fp32, which is something else where those have lost bits themselves.
     """
 
     arrays: Arrays
     labels: NDArray[np.float32] | None = None
+    exact: NDArray[np.float32] | None = None
 
     @property
     def rows(self) -> int:
@@ -114,7 +116,7 @@ def choose(
     unknown = sorted(set(offered) - set(KINDS))
     if unknown:
         raise ConfigError(f"there is no precision {unknown}; there are {KINDS}")
-    exact = _outputs(graph, Precision(), samples)
+    exact = _outputs(graph, Precision(), samples) if samples.exact is None else samples.exact
     ranges = _ranges(graph, samples) if "int8" in offered else {}
     chosen = Precision()
     for kind in offered:

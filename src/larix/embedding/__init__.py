@@ -10,6 +10,7 @@ from larix.embedding.export import export_parquet, export_safetensors
 from larix.embedding.follow import Follower
 from larix.embedding.init import Constant, Normal, Uniform
 from larix.embedding.layout import Layout, Output, Slot
+from larix.embedding.levels import Levels, LevelStats
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, RowAdagrad
 from larix.embedding.reading import Reading
@@ -43,6 +44,8 @@ __all__ = [
     "Layout",
     "LeastFrequent",
     "LeastRecent",
+    "LevelStats",
+    "Levels",
     "Lookup",
     "Message",
     "Momentum",

@@ -21,17 +21,17 @@ _UNITS = {"": 1, "b": 1} | {
 }
 
 
-def parse(budget: int | str | None) -> int | None:
+def parse(budget: int | str | None, name: str = "memory budget") -> int | None:
     """Return a budget in bytes: an int as it is, ``"4GiB"``, ``"500 MB"``, ``"1.5G"`` (of 1024); ConfigError for others."""
     if budget is None:
         return None
     if isinstance(budget, str):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", budget.lower())
         if not found or found[2] not in _UNITS:
-            raise ConfigError(f"memory budget {budget!r} is no size; write it as '4GiB', '500MB' or in bytes")
+            raise ConfigError(f"{name} {budget!r} is no size; write it as '4GiB', '500MB' or in bytes")
         budget = int(float(found[1]) * _UNITS[found[2]])
     if isinstance(budget, bool) or not isinstance(budget, int) or budget <= 0:
-        raise ConfigError(f"memory budget is {budget!r}; it must be a number of bytes above 0, or as '4GiB'")
+        raise ConfigError(f"{name} is {budget!r}; it must be a number of bytes above 0, or as '4GiB'")
     return budget
 
 

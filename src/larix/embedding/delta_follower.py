@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from larix.embedding import wire
+from larix.embedding.changes import Changes
 from larix.embedding.polling import Polling
-from larix.embedding.replica import Replica
 from larix.embedding.snapshot import Snapshot
 from larix.embedding.wire import Message
 from larix.errors import StorageError
@@ -30,6 +30,16 @@ class Messages(Protocol):
 
     def snapshot(self, version: str) -> Snapshot:
         """The rows of a version. StorageError if it is gone or damaged."""
+
+
+class Rows(Protocol):
+    """What shows the rows: an ``embedding.Replica``, or what makes another one of a snapshot."""
+
+    def apply(self, changes: Changes) -> object:
+        """Show the state at ``changes.last``. StorageError if changes are missing in between."""
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Show the state of ``snapshot``."""
 
 
 class Beside(Protocol):
@@ -59,20 +69,28 @@ class DeltaFollower:
     the two differ, or if messages are missing in between (a cut connection and retention, damage), it goes on showing what it
     did and loads the next snapshot that it is told of: ``waiting`` then says why, "" otherwise.
 
-    ``stand``: where it is, None at first. ``event_ms``, ``published_ms``: the latest event time in the rows, and when they
-    were published. Counts: ``applied`` deltas, ``passed`` over, ``replaced`` by snapshots. ``trouble``: the last damage or
-    loss that was met, by name; "" if none was.
+    ``shown``: the state that ``replica`` shows already, if it is one that messages tell of: where the newest snapshot is of that
+    history and not ahead, it goes on from there and loads nothing.
+
+    ``stand``: where it is, None at first. ``taking``: the message that is being taken over, for whoever is called meanwhile.
+    ``event_ms``, ``published_ms``: the latest event time in the rows, and when they were published. Counts: ``applied``
+    deltas, ``passed`` over, ``replaced`` by snapshots. ``trouble``: the last damage or loss that was met, by name; "" if none
+    was.
     """
 
-    def __init__(self, replica: Replica, messages: Messages, beside: Beside | None = None) -> None:
+    def __init__(
+        self, replica: Rows, messages: Messages, beside: Beside | None = None, *, shown: Stand | None = None
+    ) -> None:
         self.replica = replica
         self.stand: Stand | None = None
+        self.taking: Message | None = None
         self.waiting = ""
         self.trouble = ""
         self.event_ms = self.published_ms = 0
         self.applied = self.passed = self.replaced = 0
         self._messages = messages
         self._beside = beside
+        self._shown = shown
         self._parts: list[Message] = []
         self._dense_at = 0
         self._history = ""  # whose messages are taken
@@ -119,6 +137,16 @@ class DeltaFollower:
     def _begin(self) -> bool:
         """Load the newest snapshot there is; again if it was pruned meanwhile for a newer one."""
         newest = self._messages.newest()
+        if newest is not None and self._shown is not None and _leads_to(newest, self._shown):
+            self.stand, self._history, self._dense_at = (
+                self._shown,
+                self._shown.history,
+                self._shown.sequence,
+            )
+            self.event_ms, self.published_ms = newest.event_ms, newest.time_ms
+            self._begun_at = newest.offset
+            self._messages.seek(newest)
+            return True
         while newest is not None:
             try:
                 self._load(newest)
@@ -143,6 +171,7 @@ class DeltaFollower:
     def _take(self, message: Message) -> bool:
         """Take over a message; whether what follows it is to be asked for anew."""
         assert self.stand is not None
+        self.taking = message
         if message.kind == "fence" and message.history != self._history:
             self._history = message.history  # also if its version cannot be had any more
             if (self.stand.sequence, self.stand.mark) != (message.last, message.mark(message.last)):
@@ -209,6 +238,7 @@ class DeltaFollower:
         return True
 
     def _load(self, message: Message) -> None:
+        self.taking = message
         snapshot = self._messages.snapshot(message.version)
         if self._beside is not None:
             self._beside.begin(message.version)
@@ -227,3 +257,10 @@ class DeltaFollower:
         assert mark is not None
         self.stand = Stand(history=message.history, sequence=message.last, mark=mark)
         self.event_ms, self.published_ms = message.event_ms, message.time_ms
+
+
+def _leads_to(message: Message, shown: Stand) -> bool:
+    """Whether what follows a snapshot leads to a state, or on from it."""
+    if message.history != shown.history or message.last > shown.sequence:
+        return False
+    return message.last < shown.sequence or message.mark(message.last) == shown.mark

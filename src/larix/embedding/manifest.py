@@ -13,7 +13,7 @@ from typing import Any
 
 from larix.errors import StorageError
 
-_NAME = "manifest.json"
+NAME = "manifest.json"
 
 
 def write(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> None:
@@ -28,7 +28,7 @@ def write(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> None:
         fresh.mkdir(parents=True)
         body = fill(fresh)
         assert "sha256" not in body
-        with (fresh / _NAME).open("w", encoding="utf-8") as file:
+        with (fresh / NAME).open("w", encoding="utf-8") as file:
             json.dump({"sha256": _digest(body), **body}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
@@ -53,14 +53,12 @@ def write(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> None:
 
 def read(folder: Path, formats: Collection[int]) -> dict[str, Any]:
     """Return the manifest's body. StorageError if it is not there, damaged, or of none of the formats."""
-    path = folder / _NAME
+    path = folder / NAME
     try:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         digest = body.pop("sha256")
     except OSError as error:
-        raise StorageError(
-            f"'{path}' cannot be read: {error.strerror}; is this the folder of saved tables?"
-        ) from error
+        raise StorageError(f"'{path}' cannot be read: {error.strerror}; is this the right folder?") from error
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise StorageError(f"'{path}' is damaged: it is not a manifest; load another version") from error
     if digest != _digest(body):

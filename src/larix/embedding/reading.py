@@ -8,12 +8,16 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from larix.batch import Batch, Floats, Ids
 from larix.embedding import check, core
 from larix.embedding.layout import Layout
 from larix.embedding.snapshot import Instant
 from larix.embedding.spec import TableSpec
+
+Heat = NDArray[np.uint16]
+HOT = 256  # native/replica.hpp
 
 
 class Questions:
@@ -96,6 +100,17 @@ class Reading:
     def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats]) -> Ids:
         """Look up all slots of a batch in this version: see ``Replica.gather``."""
         return self._questions.gather(self._begun(), layout, batch, outs)
+
+    def hot(self, table: str, ids: Ids) -> NDArray[np.bool_]:
+        """Return of each id whether it has a row that is hot in this version: bool ``[n]``."""
+        return self.heat(table, ids) >= HOT
+
+    def heat(self, table: str, ids: Ids) -> Heat:
+        """Return of each id ``HOT`` if its row is hot, and its uses, as far as they were noted, more: uint16 ``[n]``."""
+        number, ids = self._questions.number(table), check.ids(ids)
+        heat = np.empty(len(ids), np.uint16)
+        self._begun().heat(number, ids, heat)
+        return heat
 
     def _begun(self) -> core.Reading:
         assert self._rows is not None, "a reading is used inside of its with statement"

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Self, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from larix import _native
 from larix.batch import Batch, Floats, Ids
 from larix.embedding import check, follow, storage
 from larix.embedding.changes import Changes
 from larix.embedding.layout import Layout
+from larix.embedding.levels import Levels, LevelStats
 from larix.embedding.precision import nearest
 from larix.embedding.quantize import Format
 from larix.embedding.reading import Questions, Reading
@@ -32,7 +34,8 @@ class ReplicaStats:
     """What a replica holds and has done since it was made.
 
     ``rows`` of all tables; ``bytes``: memory of rows and index, with what is kept to be used again. ``lookups``
-    and ``missing`` (ids without a row) are counted by id, repeats included. ``sequence``: see ``Replica``.
+    and ``missing`` (ids without a row) are counted by id, repeats included. ``sequence``: see ``Replica``. ``levels``: of a
+    replica that has them.
     """
 
     rows: int
@@ -40,6 +43,7 @@ class ReplicaStats:
     lookups: int
     missing: int
     sequence: int
+    levels: LevelStats | None = None
 
 
 class Replica:
@@ -56,20 +60,37 @@ class Replica:
 
     A row takes ``quantize.row_bytes`` (dim 16: fp32 64, bf16 and fp16 32, int8 20) and 20 to 27 bytes of index.
 
+    With ``levels`` only some rows are hot, which is to say whole in memory; see ``Levels`` for what the others read as.
+    A row has one level in one version: changes that are applied leave it there, new rows are hot while there is room,
+    and ``adapt`` moves rows by their use.
+
     ``instant`` is the state that it shows, None at first; ``sequence`` the last sequence number in it, 0 at first.
     """
 
-    def __init__(self, specs: Sequence[TableSpec], *, precision: Format = "fp32", threads: int = 1) -> None:
+    def __init__(
+        self,
+        specs: Sequence[TableSpec],
+        *,
+        precision: Format = "fp32",
+        threads: int = 1,
+        levels: Levels | None = None,
+    ) -> None:
         self.specs = check.specs(specs)
         if precision not in _FORMATS:
             raise ConfigError(f"precision is {precision!r}; it must be one of {list(_FORMATS)}")
         self.precision: Format = precision
+        self.levels = levels
+        if levels is not None:
+            levels.check(precision)
         self.instant: Instant | None = None
         self._questions = Questions(self.specs)
         self._core = _native.Replica(
             _FORMATS[precision],
             [(spec.dim, _default_of(spec)) for spec in self.specs.values()],
             check.threads(threads),
+            None
+            if levels is None
+            else (str(Path(levels.folder).absolute()), levels.bytes, levels.cold == "int8"),
         )
         self._writing = threading.Lock()
         self._instants: dict[int, Instant | None] = {
@@ -78,16 +99,23 @@ class Replica:
         self._readers: dict[int, int] = {}  # the threads of the readings that are open
 
     @classmethod
-    def load(cls, folder: str | Path, *, precision: Format = "fp32", threads: int = 1) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        precision: Format = "fp32",
+        threads: int = 1,
+        levels: Levels | None = None,
+    ) -> Self:
         """Return a replica of what ``Tables.save`` or a ``DeltaLog`` wrote to ``folder``, at its newest state."""
         folder = Path(folder)
         if not follow.numbers(folder, "base"):
             saved = storage.read(folder)
-            replica = cls(list(saved.specs.values()), precision=precision, threads=threads)
+            replica = cls(list(saved.specs.values()), precision=precision, threads=threads, levels=levels)
             replica.replace(saved)
             return replica
         log = follow.Follower(folder)
-        replica = cls(log.newest_specs(), precision=precision, threads=threads)
+        replica = cls(log.newest_specs(), precision=precision, threads=threads, levels=levels)
         replica.replace(log.base)
         for changes in log.poll():
             replica.apply(changes)
@@ -115,7 +143,8 @@ class Replica:
     def lookup(self, table: str, ids: Ids, *, out: Floats | None = None) -> Floats:
         """Return the weights of ``ids``: float32 ``[n, dim]``, written into ``out`` if given.
 
-        An id without a row reads its table's default row and counts as missing.
+        An id without a row reads its table's default row and counts as missing. StorageError if a cold row cannot be
+        read from disk; what ``out`` holds is anything then, and the next call may do better.
         """
         return self._questions.lookup(self._core, table, ids, out)
 
@@ -124,7 +153,7 @@ class Replica:
 
         ``outs`` are C-contiguous float32 of the shapes the layout gives. Returns how many ids had no row: int64
         ``[slots]``, in the order of the layout. ConfigError for a layout or buffer that does not fit, DataError for
-        ids that do not; nothing is done then.
+        ids that do not; nothing is done then. StorageError as with ``lookup``.
         """
         return self._questions.gather(self._core, layout, batch, outs)
 
@@ -154,25 +183,63 @@ class Replica:
             fresh.append(changes.instant)
         return True
 
-    def replace(self, snapshot: Snapshot) -> None:
+    def replace(self, snapshot: Snapshot, *, like: "Replica | None" = None) -> None:
         """Show the state of ``snapshot`` in place of all rows. Tables and errors as with ``apply``.
 
-        Rows take memory twice until calls on the old ones have ended.
+        Rows take memory twice until calls on the old ones have ended. ``like``: another replica with levels, in whose place
+        this one is to step: of the rows that are new here those are hot that are so there, and count as used as much.
         """
         with self._version(snapshot.specs) as fresh:
             self._core.clear()
             for piece in snapshot:
                 if piece.table in self.specs:
-                    self._put(piece.table, piece.ids, piece.weights)
+                    self._put(piece.table, piece.ids, piece.weights, like)
             fresh.append(snapshot.instant)
+
+    def adapt(self, most: int = 65536) -> int:
+        """Make rows hot that are used more than some that are, in place of those; return how many were moved.
+
+        To be called every second or so by whoever applies changes. Readers note the use of one lookup in 13; the counts
+        are halved whenever ten have been noted for each hot row. No more than about ``most`` rows become hot in a call,
+        as a version of its own: what readers see is the same state. StorageError if the disk fails; all rows stay where
+        they are then.
+        """
+        if self.levels is None:
+            return 0
+        with self._version({}) as fresh:
+            if moved := self._core.adapt(most):
+                fresh.append(self.instant)
+        return moved
+
+    def hot(self, table: str, ids: Ids) -> NDArray[np.bool_]:
+        """Return of each id whether it has a row that is hot: all rows of a replica without levels are."""
+        with self.reading() as rows:
+            return rows.hot(table, ids)
 
     def stats(self) -> ReplicaStats:
         """Return what the replica holds and has done."""
-        rows, size, lookups, missing = self._core.counts()
-        return ReplicaStats(rows=rows, bytes=size, lookups=lookups, missing=missing, sequence=self.sequence)
+        rows, size, lookups, missing, hot, hot_bytes, cold, promoted, demoted, disk = self._core.counts()
+        levels = LevelStats(
+            hot_rows=hot,
+            hot_bytes=hot_bytes,
+            cold_rows=max(0, rows - hot),  # counted one after the other
+            disk_bytes=disk,
+            hot_hits=lookups - missing - cold,
+            cold_hits=cold,
+            promoted=promoted,
+            demoted=demoted,
+        )
+        return ReplicaStats(
+            rows=rows,
+            bytes=size,
+            lookups=lookups,
+            missing=missing,
+            sequence=self.sequence,
+            levels=None if self.levels is None else levels,
+        )
 
     @contextmanager
-    def _version(self, theirs: Mapping[str, TableSpec]) -> Iterator[list[Instant]]:
+    def _version(self, theirs: Mapping[str, TableSpec]) -> Iterator[list[Instant | None]]:
         """One writer's turn: what it puts is shown if it says of which instant it is, and undone if it fails."""
         for name in self.specs.keys() & theirs.keys():
             if theirs[name].dim != self.specs[name].dim:
@@ -184,24 +251,31 @@ class Replica:
             raise ConfigError(
                 "this thread has a reading of the replica open, which would wait for itself; end it first"
             )
-        fresh: list[Instant] = []
+        fresh: list[Instant | None] = []
         with self._writing:
+            former, failed = self._core.version(), True
             try:
                 yield fresh
-            except BaseException:
-                self._core.abandon()
-                raise
-            if fresh:
-                former = self._core.version()
-                self._instants[former + 1] = fresh[0]
-                self._core.publish()
-                self.instant = fresh[0]
-                del self._instants[former]  # nobody reads it any more
+                if fresh:
+                    self._instants[former + 1] = fresh[0]
+                    self._core.publish()
+                failed = False
+            finally:
+                if self._core.version() > former:
+                    self.instant = fresh[0]
+                    del self._instants[former]  # nobody reads it any more
+                elif failed:
+                    self._core.abandon()
+                    self._instants.pop(former + 1, None)
 
-    def _put(self, table: str, ids: Ids, weights: Floats) -> None:
+    def _put(self, table: str, ids: Ids, weights: Floats, like: "Replica | None" = None) -> None:
         ids = check.ids(ids)
         check.floats(weights, (len(ids), self.specs[table].dim), f"weights of table '{table}'")
-        self._core.put(self._questions.number(table), ids, weights)
+        heat = None
+        if like is not None and like.levels is not None and table in like.specs:
+            with like.reading() as rows:
+                heat = rows.heat(table, ids)
+        self._core.put(self._questions.number(table), ids, weights, heat)
 
 
 def _default_of(spec: TableSpec) -> float:

@@ -22,12 +22,13 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I64": np.dtype("<i8"),
     "U32": np.dtype("<u4"),
+    "U8": np.dtype("u1"),
 }
 _PIECE = 1 << 22
 
 
 class Tensor(NamedTuple):
-    """An array to be written, and as what: "I64", "U32", "F32", or float32 whose values fit as "BF16" or "F16"."""
+    """An array to be written, and as what: "I64", "U32", "U8", "F32", or float32 whose values fit as "BF16" or "F16"."""
 
     dtype: str
     array: NDArray[Any]

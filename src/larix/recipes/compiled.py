@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from rich.console import Console
 
 from larix import compile as compiling
@@ -37,12 +38,16 @@ def default_per_request(sample: Sample) -> list[str]:
 
 
 def compile_run(folder: Path, per_request: Collection[str] | None = None, candidates: int = 500) -> Compiled:
-    """The ranker of the run in ``folder`` through all rules.
+    """The ranker of the run in ``folder``; see ``compile_ranker``."""
+    return compile_ranker(open_run(folder)[0], per_request, candidates)
+
+
+def compile_ranker(run: Run, per_request: Collection[str] | None = None, candidates: int = 500) -> Compiled:
+    """A run's ranker through all rules.
 
     ``per_request``: slots, dense values and sequences alike for all candidates of a request; None: see
     ``default_per_request``. ``candidates``: of the request that savings are told of.
     """
-    run, _ = open_run(folder)
     names = default_per_request(run.sample) if per_request is None else per_request
     before = compiling.capture_ranker(run.sample, run.ranker.cpu(), names)
     after, steps = compiling.optimise(before, candidates=candidates)
@@ -52,17 +57,23 @@ def compile_run(folder: Path, per_request: Collection[str] | None = None, candid
     return Compiled(run=run, before=before, after=after, steps=steps, blocks=compiling.blocks(lint))
 
 
-def held_out(compiled: Compiled, folder: Path, console: Console, rows: int = 4096) -> compiling.Samples:
-    """The first ``rows`` samples of the run's test days, as ``compiled.after`` takes them, each a request of its own."""
-    run = compiled.run
+def logged_samples(run: Run, folder: Path, console: Console, rows: int = 4096) -> pa.RecordBatch:
+    """The first ``rows`` samples of the run's test days, as logged, labels included. ConfigError if there are none."""
     test = open_feed(folder, console).test
-    embed = Embed(run.sample, run.tables)
     with test.stream(batch_size=rows, columns=run.sample.columns) as stream:
         records = next(iter(stream), None)
     if records is None:
-        raise ConfigError(f"the test days of '{folder}' have no sample to measure precision on; take fp32")
+        raise ConfigError(
+            f"the test days of '{folder}' have no sample to measure on; export or compile another run"
+        )
+    return records
+
+
+def held_out(compiled: Compiled, records: pa.RecordBatch) -> compiling.Samples:
+    """Logged samples as ``compiled.after`` takes them, each a request of its own."""
+    run = compiled.run
     batch = run.sample.transform(records)
-    inputs = compiling.tensors_of(embed(batch, train=False))
+    inputs = compiling.tensors_of(Embed(run.sample, run.tables)(batch, train=False))
     arrays = {name: np.ascontiguousarray(each.numpy()) for name, each in inputs.items()}
     parts = parts_of(compiled.before.inputs, compiled.after, arrays, each=True)
     return compiling.Samples(arrays=parts, labels=batch.labels)

@@ -28,13 +28,14 @@ class Pages:
 
     ``item``: the slot of one id a sample that tells items; the rows of its table are their vectors. ``columns``: the
     input columns that belong to the item, all others to the request. ``categories``: slots of which a page is to
-    show many.
+    show many. ``diversity``: how a page is chosen where it is served; None: by value alone.
     """
 
     value: ValueModel
     item: str
     columns: tuple[str, ...]
     categories: tuple[str, ...] = ()
+    diversity: Diversity | None = None
 
     def check(self, sample: Sample) -> None:
         """Raise ConfigError if ``sample`` has no such slot, column or task."""

@@ -1,6 +1,7 @@
 """Values as requests bring them, as typed Arrow columns; what does not fit is told by column, row and what is expected.
 
-Nothing is rounded, cut off or parsed out of text on the way; true is 1 where numbers are asked for. Knows nothing of features.
+Nothing is cut off or parsed out of text on the way, nor rounded but to a column's own 32 bits; true is 1 for numbers.
+Knows nothing of features.
 """
 
 import reprlib
@@ -115,21 +116,28 @@ def one(name: str, value: Any, dtype: pa.DataType, row: int | None = None) -> pa
 
 
 def row(values: Mapping[str, Any], schema: pa.Schema) -> list[pa.Array]:
-    """One value a column, in the schema's order; null where there is none. DataError names a column that does not fit."""
+    """One value a column, in the schema's order; null where there is none. DataError names a column that does not fit.
+
+    A value may be an Arrow array of one row, which is taken as it is.
+    """
     by_type: dict[pa.DataType, list[str]] = {}
-    for field in schema:
-        by_type.setdefault(field.type, []).append(field.name)
     found: dict[str, pa.Array] = {}
+    for field in schema:
+        value = values.get(field.name)
+        if not isinstance(value, pa.Array):
+            by_type.setdefault(field.type, []).append(field.name)
+        elif len(value) != 1:
+            raise DataError(f"column '{field.name}' has {len(value)} rows; it is the request's and has 1")
+        else:
+            found[field.name] = column(field.name, value, field.type)
     for dtype, names in by_type.items():  # many small arrays take longer than slices of a few
         given = [values.get(name) for name in names]
         try:
-            together = pa.array(given)
+            together = _typed(given, dtype)
         except _WRONG:
-            together = None
-        if together is not None and together.type == dtype:
-            found |= {name: together.slice(at, 1) for at, name in enumerate(names)}
-        else:
             found |= {name: one(name, value, dtype) for name, value in zip(names, given, strict=True)}
+        else:
+            found |= {name: together.slice(at, 1) for at, name in enumerate(names)}
     return [found[name] for name in schema.names]
 
 

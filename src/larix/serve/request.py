@@ -34,7 +34,8 @@ class Request:
 
     Columns are as the model's Signature has them. ``user``: a key that shares of traffic are cut by. ``deadline``: of
     ``time.monotonic()``, in seconds; inf is none. ``count``: items on the page; None is all. ``explain``: whether to say where
-    values come from. ``session``: ``context`` stands in an open session; see ``sessions``.
+    values come from. ``session``: ``context`` stands in an open session; see ``sessions``. ``diversity``: False orders the page
+    by value alone.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Request:
     count: int | None = None
     explain: bool = False
     session: str = ""
+    diversity: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

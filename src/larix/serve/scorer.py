@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -76,4 +76,13 @@ class Scorer(Protocol):
 
     def seconds(self, rows: Sequence[int]) -> float:
         """What ``score`` takes for requests of so many candidates, as measured when it was loaded; inf if it cannot."""
+        ...
+
+
+@runtime_checkable
+class Joint(Protocol):
+    """What a Scorer may offer besides: the sparse stages of several requests in one go, which costs less than one by one."""
+
+    def requests(self, asked: Sequence[tuple[pa.RecordBatch, pa.RecordBatch]]) -> list[Looked]:
+        """``user`` and ``look_up`` of each context and its candidates, all of one state; DataError if one does not fit."""
         ...

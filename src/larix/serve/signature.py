@@ -66,7 +66,8 @@ class Signature:
     def context_of(self, values: Mapping[str, Any], now_ms: int) -> tuple[pa.RecordBatch, Counts]:
         """The context's one row, and which columns of it are null or not given.
 
-        ``values``: by column. DataError names a column that is missing, unknown or of another type.
+        ``values``: by column; an Arrow array of one row is taken as it is. DataError names a column that is missing, unknown
+        or of another type.
         """
         if not isinstance(values, Mapping):
             raise DataError(

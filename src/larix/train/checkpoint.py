@@ -156,16 +156,17 @@ class Checkpoint:
         generators.restore(self.state["generators"], self._read("generators.safetensors"))
 
     def restore_ranker(self, ranker: nn.Module) -> None:
-        """Set the weights to those for use: the moving average where there is one."""
-        if "average.safetensors" in self.files:
-            average = self._read("average.safetensors")
-            prefix = "module."
-            found = {
-                name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)
-            }
-        else:
-            found = self._read("ranker.safetensors")
-        _load(ranker, found, self.path)
+        """Set the weights to those for use."""
+        _load(ranker, self.network(), self.path)
+
+    def network(self) -> dict[str, Tensor]:
+        """The ranker's weights for use, by name: the moving average where there is one."""
+        if "average.safetensors" not in self.files:
+            return self._read("ranker.safetensors")
+        average, prefix = self._read("average.safetensors"), "module."
+        return {
+            name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)
+        }
 
     def _read(self, name: str) -> dict[str, Tensor]:
         found: dict[str, Tensor] = safetensors.torch.load(self.files[name])

@@ -49,10 +49,15 @@ def predict(
 
 def score(ranker: nn.Module, embed: Embed, batch: Batch) -> dict[str, Floats]:
     """Return the predictions of one batch by task, float32 ``[size]``: see ``predict``."""
+    return _predictions(embed, logits(ranker, embed, batch))
+
+
+def logits(ranker: nn.Module, embed: Embed, batch: Batch) -> Floats:
+    """Return what ``ranker`` says of one batch, float32 ``[size, tasks]``: a logit, or log1p of seconds."""
     training = ranker.training
     ranker.eval()
     try:
-        return _predictions(embed, _outputs(ranker, embed, batch))
+        return _outputs(ranker, embed, batch)
     finally:
         ranker.train(training)
 

@@ -1,0 +1,149 @@
+"""Bundles brought into memory as editions: checked, warm, and following a run's messages if there are any.
+
+Knows bundles and how a network is made anew; knows nothing of where messages come from.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from larix.compile import load_forms
+from larix.compile.afresh import compile_apart, with_weights
+from larix.compile.artifact import BACKENDS, find
+from larix.embedding import Levels, Replica, Stand
+from larix.errors import ConfigError, StorageError
+from larix.feed import LiveValueModel
+from larix.serve import rows as stored
+from larix.serve.bundle import COMPILED, TABLES, Bundle
+from larix.serve.engine import Pages, Target
+from larix.serve.loaded import Loaded
+from larix.serve.models.edition import Edition, Still
+from larix.serve.models.following import Following, Source, States
+from larix.serve.models.priority import behind
+from larix.serve.parity import logits_of
+from larix.serve.request import Stamp
+from larix.serve.scorer import Scorer
+from larix.serve.warm import Warm
+
+_WARM = (
+    8  # logged samples that are scored before a version answers: more would take Python from those who answer
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loading:
+    """A Loader of bundles.
+
+    ``streams``: of one thread each, as many as should score at a time. ``levels``: by model, which rows are held whole in memory
+    if not all. ``follow``: by model, what makes a reader of its run's
+    messages; models without one stay as they are exported. ``values``: by model, the file of a value model to take in place of
+    the bundle's, and to look at again. ``dense_s``: a network is made anew at most so often. ``catch_up_s``: how long a
+    version may take to come up to its run before it answers all the same. ``scratch``: where networks are compiled, the system's
+    folder for such things unless told.
+    """
+
+    streams: int = 1
+    follow: Mapping[str, Callable[[], Source]] = field(default_factory=dict)
+    levels: Mapping[str, Levels] = field(default_factory=dict)
+    values: Mapping[str, Path] = field(default_factory=dict)
+    dense_s: float = 30.0
+    catch_up_s: float = 60.0
+    scratch: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dense_s", "catch_up_s"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(
+                    f"Loading.{name} is {getattr(self, name)}; it is a number of seconds, 0 or more"
+                )
+
+    def __call__(self, path: Path, *, model: str, version: str) -> Edition:
+        """See ``Loader``."""
+        bundle = behind(lambda: Bundle.open(path))
+        rows = behind(lambda: _rows_of(bundle, self.levels.get(model)))
+        begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
+        states = States(begun)
+        make = _Scorer(bundle, self.streams)
+        scorer = make(bundle.folder / COMPILED, rows, lambda sequence: states.stamp(sequence, begun.dense))
+        names = [task.name for task in scorer.tasks]
+        value = LiveValueModel(self.values[model], names) if model in self.values else bundle.value
+        target = Target(
+            scorer=scorer, pages=Pages(tasks=scorer.tasks, value=value, diversity=bundle.diversity)
+        )
+        if model not in self.follow:
+            return Still(target, bundle.signature, rows)
+        following = Following(
+            target,
+            bundle.signature,
+            rows=rows,
+            states=states,
+            stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
+            source=self.follow[model](),
+            remake=_Remake(bundle, self.scratch, make),
+            empty=lambda: _like(rows),
+            dense_s=self.dense_s,
+        )
+        following.catch_up(self.catch_up_s)
+        return following
+
+
+class _Remake:
+    """A bundle's network with other weights; see ``Remake``. It goes on if the bundle's folder is gone."""
+
+    def __init__(self, bundle: Bundle, scratch: Path | None, scorer: "_Scorer") -> None:
+        self._scratch, self._scorer = scratch, scorer
+        self._captured, self._precision = bundle.graph, bundle.precision
+        self._buckets = bundle.manifest["buckets"]
+        self._backend = find(bundle.folder / COMPILED / "alone").manifest["backend"]
+
+    def __call__(self, rows: Replica, weights: bytes, stamps: Callable[[int], Stamp]) -> Scorer:
+        captured = with_weights(self._captured, weights)
+        try:
+            place = tempfile.TemporaryDirectory(prefix="larix-network-", dir=self._scratch)
+        except OSError as error:
+            raise StorageError(
+                f"no folder to compile a network in: {error.strerror}; free some space"
+            ) from error
+        with place as folder:
+            compiled = Path(folder, "network")
+            backend = BACKENDS[self._backend]()
+            compile_apart(
+                captured, compiled, backend=backend, buckets=self._buckets, precision=self._precision
+            )
+            return self._scorer(compiled, rows, stamps)
+
+
+class _Scorer:
+    """Makes a bundle's scorer of what was compiled, over rows, and has it score some logged samples."""
+
+    def __init__(self, bundle: Bundle, streams: int) -> None:
+        self._sample, self._signature, self._item = (
+            bundle.sample,
+            bundle.signature,
+            bundle.manifest["vectors"],
+        )
+        warm = bundle.warm
+        self._warm = Warm(warm.records.slice(0, _WARM), warm.logits[:_WARM])
+        self._streams = streams
+
+    def __call__(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
+        forms = load_forms(compiled, self._streams)
+        loaded = Loaded(self._sample, self._signature, rows, forms, stamp=stamps, item=self._item)
+        if not np.isfinite(logits_of(loaded, self._signature, self._warm)).all():
+            raise StorageError("it gives logits that are no numbers on logged samples; send others")
+        return loaded
+
+
+def _rows_of(bundle: Bundle, levels: Levels | None) -> Replica:
+    snapshot, precision = stored.read(bundle.folder / TABLES)
+    rows = Replica(list(snapshot.specs.values()), precision=precision, levels=levels)
+    rows.replace(snapshot)
+    return rows
+
+
+def _like(rows: Replica) -> Replica:
+    """One for the same tables, without rows."""
+    return Replica(list(rows.specs.values()), precision=rows.precision, levels=rows.levels)

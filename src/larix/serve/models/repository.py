@@ -1,0 +1,207 @@
+"""The models of a process by name, each with the folder that its bundles come to: looked at, loaded, swapped in.
+
+Knows which folders are bundles; knows nothing of what is in them.
+"""
+
+import hashlib
+import itertools
+import logging
+import re
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from larix.embedding.polling import Polling
+from larix.errors import ConfigError, LarixError
+from larix.features import Task
+from larix.serve.engine import Target
+from larix.serve.models.edition import Loader
+from larix.serve.models.model import Model
+from larix.serve.refusal import Refusal, Why
+from larix.serve.request import Answer, Request
+from larix.serve.service import Columns, ModelStatus
+
+_LOG = logging.getLogger(__name__)
+_MANIFEST = "manifest.json"
+
+
+class Found(NamedTuple):
+    """A bundle's folder, and the digest of its manifest: another one is another bundle, whatever clocks say."""
+
+    path: Path
+    digest: str
+
+
+class Repository:
+    """``places``: by model, a bundle's folder or a folder of them, of which the last by name counts (numbers by value).
+
+    A bundle that comes to a place, or takes another's, is loaded beside the live version and takes over when it is warm. One that
+    cannot be loaded is told of as UNAVAILABLE and changes nothing else; it is tried again when its manifest changes, or by
+    `load`, and so is one that was gone back from. Bundles are loaded one at a time. ``keep``: see Model.
+    """
+
+    def __init__(self, places: Mapping[str, str | Path], load: Loader, *, keep: int = 1) -> None:
+        if not places:
+            raise ConfigError("there is no model to serve; name one and the folder of its bundles")
+        self._places = {name: Path(path) for name, path in places.items()}
+        self._load = load
+        self._models = {name: Model(name, keep=keep) for name in places}
+        self._versions: dict[str, dict[str, Found]] = {name: {} for name in places}  # tried, by version
+        self._unloaded: set[str] = set()
+        self._turn = threading.RLock()  # whoever loads; no request waits for it
+        self._polling = Polling(self.poll, "bundles")
+
+    def model(self, name: str = "") -> Model:
+        """A model; without a name the only one there is. Refusal UNKNOWN."""
+        if not name and len(self._models) == 1:
+            return next(iter(self._models.values()))
+        if name not in self._models:
+            what = f"there is no model '{name}'" if name else "the request names no model"
+            raise Refusal(Why.UNKNOWN, f"{what}; there are {sorted(self._models)}")
+        return self._models[name]
+
+    def route(self, request: Request) -> Target:
+        """Who answers; see ``Model.route``."""
+        return self.model(request.model).route(request)
+
+    def answered(self, request: Request, answer: Answer) -> None:
+        """Be told of an answer; see ``Model.answered``."""
+        self.model(request.model).answered(request, answer)
+
+    def models(self) -> Sequence[ModelStatus]:
+        """Every model, by name."""
+        return [self._models[name].status for name in sorted(self._models)]
+
+    def signature(self, model: str = "", version: str = "") -> Columns:
+        """How requests are read. Refusal as ``Model.route``."""
+        return self.model(model).edition(version).columns
+
+    def tasks(self, model: str = "", version: str = "") -> tuple[Task, ...]:
+        """What is predicted. Refusal as ``Model.route``."""
+        return self.model(model).edition(version).target.scorer.tasks
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model that was not unloaded answers."""
+        return all(model.live for name, model in self._models.items() if name not in self._unloaded)
+
+    def load(self, name: str) -> None:
+        """Load the newest bundle of a model's place, also if it failed or was rolled back, and have it answer.
+
+        Refusal: UNKNOWN; UNAVAILABLE if it cannot be loaded: what answered before goes on.
+        """
+        model = self.model(name)
+        with self._turn:
+            self._unloaded.discard(model.name)
+            live = model.live
+            self._versions[model.name] = {
+                version: found for version, found in self._versions[model.name].items() if version == live
+            }
+            problem = self._renew(model)
+            if problem or not model.live:
+                raise Refusal(
+                    Why.UNAVAILABLE,
+                    f"model '{model.name}' cannot be loaded: "
+                    f"{problem or f'there is no bundle in {str(self._places[model.name])!r}'}",
+                )
+
+    def unload(self, name: str) -> None:
+        """Let go of a model until it is loaded again: what it began is answered. Refusal UNKNOWN."""
+        model = self.model(name)
+        with self._turn:
+            self._unloaded.add(model.name)
+            model.unload()
+
+    def poll(self) -> None:
+        """Look at all places, load what is new, and free what has left."""
+        for name, model in self._models.items():
+            with self._turn:
+                if name not in self._unloaded:
+                    self._renew(model)
+                model.mind()
+
+    def start(self, every: float = 2.0) -> None:
+        """Look now and every so many seconds on a thread of its own, until `stop`."""
+        self._polling.start(every, on_error=lambda error: _LOG.error("looking for bundles: %s", error))
+
+    def stop(self) -> None:
+        """End the thread; models stay as they are."""
+        self._polling.stop()
+
+    def close(self) -> None:
+        """End the thread and let go of all models."""
+        self.stop()
+        for name in self._models:
+            self.unload(name)
+
+    def _renew(self, model: Model) -> str:
+        """Load the newest bundle there is, or the one before it if that fails, back to the live one; why the newest failed."""
+        there, problem = bundles(self._places[model.name]), ""
+        tried = {version: each for version, each in self._versions[model.name].items() if each in there}
+        self._versions[model.name] = tried
+        for found in there:
+            known = next((version for version, each in tried.items() if each == found), None)
+            if known is not None:
+                if known == model.live:
+                    break
+                continue  # it failed, or somebody went back from it
+            version = _name(found, {*tried, *model.versions})
+            tried[version] = found
+            model.loading(version)
+            try:
+                edition = self._load(found.path, model=model.name, version=version)
+                model.add(version, edition)
+                model.promote(version)
+            except Exception as error:  # whatever is wrong with a bundle, the models that are there go on
+                ours = isinstance(error, LarixError)
+                reason = str(error) if ours else f"{type(error).__name__}: {error}"
+                _LOG.error(
+                    "version '%s' of model '%s' cannot be loaded: %s",
+                    version,
+                    model.name,
+                    reason,
+                    exc_info=None if ours else error,
+                )
+                model.failed(version, reason)
+                problem = problem or reason
+                continue
+            break
+        return problem
+
+
+def bundles(place: Path) -> list[Found]:
+    """The bundles at a place, the newest first; none if there is none yet."""
+    own = _found(place)
+    if own is not None:
+        return [own]
+    try:
+        inside = [each for each in place.iterdir() if not each.name.startswith(".")]
+    except OSError:
+        return []
+    inside.sort(key=lambda path: _by_number(path.name), reverse=True)
+    return [found for path in inside if (found := _found(path)) is not None]
+
+
+def _found(path: Path) -> Found | None:
+    try:
+        content = (path / _MANIFEST).read_bytes()
+    except OSError:
+        return None
+    return Found(path, hashlib.sha256(content).hexdigest())
+
+
+def _by_number(name: str) -> list[tuple[int, int, str]]:
+    """A key by which step-9 comes before step-10."""
+    return [
+        (1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
+
+
+def _name(found: Found, taken: Collection[str]) -> str:
+    """The version that a bundle becomes: its folder's name, with a part of its digest if another has that."""
+    name = found.path.resolve().name
+    digits = itertools.count(8)
+    while name in taken:
+        name = f"{found.path.resolve().name}-{found.digest[: next(digits)]}"
+    return name
