@@ -25,7 +25,7 @@ DIM, HOT, ZIPF = 16, 10, 1.05  # one row in so many is hot
 IDS, STEPS, REQUEST, REQUESTS = 8192, 16, 500, 100
 HITS = (1.0, 0.9, 0.5, 0.0)
 MOVED = 10_000  # rows of a move that is timed
-SETTLING = 60  # steps of lookups, and as many calls to adapt, before hits are counted
+SETTLING = 30  # steps of lookups, and as many calls to adapt, before hits are counted
 SPEC = TableSpec(name="t", dim=DIM)
 Draw = NDArray[np.int64]
 

@@ -52,9 +52,9 @@ void lookup(Replica::Reading& reading, uint32_t table, const Ids& ids, const Arr
   raise(without_gil([&] { return reading.gather({&slot, 1}); }));
 }
 
-void hot(const Replica::Reading& reading, uint32_t table, const Ids& ids, const Array<bool, 1>& out) {
+void heat(const Replica::Reading& reading, uint32_t table, const Ids& ids, const Array<uint16_t, 1>& out) {
   const nb::gil_scoped_release release;
-  reading.hot(table, {ids.data(), ids.shape(0)}, out.data());
+  reading.heat(table, {ids.data(), ids.shape(0)}, out.data());
 }
 
 }  // namespace
@@ -92,9 +92,12 @@ void bind_replica(nb::module_& m) {
            })
       .def("version", &Replica::version)
       .def("put",
-           [](Replica& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights) {
-             raise(without_gil([&] { return self.put(table, {ids.data(), ids.shape(0)}, weights.data()); }));
-           })
+           [](Replica& self, uint32_t table, const Ids& ids, const Array<const float, 2>& weights,
+              const std::optional<Array<const uint16_t, 1>>& heat) {
+             const uint16_t* wanted = heat ? heat->data() : nullptr;
+             raise(without_gil([&] { return self.put(table, {ids.data(), ids.shape(0)}, weights.data(), wanted); }));
+           },
+           nb::arg("table"), nb::arg("ids"), nb::arg("weights"), nb::arg("heat").none())
       .def("remove",
            [](Replica& self, uint32_t table, const Ids& ids) {
              const nb::gil_scoped_release release;
@@ -143,7 +146,8 @@ void bind_replica(nb::module_& m) {
               const Array<int64_t, 1>& missing) { return gather(self.here(), plan, jaggeds, outs, samples, missing); })
       .def("lookup", [](Reading& self, uint32_t table, const Ids& ids,
                         const Array<float, 2>& out) { lookup(self.here(), table, ids, out); })
-      .def("hot", [](Reading& self, uint32_t table, const Ids& ids,
-                     const Array<bool, 1>& out) { hot(self.here(), table, ids, out); })
+      // Of each id 256 if its row is hot, and its uses more.
+      .def("heat", [](Reading& self, uint32_t table, const Ids& ids,
+                      const Array<uint16_t, 1>& out) { heat(self.here(), table, ids, out); })
       .def("end", [](Reading& self) { self.held.reset(); });
 }

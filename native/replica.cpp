@@ -157,7 +157,7 @@ void Replica::show(uint64_t hash, uint32_t table, int64_t id, Cell* there, uint3
   warm(table, row, 1);
 }
 
-Status Replica::put(uint32_t table, std::span<const int64_t> ids, const float* weights) {
+Status Replica::put(uint32_t table, std::span<const int64_t> ids, const float* weights, const uint16_t* heat) {
   prepare(ids.size());
   const uint8_t mark = next();
   const size_t dim = tables_[table].dim;
@@ -188,7 +188,9 @@ Status Replica::put(uint32_t table, std::span<const int64_t> ids, const float* w
           hot = !ReplicaShelf::is_cold(former);
           uses = shelf.uses_of(former).load(std::memory_order_relaxed);
         } else {
-          hot = heat_.room(shelf.hot_stride());
+          const uint16_t wanted = heat ? heat[start + i] : kHot;
+          hot = wanted >= kHot && heat_.room(shelf.hot_stride());
+          uses = static_cast<uint8_t>(wanted);
           if (hot) heat_.added += static_cast<int64_t>(shelf.hot_stride());
         }
       }

@@ -53,6 +53,9 @@ struct Found {
   Status status;
 };
 
+// Of a row: its uses, and more if it is hot.
+constexpr uint16_t kHot = 256;
+
 constexpr size_t kSampled = 13;  // of so many lookups of a row the use of one is noted
 
 // Writes the vectors of samples [first, last) of a slot as a reader sees them before the version marked ``next``. ``before``:
@@ -82,8 +85,8 @@ class Replica {
     // to which its ids without a row are added. What cannot be read from disk spoils the call: vectors are anything then.
     Status gather(std::span<const Slot> slots, int64_t* missing = nullptr);
 
-    // hot[i]: whether ids[i] has a row that is hot.
-    void hot(uint32_t table, std::span<const int64_t> ids, bool* hot) const;
+    // What each id's row is on and was used.
+    void heat(uint32_t table, std::span<const int64_t> ids, uint16_t* heat) const;
 
    private:
     const Replica& replica_;
@@ -100,14 +103,15 @@ class Replica {
   // ---- For the writer, one at a time. Nothing is seen of it before publish.
 
   // Makes the rows what is given; of a repeated id the last counts. Rows stay on the level that they are shown on; a new one
-  // is hot if there is room. If it fails or throws, the version can but be abandoned.
-  Status put(uint32_t table, std::span<const int64_t> ids, const float* weights);
+  // is hot if there is room, unless ``heat`` is given and says otherwise. If it fails or throws, the version can but be
+  // abandoned.
+  Status put(uint32_t table, std::span<const int64_t> ids, const float* weights, const uint16_t* heat = nullptr);
   // Takes rows away; returns how many there were.
   int64_t remove(uint32_t table, std::span<const int64_t> ids);
   // Takes all rows of all tables away.
   void clear();
-  // Alone in a version: moves up to ``most`` rows that are used more than some that are hot to their level, and as many of
-  // those back as it takes to make room. Adds to ``moved``.
+  // Alone in a version: moves about ``most`` rows at most that are used more than some that are hot to their level, and as many
+  // of those back as it takes to make room. Adds to ``moved``.
   Status adapt(size_t most, size_t& moved);
   // Shows the next version, then waits for the readings of the one before. What fails shows nothing, and it is abandoned.
   Status publish();

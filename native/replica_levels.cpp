@@ -20,22 +20,24 @@ unsigned rank_of_hot(uint8_t uses) { return std::min(uses + 1u, kLevels - 1); }
 
 }  // namespace
 
-// Cold rows of at least ``bar`` uses are to become hot, and hot ones of a lower rank than ``floor`` cold, with ``more`` bytes of
-// those of that rank.
+// Cold rows of more than ``bar`` uses are to become hot, with ``some`` of those of so many; hot ones of a lower rank than
+// ``floor`` cold, with ``more`` bytes of those of that rank.
 struct Replica::Plan {
   unsigned bar = kLevels;
-  size_t most = 0;
+  size_t some = 0;
   unsigned floor = 0;
   size_t more = 0;
 };
 
-void Replica::Reading::hot(uint32_t table, std::span<const int64_t> ids, bool* hot) const {
+void Replica::Reading::heat(uint32_t table, std::span<const int64_t> ids, uint16_t* heat) const {
+  const ReplicaShelf& shelf = *replica_.shelves_[table];
   const uint8_t next = mark_of(version_ + 1);
   for (size_t i = 0; i < ids.size(); ++i) {
     const uint64_t hash = place_hash(ids[i], table);
     const ReplicaIndex::View& view = replica_.index_.view(hash);
     const uint32_t row = view.find(view.home(hash), table, ids[i], next);
-    hot[i] = row != 0 && !ReplicaShelf::is_cold(row);
+    heat[i] = row == 0 || ReplicaShelf::is_cold(row) ? 0 : kHot;
+    if (row != 0 && shelf.leveled()) heat[i] += shelf.uses_of(row).load(std::memory_order_relaxed);
   }
 }
 
@@ -54,17 +56,18 @@ Replica::Plan Replica::plan(size_t most) const {
   hot[1] = static_cast<size_t>(heat_.shown);
   for (unsigned rank = 2; rank < kLevels; ++rank) hot[1] -= std::min(hot[1], hot[rank]);
 
-  Plan plan{.most = most};
   unsigned fits = kLevels;  // rows of this rank and above
   for (size_t sum = 0; fits > 1; --fits) {
     sum += hot[fits - 1] + cold[fits - 1];
     if (sum > heat_.budget) break;
   }
+  Plan plan;
   size_t rows = 0, bytes = static_cast<size_t>(heat_.shown);
   while (plan.bar > fits && rows < most) {
     --plan.bar;
-    rows += cold_rows[plan.bar];
-    bytes += cold[plan.bar];
+    plan.some = std::min(cold_rows[plan.bar], most - rows);
+    rows += plan.some;
+    if (plan.some) bytes += cold[plan.bar] / cold_rows[plan.bar] * plan.some;
   }
   if (static_cast<int64_t>(rows) <= heat_.rows_shown / kWorth) return {};  // not worth going through the index
   plan.more = bytes - std::min(bytes, heat_.budget);
@@ -74,13 +77,16 @@ Replica::Plan Replica::plan(size_t most) const {
 
 // Finds the rows that a plan speaks of.
 void Replica::look_for(const Plan& plan, std::vector<Mover>& up, std::vector<Mover>& down) const {
-  size_t more = plan.more;
+  size_t some = plan.some, more = plan.more;
   index_.each([&](const Cell& cell, Entry entry) {
     const ReplicaShelf& shelf = *shelves_[entry.table()];
     const uint8_t uses = shelf.uses_of(entry.row()).load(std::memory_order_relaxed);
     const Mover mover{place_hash(cell.load_id(), entry.table()), cell.load_id(), entry.row(), entry.table()};
     if (ReplicaShelf::is_cold(entry.row())) {
-      if (uses >= plan.bar && up.size() < plan.most) up.push_back(mover);
+      if (uses > plan.bar || (uses == plan.bar && some > 0)) {
+        some -= uses == plan.bar;
+        up.push_back(mover);
+      }
     } else if (const unsigned rank = rank_of_hot(uses); rank < plan.floor) {
       down.push_back(mover);
     } else if (rank == plan.floor && more > 0) {

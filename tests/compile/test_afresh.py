@@ -1,3 +1,6 @@
+import shutil
+import sys
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -110,6 +113,13 @@ def test_another_process_compiles_what_this_one_would(tmp_path):
     expected = outputs(captured(another()), arrays, 6)["output"]
     np.testing.assert_allclose(found, expected, atol=0.1)
     assert np.abs(found - expected).max() > 1e-6, "computed in bf16, as was chosen"
+
+
+def test_a_process_that_ends_without_a_word_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(StorageError, match="compiling in a process of its own failed: it ended with 1"):
+        compile_apart(captured(experts()), tmp_path / "forms", backend=Eager())
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_goes_wrong_there_is_raised_here(tmp_path):

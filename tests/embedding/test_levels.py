@@ -9,13 +9,14 @@ import pytest
 import replicas
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from leveled import SPECS, Oracle, chosen, cut_short, damaged, file_of, unreadable, zipf_world
 
-from larix.embedding import Replica, TableSpec
-from larix.embedding.levels import Levels, shown
+from larix.embedding import Levels, Replica, TableSpec
+from larix.embedding.levels import shown
 from larix.embedding.quantize import row_bytes
+from larix.embedding.reading import HOT
 from larix.errors import ConfigError, StorageError
 
-SPECS = [TableSpec(name="a", dim=3), TableSpec(name="b", dim=8, default=0.5), TableSpec(name="c", dim=3)]
 IDS = np.arange(60)
 KINDS = [
     ("fp32", "int8"),
@@ -34,29 +35,6 @@ def folder(tmp_path_factory):
     _FOLDERS.append(str(tmp_path_factory.mktemp("cold")))
     yield _FOLDERS[0]
     assert list(Path(_FOLDERS.pop()).iterdir()) == []
-
-
-class Oracle:
-    """The weights that were put last, by table and id; what they read as is a function of the level."""
-
-    def __init__(self, kind):
-        self.kind = kind
-        self.rows = {spec.name: {} for spec in SPECS}
-
-    def apply(self, put, removed):
-        for name, gone in removed.items():
-            for one in gone.tolist():
-                self.rows[name].pop(one, None)
-        for name, (ids, weights) in put.items():
-            self.rows[name].update(zip(ids.tolist(), weights, strict=True))
-
-    def lookup(self, spec, ids, hot):
-        found = [self.rows[spec.name].get(one) for one in ids.tolist()]
-        weights = np.array([np.zeros(spec.dim) if row is None else row for row in found], np.float32)
-        both = [shown(*self.kind, weights.reshape(-1, spec.dim), level) for level in (False, True)]
-        read = np.where(hot[:, None], both[1], both[0])
-        read[[row is None for row in found]] = spec.default
-        return read
 
 
 def check(replica, oracle, kind, budget):
@@ -126,24 +104,9 @@ def test_a_random_history_shows_of_every_row_what_its_level_says(kind, seed, ste
             assert after[name][kept].all(), "a change of a hot row leaves it hot"
 
 
-def zipf_world(cold, rows=4000, hot=400, precision="fp32"):
-    spec = TableSpec(name="t", dim=16)
-    levels = Levels(hot_bytes=hot * row_bytes(precision, 16), folder=_FOLDERS[0], cold=cold)
-    replica = Replica([spec], precision=precision, levels=levels)
-    rng = np.random.default_rng(1)
-    weights = rng.standard_normal((rows, 16)).astype(np.float32)
-    replica.replace(replicas.snapshot([spec], 1, {"t": (np.arange(rows), weights)}))
-    ranks = rng.permutation(rows)  # the most popular first
-
-    def draw(n):
-        return ranks[np.minimum(rng.zipf(1.3, n) - 1, rows - 1)]
-
-    return spec, replica, weights, ranks, draw
-
-
 @pytest.mark.parametrize("cold", ["int8", "disk"])
 def test_rows_that_are_used_most_become_hot_and_stay_so_until_others_are(cold):
-    _, replica, weights, ranks, draw = zipf_world(cold)
+    _, replica, weights, ranks, draw = zipf_world(_FOLDERS[0], cold)
     assert replica.stats().levels.hot_rows == 400, "new rows are hot while there is room"
 
     def use(shift):
@@ -174,8 +137,33 @@ def test_rows_that_are_used_most_become_hot_and_stay_so_until_others_are(cold):
     assert np.array_equal(found, expected)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32), st.integers(1, 120), st.sampled_from([1, 7, 1000]))
+def test_the_cold_rows_that_are_used_most_take_the_places_of_the_hot_ones_that_are_used_least(
+    seed, fits, most
+):
+    rng, spec, ids = np.random.default_rng(seed), TableSpec(name="t", dim=4), np.arange(200)
+    replica = Replica([spec], levels=Levels(hot_bytes=fits * 16, folder=_FOLDERS[0]))
+    there = rng.permutation(ids)[: rng.integers(1, 201)]
+    replica.replace(replicas.snapshot([spec], 1, {"t": (there, np.ones((len(there), 4)))}))
+    for _ in range(6):
+        for _ in range(rng.integers(1, 6)):
+            replica.lookup("t", rng.choice(there[: rng.integers(1, len(there) + 1)], rng.integers(1, 900)))
+        with replica.reading() as rows:
+            heat = rows.heat("t", there).astype(int)
+        uses, hot = heat % HOT, heat >= HOT
+        up, down = chosen(uses, hot, fits, most)
+        moved = replica.adapt(most)
+        now = replica.hot("t", there)
+        risen, fallen = uses[now & ~hot], np.minimum(uses[hot & ~now] + 1, 255)
+        assert np.sort(risen)[::-1].tolist() == up.tolist()
+        assert np.sort(fallen).tolist() == down.tolist()
+        assert moved == len(up) + len(down)
+        assert now.sum() <= fits
+
+
 def test_rows_used_alike_do_not_change_places():
-    _, replica, _, _, _ = zipf_world("int8")
+    _, replica, _, _, _ = zipf_world(_FOLDERS[0], "int8")
     before = replica.hot("t", np.arange(4000))
     for _ in range(30):
         replica.lookup("t", np.arange(4000))
@@ -185,7 +173,7 @@ def test_rows_used_alike_do_not_change_places():
 
 
 def test_a_snapshot_in_place_of_all_rows_leaves_hot_what_was_and_is_there_again():
-    spec, replica, weights, ranks, draw = zipf_world("int8")
+    spec, replica, weights, ranks, draw = zipf_world(_FOLDERS[0], "int8")
     for _ in range(20):
         replica.lookup("t", draw(5000))
         replica.adapt()
@@ -197,8 +185,31 @@ def test_a_snapshot_in_place_of_all_rows_leaves_hot_what_was_and_is_there_again(
     assert np.array_equal(replica.lookup("t", ranks[:1]), -weights[ranks[:1]])
 
 
+def test_a_replica_that_steps_in_the_place_of_another_begins_with_what_is_hot_there():
+    spec, former, weights, ranks, draw = zipf_world(_FOLDERS[0], "disk")
+    for _ in range(20):
+        former.lookup("t", draw(5000))
+        former.adapt()
+    ids = np.arange(4000)
+    fresh = Replica([spec], levels=former.levels)
+    fresh.replace(replicas.snapshot([spec], 2, {"t": (ids, -weights)}), like=former)
+    assert np.array_equal(fresh.hot("t", ids), former.hot("t", ids))
+    assert np.array_equal(fresh.lookup("t", ids), -weights)
+    with fresh.reading() as ours, former.reading() as theirs:
+        assert (ours.heat("t", ids) >= theirs.heat("t", ids)).all(), "uses come along"
+    smaller = Replica([spec], levels=Levels(hot_bytes=100 * 64, folder=_FOLDERS[0]))
+    smaller.replace(replicas.snapshot([spec], 2, {"t": (ranks, weights[ranks])}), like=former)
+    hot = smaller.hot("t", ids)
+    assert (hot.sum(), (hot & ~former.hot("t", ids)).sum()) == (100, 0)
+    flat = Replica([spec])
+    flat.replace(replicas.snapshot([spec], 2, {"t": (ids, weights)}), like=former)
+    again = Replica([spec], levels=former.levels)
+    again.replace(replicas.snapshot([spec], 2, {"t": (ids, weights)}), like=flat)
+    assert again.hot("t", ids[:400]).all(), "all rows are as good as one another"
+
+
 def test_a_delta_to_a_hot_row_is_seen_at_once_as_it_is_and_to_a_cold_one_as_it_can_be():
-    spec, replica, _, _, _ = zipf_world("int8")
+    spec, replica, _, _, _ = zipf_world(_FOLDERS[0], "int8")
     one, other = np.array([3]), np.array([3999])
     assert (replica.hot("t", one).all(), replica.hot("t", other).any()) == (True, False)
     fresh = np.random.default_rng(5).standard_normal((2, 16)).astype(np.float32)
@@ -216,7 +227,7 @@ def test_a_delta_to_a_hot_row_is_seen_at_once_as_it_is_and_to_a_cold_one_as_it_c
 @pytest.mark.parametrize("cold", ["int8", "disk"])
 def test_a_reading_has_each_row_on_one_level_while_rows_move_and_deltas_come(cold):
     """Version v holds v * 1.1 in all columns, which int8 cannot: what is read is the whole row or the cold one of one version."""
-    spec, replica, _, _, draw = zipf_world(cold, rows=600, hot=60)
+    spec, replica, _, _, draw = zipf_world(_FOLDERS[0], cold, rows=600, hot=60)
     over, failures, versions = threading.Event(), [], set()
     ids = np.arange(600)
 
@@ -252,36 +263,6 @@ def test_a_reading_has_each_row_on_one_level_while_rows_move_and_deltas_come(col
         reader.join()
     assert not failures
     assert replica.stats().levels.promoted > 20, "too few rows moved to tell anything"
-
-
-def file_of(replica):
-    """The descriptor of the one file that is open in the folder of cold rows and grew last."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if os.readlink(f"/proc/self/fd/{name}").startswith(str(Path(replica.levels.folder).resolve())):
-                found.append(int(name))
-        except OSError:
-            continue
-    return max(found, key=lambda descriptor: os.fstat(descriptor).st_ctime_ns)
-
-
-def damaged(replica):
-    descriptor = file_of(replica)
-    os.pwrite(descriptor, b"\xff" * 100, 68 * 2000)
-    return "damaged: the checksum is wrong of row"
-
-
-def cut_short(replica):
-    os.ftruncate(file_of(replica), 68 * 1000)
-    return "damaged: it is cut short at row"
-
-
-def unreadable(replica):
-    folder = os.open(replica.levels.folder, os.O_RDONLY)
-    os.dup2(folder, file_of(replica))
-    os.close(folder)
-    return "cannot read: Is a directory"
 
 
 @pytest.mark.parametrize("how", [damaged, cut_short, unreadable])

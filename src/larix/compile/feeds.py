@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from larix.compile.graph import Graph, Input, Rows
+from larix.compile.graph import Graph, Input
 from larix.errors import DataError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -64,8 +64,7 @@ def checked_rows(graph: Graph, arrays: Arrays, *, repeated: bool = False) -> int
         raise DataError(f"a request holds {sorted(arrays)}; this graph takes {names}")
     rows: dict[int, str] = {}
     for each in graph.inputs:
-        array, wanted = arrays[each.name], tuple(size for size in each.shape if not isinstance(size, Rows))
-        dtype = numpy_dtype(each.dtype)
+        array, wanted, dtype = arrays[each.name], each.shape[1:], numpy_dtype(each.dtype)
         if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != wanted:
             inner = ", ".join(["1" if each.per_request else "n", *map(str, wanted)])
             raise DataError(f"input '{each.name}' is {array.dtype} {array.shape}; give {dtype} [{inner}]")

@@ -40,7 +40,10 @@ class Session:
         self._runner = runner
         self._free: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
         for number in range(streams):
-            padded = {rows: [zeros(each, rows) for each in graph.inputs] for rows in self.buckets}
+            rooms = [
+                zeros(each, self.buckets[-1]) for each in graph.inputs
+            ]  # smaller buckets lie in the largest
+            padded = {rows: [room[:rows] for room in rooms] for rows in self.buckets}
             for rows, arrays in padded.items():
                 runner.run(number, rows, arrays)
             self._free.put(_Stream(number, padded))

@@ -16,6 +16,9 @@ from larix.embedding.layout import Layout
 from larix.embedding.snapshot import Instant
 from larix.embedding.spec import TableSpec
 
+Heat = NDArray[np.uint16]
+HOT = 256  # native/replica.hpp
+
 
 class Questions:
     """The tables of a replica by name, numbered from 1 in the order of ``specs``, and lookups in them, checked."""
@@ -100,10 +103,14 @@ class Reading:
 
     def hot(self, table: str, ids: Ids) -> NDArray[np.bool_]:
         """Return of each id whether it has a row that is hot in this version: bool ``[n]``."""
+        return self.heat(table, ids) >= HOT
+
+    def heat(self, table: str, ids: Ids) -> Heat:
+        """Return of each id ``HOT`` if its row is hot, and its uses, as far as they were noted, more: uint16 ``[n]``."""
         number, ids = self._questions.number(table), check.ids(ids)
-        hot = np.empty(len(ids), np.bool_)
-        self._begun().hot(number, ids, hot)
-        return hot
+        heat = np.empty(len(ids), np.uint16)
+        self._begun().heat(number, ids, heat)
+        return heat
 
     def _begun(self) -> core.Reading:
         assert self._rows is not None, "a reading is used inside of its with statement"

@@ -183,24 +183,26 @@ class Replica:
             fresh.append(changes.instant)
         return True
 
-    def replace(self, snapshot: Snapshot) -> None:
+    def replace(self, snapshot: Snapshot, *, like: "Replica | None" = None) -> None:
         """Show the state of ``snapshot`` in place of all rows. Tables and errors as with ``apply``.
 
-        Rows take memory twice until calls on the old ones have ended.
+        Rows take memory twice until calls on the old ones have ended. ``like``: another replica with levels, in whose place
+        this one is to step: of the rows that are new here those are hot that are so there, and count as used as much.
         """
         with self._version(snapshot.specs) as fresh:
             self._core.clear()
             for piece in snapshot:
                 if piece.table in self.specs:
-                    self._put(piece.table, piece.ids, piece.weights)
+                    self._put(piece.table, piece.ids, piece.weights, like)
             fresh.append(snapshot.instant)
 
     def adapt(self, most: int = 65536) -> int:
         """Make rows hot that are used more than some that are, in place of those; return how many were moved.
 
         To be called every second or so by whoever applies changes. Readers note the use of one lookup in 13; the counts
-        are halved whenever ten have been noted for each hot row. Up to ``most`` rows become hot in a call, as a version
-        of its own: what readers see is the same state. StorageError if the disk fails; all rows stay where they are then.
+        are halved whenever ten have been noted for each hot row. No more than about ``most`` rows become hot in a call,
+        as a version of its own: what readers see is the same state. StorageError if the disk fails; all rows stay where
+        they are then.
         """
         if self.levels is None:
             return 0
@@ -220,7 +222,7 @@ class Replica:
         levels = LevelStats(
             hot_rows=hot,
             hot_bytes=hot_bytes,
-            cold_rows=rows - hot,
+            cold_rows=max(0, rows - hot),  # counted one after the other
             disk_bytes=disk,
             hot_hits=lookups - missing - cold,
             cold_hits=cold,
@@ -266,10 +268,14 @@ class Replica:
                     self._core.abandon()
                     self._instants.pop(former + 1, None)
 
-    def _put(self, table: str, ids: Ids, weights: Floats) -> None:
+    def _put(self, table: str, ids: Ids, weights: Floats, like: "Replica | None" = None) -> None:
         ids = check.ids(ids)
         check.floats(weights, (len(ids), self.specs[table].dim), f"weights of table '{table}'")
-        self._core.put(self._questions.number(table), ids, weights)
+        heat = None
+        if like is not None and like.levels is not None and table in like.specs:
+            with like.reading() as rows:
+                heat = rows.heat(table, ids)
+        self._core.put(self._questions.number(table), ids, weights, heat)
 
 
 def _default_of(spec: TableSpec) -> float:

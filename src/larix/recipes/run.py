@@ -122,7 +122,8 @@ def open_feed(
     ``data``, ``first``, ``last``: the recipe's settings ``data``, ``test_from``, ``test_to``. Days must come after those
     trained on. With one of the three given, the others are up to the recipe: by default all days after training.
     """
-    config, card = read_json(folder / "config.json"), read_json(folder / "metrics.json").get("data") or {}
+    config, told = read_json(folder / "config.json"), folder / "metrics.json"
+    card = (read_json(told).get("data") or {}) if told.exists() else {}  # an online run measures as it goes
     function = find_recipe(config["recipe"])
     given = {"data": data and str(data.resolve()), "test_from": first, "test_to": last}
     asked = {name: value for name, value in given.items() if value is not None}

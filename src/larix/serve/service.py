@@ -1,5 +1,6 @@
 """What a server offers, whatever the protocol: HTTP and gRPC see one Service. Knows nothing of either, nor of how it is done."""
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ class Opened:
 class Columns(Protocol):
     """How requests to a model are read; what ``Signature`` offers. Both raise DataError that names column and row.
 
-    ``context`` and ``candidates``: the columns by type. ``item``: the candidates' column that names them.
+    ``context`` and ``candidates``: the columns by type. ``item``: the candidates' column that names them. ``time``: the
+    context's column of when; ``optional``: columns that may be missing, as may the time.
     """
 
     @property
@@ -73,6 +75,16 @@ class Columns(Protocol):
     @property
     def item(self) -> str:
         """The candidates' column that names them."""
+        ...
+
+    @property
+    def time(self) -> str | None:
+        """The context's column of when; now if it is not given."""
+        ...
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """Columns that may be missing."""
         ...
 
     def context_of(self, values: Mapping[str, Any], now_ms: int) -> tuple[pa.RecordBatch, dict[str, int]]:
@@ -106,12 +118,20 @@ class Sessions(Protocol):
         ttl_s: float | None = None,
         bearer: str = "",
         id: str = "",
+        deadline: float = math.inf,
     ) -> "Future[Opened]":
-        """Compute the request's side and keep it. ``id``: of the request, so that a retry opens no second session."""
+        """Compute the request's side and keep it. ``id``: of the request, so that a retry opens no second session.
+
+        ``deadline``: of ``time.monotonic()``.
+        """
         ...
 
     def score(self, request: Request, *, bearer: str = "") -> "Future[Answer]":
         """Score ``request.candidates`` against ``request.session``; the same ``request.id`` gives the same answer again."""
+        ...
+
+    def columns(self, session: str, *, bearer: str = "") -> Columns | None:
+        """How candidates for it are read, whatever answers others now. None if nobody knows. Refusal as `score`."""
         ...
 
     def close(self, session: str, *, bearer: str = "") -> None:

@@ -172,6 +172,10 @@ def test_a_large_request_is_scored_side_by_side_on_idle_streams():
     assert scorer.runs == [[128]] * 4
     assert simulation.schedule.split == 1
     assert seen.ended < scorer.seconds((512,))
+    for few in ({"workers": 2}, {"dense": 2}):
+        scorer.runs.clear()
+        Simulation(replace(FOUR, **few)).run([(0.0, 512, math.inf)], target(scorer))
+        assert scorer.runs == [[256]] * 2, "no more streams than can work"
 
 
 def test_work_that_can_no_longer_be_in_time_is_not_done():
@@ -220,26 +224,30 @@ def test_looked_up_candidates_do_not_pile_up_before_the_dense_stage():
 
 
 def test_runs_hold_requests_of_one_model_only():
-    limited = EngineSettings(workers=2, sparse=1, dense=1, wait_s=10.0)
-    schedule, goals = Schedule(limited), [target(FakeScorer(base=0.01)), target(FakeScorer(base=0.01))]
-    for at in range(8):
+    schedule = Schedule(EngineSettings(workers=2, sparse=1, dense=1, wait_s=10.0))
+    goals = [target(FakeScorer(base=0.01)), target(FakeScorer(base=0.01))]
+    for at in range(9):
         schedule.add(job(10, goal=goals[at % 2]), 0.0)
     runs = []
-    while (work := schedule.next(0.0)) or schedule.running:
-        if work is None:
-            work = next(iter(set().union(*schedule.under_way.values())))
+    while True:
+        while (work := schedule.next(0.0)) is not None:
+            if work.stage == "dense":
+                runs.append([piece.job.target.scorer for piece in work.pieces])
+        if not schedule.running:
+            break
+        # The first run takes so long that all others are looked up meanwhile.
+        work = next(each for stage in ("sparse", "page", "dense") for each in schedule.under_way[stage])
         if work.stage == "sparse":
-            work.result = [
-                goals[0].scorer.look_up(goals[0].scorer.user(CONTEXT), work.jobs[0].request.candidates)
-            ]
+            scorer = work.target.scorer
+            work.result = [scorer.look_up(scorer.user(CONTEXT), work.jobs[0].request.candidates)]
         elif work.stage == "dense":
-            runs.append({id(piece.job.target.scorer) for piece in work.pieces})
             work.result = work.target.scorer.score([piece.looked for piece in work.pieces])
         else:
             work.result = ["page"]
         schedule.done(work, 0.0)
-    assert all(len(scorers) == 1 for scorers in runs)
-    assert len(schedule.ended) == 8
+    assert [len(scorers) for scorers in runs] == [1, 4, 4]
+    assert all(len(set(map(id, scorers))) == 1 for scorers in runs)
+    assert len(schedule.ended) == 9
     nothing_is_left(schedule)
 
 

@@ -128,13 +128,11 @@ class Schedule:
             return True
         if now + least > job.deadline:
             self.late += 1
-            self.end(job, Refusal(Why.TOO_LATE, f"there was no time for it: {self._told(job, now)}"))
+            stood = "not begun" if math.isnan(job.began) else "begun, but not done"
+            since = f"{(now - job.arrived) * 1e3:.0f} ms after it came it was {stood}"
+            self.end(job, Refusal(Why.TOO_LATE, f"there was no time for it: {since}"))
             return True
         return False
-
-    def _told(self, job: Job, now: float) -> str:
-        since = f"{(now - job.arrived) * 1e3:.0f} ms after it came it was "
-        return since + ("waiting to be begun" if math.isnan(job.began) else "not yet scored")
 
     def _page(self, now: float, mine: Job | None) -> Work | None:
         while self.pages:
@@ -248,8 +246,7 @@ class Schedule:
     def _sharing(self, head: Piece, now: float) -> list[Piece]:
         """The pieces that may go with ``head``: of the same state of the same model, and not over."""
         scorer, found = head.job.target.scorer, [head]
-        for index in range(1, min(len(self.dense), _SEEN)):
-            piece = self.dense[index]
+        for piece in islice(self.dense, 1, _SEEN):
             if piece.job.target.scorer is scorer and not self._gone(piece.job, now):
                 found.append(piece)
         return found

@@ -1,0 +1,231 @@
+"""Tensors as a request by a model's signature, and an answer as tensors, the same for REST and gRPC.
+
+A context's column is ``[1]``, lists ``[1, k]``; a candidates' is ``[n]``. Lists are ``[n, k]``, or end to end ``[m]`` beside
+``NAME.lengths`` ``[n]``. Knows nothing of sockets or messages.
+"""
+
+import math
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import types
+
+from larix.errors import DataError
+from larix.features import Task
+from larix.serve.oip.tensor import NUMBERS, Tensor
+from larix.serve.refusal import Refusal, Why
+from larix.serve.request import Answer, Request
+from larix.serve.service import Columns
+
+LENGTHS = ".lengths"
+VALUE, ORDER = "value", "order"
+Parameter = bool | int | float | str
+_ARROW = {dtype: pa.from_numpy_dtype(dtype) for dtype in NUMBERS.values()}
+_AS_PYTHON = {dtype: _ARROW[dtype] for dtype in map(np.dtype, (np.int64, np.float64, np.bool_))}
+_PARAMETERS: dict[str, type] = {"timeout": int, "count": int}
+
+
+def request_of(
+    columns: Columns,
+    tensors: Iterable[Tensor],
+    *,
+    id: str = "",
+    model: str = "",
+    version: str = "",
+    parameters: Mapping[str, Parameter] | None = None,
+    deadline: float = math.inf,
+    most: int = 10_000,
+) -> Request:
+    """What a client's tensors ask for.
+
+    ``id``: made if it is "". ``parameters``: ``timeout``, in microseconds from now, 0 for none, and ``count``, items on the
+    page, are known. ``deadline``: the transport's own, by ``time.monotonic()``. ``most``: candidates that are allowed.
+
+    DataError if a tensor or a parameter is unknown or does not fit, Refusal (TOO_LARGE) if there are too many candidates.
+    """
+    given = _parameters(parameters or {})
+    if given.get("timeout"):
+        deadline = min(deadline, time.monotonic() + given["timeout"] / 1e6)
+    own, theirs = columns_of(columns, tensors, most)
+    context, _ = columns.context_of(own, time.time_ns() // 1_000_000)
+    candidates, _ = columns.candidates_of(theirs)
+    return Request(
+        id=id or uuid.uuid4().hex,
+        candidates=candidates,
+        context=context,
+        model=model,
+        version=version,
+        user=columns.user_of(context),
+        deadline=deadline,
+        count=given.get("count"),
+    )
+
+
+def columns_of(
+    columns: Columns, tensors: Iterable[Tensor], most: int
+) -> tuple[dict[str, Any], dict[str, pa.Array]]:
+    """The context's columns, each one value or an array of one row, and those of at most ``most`` candidates.
+
+    In place, and not yet of the types that they are to have.
+    """
+    given: dict[str, Tensor] = {}
+    for each in tensors:
+        if each.name in given:
+            raise DataError(f"tensor '{each.name}' is there twice")
+        given[each.name] = each
+    context: dict[str, Any] = {}
+    candidates: dict[str, pa.Array] = {}
+    for field, tensor, lengths in _paired(columns.context, given):
+        _check_rows(field, tensor, lengths, 1, most)
+        value = _value(field.type, tensor.values) if len(tensor.values) == 1 else None
+        context[field.name] = _column(field, tensor, lengths) if value is None else value
+    for field, tensor, lengths in _paired(columns.candidates, given):
+        _check_rows(field, tensor, lengths, None, most)
+        candidates[field.name] = _column(field, tensor, lengths)
+    if given:
+        names = ", ".join([*columns.context.names, *columns.candidates.names])
+        raise DataError(f"there is no input '{next(iter(given))}'; the inputs are {names}")
+    return context, candidates
+
+
+def wanted_of(tasks: Sequence[Task], names: Sequence[str]) -> tuple[str, ...]:
+    """The outputs that a request asks for by name, all if it names none. DataError if there is no such output."""
+    known = output_names(tasks)
+    for name in names:
+        if name not in known:
+            raise DataError(f"there is no output '{name}'; the outputs are {', '.join(known)}")
+    return tuple(dict.fromkeys(names)) or known
+
+
+def output_names(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """The outputs: a prediction a task, what each candidate is worth, the page. A task named like the latter two gives way."""
+    return tuple(dict.fromkeys((*(task.name for task in tasks), VALUE, ORDER)))
+
+
+def outputs_of(answer: Answer, wanted: Sequence[str]) -> list[Tensor]:
+    """``wanted`` of an answer: FP32 ``[n]`` by task, ``value`` FP32 ``[n]``, ``order`` INT64 ``[k]``."""
+    found = []
+    for name in wanted:
+        if name == ORDER:
+            array = np.asarray(answer.order, np.int64)
+        else:
+            array = np.asarray(answer.value if name == VALUE else answer.predictions[name], np.float32)
+        found.append(Tensor.of(name, array))
+    return found
+
+
+def parameters_of(answer: Answer) -> dict[str, Parameter]:
+    """Which state an answer is of, and what was missing of its request, as parameters of the response."""
+    stamp = answer.stamp
+    found: dict[str, Parameter] = {
+        "history": stamp.history,
+        "rows": stamp.rows,
+        "dense": stamp.dense,
+        "event_ms": stamp.event_ms,
+    }
+    return found | {f"missing.{name}": count for name, count in answer.missing.items() if count}
+
+
+def _parameters(given: Mapping[str, Parameter]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, value in given.items():
+        if name not in _PARAMETERS:
+            raise DataError(f"there is no parameter '{name}'; there are {', '.join(_PARAMETERS)}")
+        if type(value) is str and value.isdecimal() and len(value) < 19:
+            value = int(value)  # some clients know strings only
+        if type(value) is not int or value < 0:
+            raise DataError(f"parameter '{name}' is {value!r:.60}; expected a whole number, not negative")
+        found[name] = value
+    return found
+
+
+def _paired(schema: pa.Schema, given: dict[str, Tensor]) -> Iterator[tuple[pa.Field, Tensor, Tensor | None]]:
+    """Each column with its tensor and its lengths, if they are there; takes them out of ``given``."""
+    for field in schema:
+        name = field.name
+        tensor = given.pop(name, None)
+        lengths = given.pop(name + LENGTHS, None) if types.is_list(field.type) else None
+        if tensor is not None:
+            yield field, tensor, lengths
+        elif lengths is not None:
+            raise DataError(f"tensor '{lengths.name}' is there without '{name}'")
+
+
+def _check_rows(field: pa.Field, tensor: Tensor, lengths: Tensor | None, rows: int | None, most: int) -> None:
+    """Before anything is made of it: a shape may tell of more rows than there are bytes."""
+    shape = tensor.shape
+    if lengths is not None:
+        fits = len(shape) == len(lengths.shape) == 1
+        shape = lengths.shape
+    elif types.is_list(field.type):
+        fits = len(shape) == 2
+    else:
+        fits = len(shape) == 1 or shape[1:] == (1,)  # the latter by clients of models that batch
+    if not fits:
+        head = "n" if rows is None else rows
+        lists = f"[{head}, k], or [m] beside '{field.name}{LENGTHS}' [{head}]"
+        expected = lists if types.is_list(field.type) else f"[{head}]"
+        raise DataError(f"tensor '{field.name}' has shape {list(tensor.shape)}; expected {expected}")
+    if rows is not None and shape[0] != rows:
+        raise DataError(f"tensor '{field.name}' has {shape[0]} rows; it is the request's and has {rows}")
+    if shape[0] > most:
+        raise Refusal(
+            Why.TOO_LARGE, f"tensor '{field.name}' has {shape[0]} candidates; at most {most} are allowed"
+        )
+
+
+def _value(dtype: pa.DataType, values: Any) -> Any:
+    """The one value as Python has it where that is a column's own type, None otherwise.
+
+    Many arrays of one row take longer than one of many values, which is what is made of these.
+    """
+    if not isinstance(values, np.ndarray):
+        with suppress(UnicodeDecodeError):
+            return values[0].as_py().decode() if dtype == pa.string() else None
+    elif dtype == _AS_PYTHON.get(values.dtype):
+        return values.item()
+    return None
+
+
+def _column(field: pa.Field, tensor: Tensor, lengths: Tensor | None) -> pa.Array:
+    values = _arrow(tensor.values)
+    if not types.is_list(field.type):
+        return values
+    if len(values) > np.iinfo(np.int32).max:
+        raise Refusal(Why.TOO_LARGE, f"tensor '{field.name}' has {len(values)} elements, beyond 32 bits")
+    if lengths is None:
+        rows, width = tensor.shape
+        offsets = (np.arange(rows + 1) * width).astype(np.int32)
+    else:
+        offsets = _offsets(tensor, lengths, len(values))
+    # As they were checked: pyarrow's own way from offsets to lists takes three times as long.
+    buffers = [None, pa.py_buffer(offsets)]
+    return pa.Array.from_buffers(pa.list_(values.type), len(offsets) - 1, buffers, children=[values])
+
+
+def _offsets(tensor: Tensor, lengths: Tensor, size: int) -> NDArray[np.int32]:
+    each = lengths.values
+    if not isinstance(each, np.ndarray) or each.dtype.kind not in "iu":
+        raise DataError(f"tensor '{lengths.name}' is {lengths.datatype}; expected INT64")
+    if len(each) == 1 and each[0] == size:  # a history of the context, of which there may be many
+        return np.array([0, size], np.int32)
+    if ((each < 0) | (each > size)).any() or int(each.astype(np.int64).sum()) != size:
+        raise DataError(f"tensor '{lengths.name}' does not add up to the {size} elements of '{tensor.name}'")
+    offsets = np.zeros(len(each) + 1, np.int32)
+    np.cumsum(each, dtype=np.int32, out=offsets[1:])
+    return offsets
+
+
+def _arrow(values: Any) -> pa.Array:
+    """Elements of a tensor in Arrow, numbers in place; numpy has a byte for a boolean, Arrow a bit."""
+    if not isinstance(values, np.ndarray):
+        return values
+    if values.dtype == np.bool_:
+        return pa.array(values)
+    return pa.Array.from_buffers(_ARROW[values.dtype], len(values), [None, pa.py_buffer(values)])

@@ -1,0 +1,201 @@
+"""ModelInfer as the real client asks for it."""
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from grpc_served import KnownService, served
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
+
+from larix.serve import Refusal, Why
+from larix.serve.grpc import GrpcLimits
+
+
+@pytest.fixture
+def service():
+    return KnownService()
+
+
+@pytest.fixture
+def client(service):
+    with served(service) as server, triton.InferenceServerClient(server.address) as client:
+        yield client
+
+
+def tensor(name, array, datatype):
+    made = triton.InferInput(name, list(array.shape), datatype)
+    made.set_data_from_numpy(array)
+    return made
+
+
+def asked(n=4):
+    return [
+        tensor("user_id", np.array([5]), "INT64"),
+        tensor("city", np.array(["Čáslav".encode()], np.object_), "BYTES"),
+        tensor("past", np.array([[7, 8, 9]]), "INT64"),
+        tensor("video_id", np.arange(n), "INT64"),
+        tensor("rate", np.linspace(0, 1, n, dtype=np.float32), "FP32"),
+        tensor("new", np.arange(n) % 2 == 0, "BOOL"),
+        tensor("tag", np.arange(2 * n), "INT64"),
+        tensor("tag.lengths", np.full(n, 2), "INT64"),
+        tensor("kind", np.array([b"\xff" * i for i in range(n)], np.object_), "BYTES"),
+    ]
+
+
+def test_candidates_are_scored_and_the_answer_says_which_state_it_is_of(service, client):
+    result = client.infer("feed", asked(), request_id="r9", model_version="2")
+    assert np.array_equal(result.as_numpy("is_click"), np.linspace(0, 1, 4, dtype=np.float32))
+    assert result.as_numpy("order").tolist() == [3, 2, 1, 0]
+    assert result.as_numpy("value").dtype == np.float32
+    said = result.get_response()
+    assert (said.id, said.model_name, said.model_version) == ("r9", "feed", "2")
+    parameters = said.parameters
+    assert parameters["history"].string_param == "line"
+    assert (parameters["rows"].int64_param, parameters["missing.tag"].int64_param) == (30, 1)
+    (request,) = service.requests
+    assert request.context.column("city").to_pylist() == ["Čáslav"]
+    assert request.context.column("past").to_pylist() == [[7, 8, 9]]
+    assert request.candidates.column("tag").to_pylist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert request.candidates.column("new").to_pylist() == [True, False, True, False]
+    assert request.candidates.column("kind").to_pylist() == [b"\xff" * i for i in range(4)]
+    assert (request.id, request.user, request.version) == ("r9", 5, "2")
+
+
+def test_only_the_outputs_that_are_asked_for_come(client):
+    outputs = [triton.InferRequestedOutput("order")]
+    said = client.infer("feed", asked(), outputs=outputs, parameters={"count": 2}).get_response()
+    assert [each.name for each in said.outputs] == ["order"]
+    assert list(said.outputs[0].shape) == [2]
+
+
+def test_typed_contents_are_taken_like_raw_ones(service, client):
+    request = service_pb2.ModelInferRequest(model_name="feed", id="t")
+
+    def add(name, datatype, shape, **contents):
+        made = request.inputs.add(name=name, datatype=datatype, shape=shape)
+        made.contents.CopyFrom(service_pb2.InferTensorContents(**contents))
+
+    add("user_id", "UINT8", [1], uint_contents=[5])
+    add("city", "BYTES", [1], bytes_contents=["Ústí".encode()])
+    add("video_id", "INT64", [2], int64_contents=[-1, 2**63 - 1])
+    add("rate", "FP64", [2], fp64_contents=[0.25, 0.5])
+    add("new", "BOOL", [2], bool_contents=[True, False])
+    add("tag", "INT32", [2, 2], int_contents=[1, 2, 3, 4])
+    add("past", "UINT64", [1, 1], uint64_contents=[6])
+    answer = client._client_stub.ModelInfer(request)
+    assert answer.id == "t"
+    assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [0.25, 0.5]
+    (request,) = service.requests
+    assert request.context.to_pylist()[0]["city"] == "Ústí"
+    assert request.candidates.column("video_id").to_pylist() == [-1, 2**63 - 1]
+    assert request.candidates.column("tag").to_pylist() == [[1, 2], [3, 4]]
+
+
+def message(**more):
+    made = service_pb2.ModelInferRequest(model_name="feed", **more)
+    for name in ("user_id", "video_id"):
+        made.inputs.add(name=name, datatype="INT64", shape=[1])
+    return made
+
+
+def contents(**more):
+    return service_pb2.InferTensorContents(**more)
+
+
+def mixed(made):
+    made.inputs[0].contents.int64_contents.append(1)
+    made.raw_input_contents.extend([b"12345678"] * 2)
+
+
+def unknown_output(made):
+    made.raw_input_contents.extend([b"12345678"] * 2)
+    made.outputs.add(name="is_like")
+
+
+def of_a_parameter(name, kind="int64_param", value=1):
+    def change(made):
+        made.raw_input_contents.extend([b"12345678"] * 2)
+        setattr(made.parameters[name], kind, value)
+
+    return change
+
+
+def of_an_input(made):
+    made.raw_input_contents.extend([b"12345678"] * 2)
+    made.inputs[0].parameters["shared_memory_region"].string_param = "x"
+
+
+def of_an_output(made):
+    made.raw_input_contents.extend([b"12345678"] * 2)
+    made.outputs.add(name="order").parameters["classification"].int64_param = 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda made: made.raw_input_contents.append(b"12345678"), "2 inputs but 1 raw_input_contents"),
+        (lambda made: made.raw_input_contents.extend([b"1"] * 2), "'user_id' of INT64 and shape [1] has 1 bytes; expected 8"),
+        (mixed, "'user_id' has contents and there are raw_input_contents"),
+        (lambda made: None, "'user_id' has shape [1] but 0 elements"),
+        (lambda made: made.inputs[0].contents.fp32_contents.append(1), "'user_id' of INT64 has fp32_contents; expected int64"),
+        (lambda made: setattr(made.inputs[0], "datatype", "FP16"), "'user_id' is FP16, which comes in raw_input_contents only"),
+        (lambda made: setattr(made.inputs[0], "datatype", "INT128"), "'user_id' has datatype 'INT128'"),
+        (unknown_output, "no output 'is_like'"),
+        (of_a_parameter("sequence_id"), "no parameter 'sequence_id'; there are timeout, count"),
+        (of_a_parameter("timeout", "double_param", 1.5), "'timeout' is 1.5"),
+        (lambda made: made.parameters["timeout"].SetInParent(), "parameter 'timeout' has no value"),
+        (of_an_input, "input 'user_id' has a parameter 'shared_memory_region'"),
+        (of_an_output, "output 'order' has a parameter 'classification'"),
+    ],
+)  # fmt: skip
+def test_a_malformed_request_is_told_what_is_wrong(client, change, said):
+    made = message()
+    change(made)
+    with pytest.raises(grpc.RpcError) as caught:
+        client._client_stub.ModelInfer(made)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert said in caught.value.details()
+
+
+def test_a_priority_is_passed_over(client):
+    assert client.infer("feed", asked(), priority=3).as_numpy("order") is not None
+
+
+@pytest.mark.parametrize(("model", "version"), [("food", ""), ("feed", "1")])
+def test_an_unknown_model_or_version_is_not_found(client, model, version):
+    with pytest.raises(InferenceServerException, match="there is no model") as caught:
+        client.infer(model, asked(), model_version=version)
+    assert caught.value.status() == "StatusCode.NOT_FOUND"
+
+
+def test_too_many_candidates_are_refused(service):
+    limits = GrpcLimits(candidates=3, stop_s=0.5)
+    with served(service, limits=limits) as server, triton.InferenceServerClient(server.address) as client:
+        with pytest.raises(InferenceServerException, match="at most 3 are allowed") as caught:
+            client.infer("feed", asked(4))
+        assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+        assert client.infer("feed", asked(3)) is not None
+
+
+def test_a_refusal_reaches_the_client_with_its_status(service, client):
+    for why, code in (
+        (Why.UNAVAILABLE, "UNAVAILABLE"),
+        (Why.TOO_LATE, "DEADLINE_EXCEEDED"),
+        (Why.OVERLOADED, "RESOURCE_EXHAUSTED"),
+    ):
+        service.error = Refusal(why, "the reason", retry_after_s=0.5)
+        with pytest.raises(InferenceServerException, match="the reason") as caught:
+            client.infer("feed", asked())
+        assert caught.value.status() == f"StatusCode.{code}"
+
+
+def test_a_fault_of_the_service_hurts_nobody_else(service, client):
+    service.error = RuntimeError("secret")
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer("feed", asked(), request_id="r3")
+    assert caught.value.status() == "StatusCode.INTERNAL"
+    assert "r3" in caught.value.message()
+    assert "secret" not in caught.value.message()
+    service.error = None
+    assert client.infer("feed", asked()) is not None

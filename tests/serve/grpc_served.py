@@ -1,0 +1,99 @@
+"""A service whose answers are known, behind a real gRPC server on loopback, for tests of the protocol."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import numpy as np
+from asked import SIGNATURE, TASKS
+
+from larix.serve import Answer, Refusal, Request, Stamp, Why
+from larix.serve.grpc import GrpcLimits, GrpcServer
+from larix.serve.service import ModelStatus, State, VersionStatus
+from larix.serve.stats import Histogram, ServiceStats, VersionStats
+
+
+class KnownService:
+    """One model, `feed`. An item is worth its rate; ``error``: what every request gets instead; ``slow``: none is answered.
+
+    ``requests``: those that came. ``done``: loads and unloads. ``futures``: of requests.
+    """
+
+    live, ready, feedback, sessions = True, True, None, None
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.futures: list[Future[Answer]] = []
+        self.done: list[tuple[str, str]] = []
+        self.error: Exception | None = None
+        self.slow = False
+
+    def rank(self, request: Request) -> "Future[Answer]":
+        self.requests.append(request)
+        future: Future[Answer] = Future()
+        self.futures.append(future)
+        if self.error is not None:
+            future.set_exception(self.error)
+        elif not self.slow:
+            future.set_result(answer_to(request))
+        return future
+
+    def models(self):
+        versions = (
+            VersionStatus(version="2", state=State.READY),
+            VersionStatus(version="1", state=State.UNAVAILABLE, reason="damaged"),
+        )
+        return [ModelStatus(name="feed", versions=versions, live="2"), ModelStatus(name="empty")]
+
+    def signature(self, model, version=""):
+        if model != "feed" or version not in ("", "2"):
+            raise Refusal(Why.UNKNOWN, f"there is no model '{model}' of version '{version}'")
+        return SIGNATURE
+
+    def tasks(self, model, version=""):
+        self.signature(model, version)
+        return TASKS
+
+    def load(self, model):
+        if model not in ("feed", "empty"):
+            raise Refusal(Why.UNKNOWN, f"there is no model '{model}'")
+        time.sleep(0.05)
+        self.done.append(("load", model))
+
+    def unload(self, model):
+        self.signature(model)
+        self.done.append(("unload", model))
+
+    def stats(self, model=None):
+        seconds = {"whole": Histogram((1.0,), (3, 0), 0.5), "dense": Histogram((1.0,), (2, 0), 0.25)}
+        feed = VersionStats(
+            model="feed", version="2", answered=3, candidates=30, runs=2, last_ms=77, refused={"OVERLOADED": 4}, seconds=seconds
+        )  # fmt: skip
+        return ServiceStats(versions=(feed,) if model in (None, "feed") else ())
+
+    def drain(self, timeout_s):
+        return True
+
+
+def answer_to(request: Request) -> Answer:
+    n = len(request.candidates)
+    rates = request.candidates.column("rate").fill_null(0.0).to_numpy()
+    return Answer(
+        id=request.id,
+        stamp=Stamp(model="feed", version="2", history="line", rows=30, dense=20, event_ms=99),
+        order=np.argsort(-rates, kind="stable")[: request.count].astype(np.int64),
+        value=rates.astype(np.float64),
+        predictions={"is_click": rates, "play": np.arange(n, dtype=np.float32)},
+        missing={"tag": 1},
+    )
+
+
+@contextmanager
+def served(service: KnownService, *, limits: GrpcLimits | None = None, **more) -> Iterator[GrpcServer]:
+    server = GrpcServer(service, limits=limits or GrpcLimits(stop_s=0.5), **more)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
