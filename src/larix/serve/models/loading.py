@@ -129,12 +129,17 @@ class _Scorer:
         warm = bundle.warm
         self._warm = Warm(warm.records.slice(0, _WARM), warm.logits[:_WARM])
         self._streams = streams
+        self._last: Loaded | None = None  # it is what answers, or about to
 
     def __call__(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
         forms = load_forms(compiled, self._streams)
-        loaded = Loaded(self._sample, self._signature, rows, forms, stamp=stamps, item=self._item)
+        if self._last is None:
+            loaded = Loaded(self._sample, self._signature, rows, forms, stamp=stamps, item=self._item)
+        else:  # of the same shape: what runs cost is known
+            loaded = self._last.with_network(forms, stamps, rows)
         if not np.isfinite(logits_of(loaded, self._signature, self._warm)).all():
             raise StorageError("it gives logits that are no numbers on logged samples; send others")
+        self._last = loaded
         return loaded
 
 
