@@ -93,7 +93,7 @@ def test_a_thread_that_dies_is_replaced_and_its_request_told(death, caplog):
 
 def test_threads_that_are_killed_while_they_wait_are_replaced():
     with engine(FakeScorer(), FOUR) as made:
-        eventually(lambda: sum(each.name == "engine" for each in threading.enumerate()) == 4)
+        eventually(lambda: threads() == 4)
         for each in threading.enumerate():
             if each.name == "engine":
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
@@ -102,7 +102,7 @@ def test_threads_that_are_killed_while_they_wait_are_replaced():
         for _ in range(20):
             assert all(made.submit(request(50)).result(SOON).value.size == 50 for _ in range(10))
         eventually(lambda: made.stats().replaced >= 1)
-        eventually(lambda: sum(each.name == "engine" for each in threading.enumerate()) == 4)
+        eventually(lambda: threads() == 4)
 
 
 def test_death_on_the_thread_of_who_asks_is_theirs_and_leaves_nothing_behind():
@@ -127,6 +127,8 @@ def test_work_that_hangs_is_given_up_and_others_are_answered():
         eventually(lambda: made.live)
         assert made.rank(request(20)).value.size == 20
         assert made.submit(request(30)).result(SOON).value.size == 30
+        eventually(lambda: threads() == 1)
+        assert made.stats().replaced == 1
         eventually(lambda: not any(made.stats().running.values()))
 
 
@@ -160,6 +162,10 @@ def test_draining_refuses_what_is_not_begun_in_time():
         assert asked[0].result(SOON).value.size == 10
 
 
+def threads():
+    return sum(each.name == "engine" for each in threading.enumerate())
+
+
 def test_closing_ends_all_threads():
     before = threading.active_count()
     made = Engine(lambda _: target(), FOUR)
@@ -177,6 +183,24 @@ def test_a_clock_that_jumps_moves_no_deadline(monkeypatch):
             monkeypatch.setattr(time, "time", lambda now=now: now)
             asked = request(10, deadline=time.monotonic() + SOON)
             assert made.submit(asked).result(SOON).seconds["whole"] < SOON
+
+
+def test_threads_that_find_nothing_to_do_sleep():
+    class Slow(FakeScorer):
+        def user(self, context):
+            assert gate.wait(SOON)
+            return super().user(context)
+
+    gate = threading.Event()
+    with engine(Slow(), replace(FOUR, sparse=1)) as made:
+        asked = [made.submit(request(10)) for _ in range(5)]
+        eventually(lambda: made.stats().running["sparse"] == 1)
+        used = time.process_time()
+        time.sleep(0.5)
+        used = time.process_time() - used
+        gate.set()
+        assert all(each.result(SOON).value.size == 10 for each in asked)
+    assert used < 0.25, "they wake each other, though what waits must wait"
 
 
 def test_whatever_goes_wrong_at_once_everybody_is_told_and_nothing_is_left():
@@ -227,10 +251,10 @@ def test_whatever_goes_wrong_at_once_everybody_is_told_and_nothing_is_left():
                 outcomes[told(error)] += 1
 
     with engine(scorer, settings) as made:
-        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(8)]
-        for thread in threads:
+        clients = [threading.Thread(target=client, args=(seed,)) for seed in range(8)]
+        for thread in clients:
             thread.start()
-        for thread in threads:
+        for thread in clients:
             thread.join(3 * SOON)
         assert sum(outcomes.values()) == 8 * 120
         assert {"answered", "BROKEN", "DataError", "TOO_LATE"} <= set(outcomes)

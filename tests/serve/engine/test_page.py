@@ -115,7 +115,12 @@ def test_a_value_model_of_other_tasks_is_refused():
         Pages(tasks=TASKS, value=VALUE, places=0)
 
 
-@given(st.lists(st.integers(-3, 3), max_size=60), st.integers(0, 60))
+@given(
+    st.one_of(
+        st.lists(st.integers(-3, 3), max_size=60), st.lists(st.integers(-3, 3), min_size=80, max_size=99)
+    ),
+    st.one_of(st.integers(0, 9), st.integers(0, 99)),
+)
 def test_the_best_are_those_of_a_stable_sort_ties_included(values, count):
     value = np.array(values, np.float64)
     count = min(count, len(values))

@@ -55,9 +55,7 @@ def share(
             continue
         taken = seconds((*sizes, rows[index]))
         within = min(soonest, spare[index]) if spare is not None else soonest
-        if taken > within and within == soonest:
-            break  # whoever is in this run would be late; and runs only get longer
-        if taken > within:
+        if taken > within:  # somebody would be late
             continue
         chosen.append(index)
         sizes.append(rows[index])
