@@ -24,6 +24,7 @@ from typing import Any
 
 import serve_cases
 from measure import PEERS, Worker, absent, emit, peer_python
+from serve_load import GIVE_UP_S
 from serve_peers import PEERS_BY_NAME, command, environment, requirements
 
 HERE = Path(__file__).resolve().parent
@@ -82,11 +83,29 @@ class Sender:
 
     def send(self, rate: float, seconds: float) -> dict[str, Any]:
         """See ``Load.run``."""
+        self._begin(rate, seconds)
+        return self._result()
+
+    def flood(self, rate: float, seconds: float, cores: Cores) -> tuple[dict[str, Any], float]:
+        """The same, and how busy the server's cores were from when it was under way until the last request was sent."""
+        self._begin(rate, seconds)
+        time.sleep(0.3 * seconds)
+        before = cores.busy()
+        time.sleep(0.6 * seconds)
+        busy, whole = (now - then for now, then in zip(cores.busy(), before, strict=True))
+        return self._result(), busy / whole
+
+    def _begin(self, rate: float, seconds: float) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"rate": rate, "seconds": seconds}) + "\n")
         self._process.stdin.flush()
-        return dict(json.loads(self._process.stdout.readline()))
+
+    def _result(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        text = self._process.stdout.readline()
+        if not text:
+            raise RuntimeError(f"the load broke off with status {self._process.wait()}")
+        return dict(json.loads(text))
 
     def end(self) -> None:
         self._process.communicate(timeout=30)
@@ -167,16 +186,20 @@ def measure(subject: Subject, cores: Cores, seconds: float, steps: int, runs: in
                 low = middle
             else:
                 high = middle
-        before = cores.busy()
-        flood = sender.send(1.5 * high, lasting(high, seconds))
-        busy, whole = (now - then for now, then in zip(cores.busy(), before, strict=True))
-        _note(subject, rps_at_p99_30ms=low, cpu=busy / whole, saturated_per_s=flood["answered_per_s"])
+        _note(subject, rps_at_p99_30ms=low)
         for _ in range(runs if low else 0):
-            latency = sender.send(low, seconds)["latency"]
+            last = sender.send(low, lasting(low, seconds))
+            _note(subject, failed=1 - last["answered"] / last["sent"])
             _note(
                 subject,
-                **{f"{name}_ms": latency[name] * 1e3 for name in ("p50", "p99", "p999") if latency[name]},
+                **{
+                    f"{name}_ms": (last["latency"][name] or GIVE_UP_S) * 1e3
+                    for name in ("p50", "p99", "p999")
+                },
             )
+        # Last, since some servers go on with what nobody waits for any more.
+        flood, busy = sender.flood(max(4 * high, 200), seconds, cores)
+        _note(subject, cpu=busy, saturated_per_s=flood["answered_per_s"])
         sender.end()
 
 

@@ -17,7 +17,7 @@ from larix.serve.bundle import Bundle
 from numpy.typing import NDArray
 from rich.console import Console
 from serve_load import write_requests
-from serve_plain import INPUTS
+from serve_plain import INPUTS, scorer
 
 from larix.recipes.compiled import logged_samples
 from larix.recipes.run import carry_out, open_run
@@ -85,23 +85,12 @@ class Asked:
 
     def triton(self) -> list[tuple[bytes, int]]:
         """The net's, as the four arrays of ``serve_plain.INPUTS``, in binary."""
-        groups = (serve_net.USER_IDS, serve_net.USER_NUMBERS, serve_net.ITEM_IDS, serve_net.ITEM_NUMBERS)
         return [
-            packed([oip.Tensor.of(name, each) for (name, _, _), each in zip(INPUTS, arrays, strict=True)])
-            for arrays in self._stacked(groups)
+            packed(
+                [oip.Tensor.of(name, each) for (name, _, _), each in zip(INPUTS, stacked(*part), strict=True)]
+            )
+            for part in self.parts
         ]
-
-    def _stacked(self, names: Sequence[Sequence[str]]) -> list[list[NDArray[Any]]]:
-        """Columns side by side: of the context ``[k]``, of the candidates ``[n, k]``."""
-        found = []
-        for context, candidates in self.parts:
-            arrays = []
-            for group in names:
-                batch = context if group[0] in context.schema.names else candidates
-                columns = np.stack([batch.column(name).to_numpy() for name in group], axis=-1)
-                arrays.append(columns[0] if batch is context else columns)
-            found.append(arrays)
-        return found
 
 
 def packed(tensors: Sequence[oip.Tensor]) -> tuple[bytes, int]:
@@ -141,24 +130,42 @@ def write(path: Path, host: str, route: str, bodies: Sequence[bytes | tuple[byte
 
 
 def export_plain(run: Path, folder: Path) -> Path:
-    """The net's weights and rows for ``serve_plain``: `net.pt` (tensors only) and `rows.npy`, ``[tables, rows, dim]``."""
+    """The net's weights and rows for ``serve_plain``: `net.pt` (tensors only) and `rows.npy`, ``[tables, rows, dim]``.
+
+    SystemExit if what it says of logged samples is not what the run says.
+    """
     place = folder / "net-plain"
+    opened, config = open_run(run)
     if not (place / "rows.npy").exists():
-        opened, config = open_run(run)
         place.mkdir(parents=True, exist_ok=True)
-        rows = config.get("arguments", {}).get("rows", 50_000)
-        ids = np.arange(rows)
-        tables = [opened.tables.lookup(name, ids) for name in [*serve_net.USER_IDS, *serve_net.ITEM_IDS]]
-        torch.save(
-            {
-                name.removeprefix("net."): each
-                for name, each in opened.ranker.state_dict().items()
-                if torch.is_tensor(each)
-            },
-            place / "net.pt",
-        )
+        ids = np.arange(config.get("arguments", {}).get("rows", 50_000))
+        tables = [opened.tables.lookup(name, ids) for name in (*serve_net.USER_IDS, *serve_net.ITEM_IDS)]
+        network = {name.removeprefix("net."): each for name, each in opened.ranker.state_dict().items()}
+        torch.save(network, place / "net.pt")
         np.save(place / "rows.npy", np.stack(tables).astype(np.float32))
+    records = logged_samples(opened, run, CONSOLE, 16)
+    ours = opened.score(opened.sample.transform(records, labels=False))
+    score = scorer(place, "torch")
+    theirs = np.concatenate([score(*stacked(records, records, row)) for row in range(len(records))])
+    worst = max(np.abs(ours[name] - theirs[:, at]).max() for at, name in enumerate(serve_net.LABELS))
+    if not worst < 1e-5:
+        raise SystemExit(
+            f"the net that peers would serve differs from ours by {worst}; remove {place} and {run}"
+        )
     return place
+
+
+def stacked(
+    context: pa.RecordBatch, candidates: pa.RecordBatch, row: int | None = None
+) -> list[NDArray[Any]]:
+    """The net's columns as ``serve_plain.INPUTS`` has them, of one row only if that is said."""
+    groups = (serve_net.USER_IDS, serve_net.USER_NUMBERS, serve_net.ITEM_IDS, serve_net.ITEM_NUMBERS)
+    found = []
+    for names, batch in zip(groups, (context, context, candidates, candidates), strict=True):
+        columns = np.stack([batch.column(name).to_numpy() for name in names], axis=-1)
+        columns = columns if row is None else columns[row : row + 1]
+        found.append(np.ascontiguousarray(columns[0] if names[0].startswith("user") else columns))
+    return found
 
 
 def _served(records: pa.RecordBatch, schema: pa.Schema, rows: NDArray[np.int64]) -> pa.RecordBatch:

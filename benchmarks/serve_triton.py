@@ -2,9 +2,8 @@
 
 import os
 import sys
-import tempfile
+import sysconfig
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,14 @@ from pytriton.model_config import ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 from serve_plain import INPUTS, told_scorer
 
-# PyTriton brings a Python of its own for its workers, 3.11.4 or so, and takes this one's library, in which multiprocessing since
-# 3.11.5 asks locks what that Python's do not know. The library's own lock, written in Python, does.
-_SHIM = """
-import threading
-from multiprocessing import resource_tracker
-if not hasattr(threading.RLock(), "_recursion_count"):
-    resource_tracker._resource_tracker._lock = threading._RLock()
-"""
 
+def with_own_library() -> None:
+    """Have Triton's workers, which embed Python, embed this one and not what the system has of the same number.
 
-def with_shim() -> None:
-    """Have interpreters that are started from now on look after that first."""
-    folder = tempfile.mkdtemp()
-    Path(folder, "sitecustomize.py").write_text(_SHIM)
-    os.environ["PYTHONPATH"] = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])
+    They take this one's modules, and a library a few fixes older than these does not go with them.
+    """
+    found = [sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH")]
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(each for each in found if each)
 
 
 def function() -> Callable[[Any], Any]:
@@ -45,7 +37,7 @@ def function() -> Callable[[Any], Any]:
 
 
 if __name__ == "__main__":
-    with_shim()
+    with_own_library()
     config = TritonConfig(
         http_address="127.0.0.1", http_port=int(sys.argv[1]), allow_grpc=False, allow_metrics=False
     )
