@@ -131,9 +131,12 @@ def _shape(value: Any) -> Any:
 
 
 class GraphModule(nn.Module):
-    """The graph as a module of tensors in the order of its inputs, for ``rows`` candidates: what exporters take."""
+    """The graph as a module of tensors in the order of its inputs: what exporters take.
 
-    def __init__(self, graph: Graph, rows: int) -> None:
+    ``rows``: of candidates; None: as many as the inputs hold.
+    """
+
+    def __init__(self, graph: Graph, rows: int | None) -> None:
         super().__init__()
         self.graph, self.rows = graph, rows
         self._names = {name: f"w{number}" for number, name in enumerate(graph.weights)}
@@ -144,6 +147,9 @@ class GraphModule(nn.Module):
         """The outputs in their order."""
         values: dict[str, Any] = {name: getattr(self, attribute) for name, attribute in self._names.items()}
         values |= {each.name: tensor for each, tensor in zip(self.graph.inputs, tensors, strict=True)}
+        rows = self.rows
+        if rows is None:
+            rows = next(values[each.name].shape[0] for each in self.graph.inputs if not each.per_request)
         for node in self.graph.nodes:
-            values[node.name] = apply(node, values, self.rows)
+            values[node.name] = apply(node, values, rows)
         return tuple(values[of] for _, of in self.graph.outputs)

@@ -48,13 +48,18 @@ class Backend(ABC):
         """Make what ``compile`` gave, by its number of rows, ready for ``streams`` callers at a time, a thread each."""
 
 
-def exported(graph: Graph, rows: int) -> torch.export.ExportedProgram:
-    """The graph for ``rows`` candidates as a program of fixed shapes: what exporters of back-ends take."""
-    module = GraphModule(graph, rows).eval()
+def exported(graph: Graph, rows: int, *, any_rows: bool = False) -> torch.export.ExportedProgram:
+    """The graph for ``rows`` candidates as a program: what exporters of back-ends take.
+
+    Its shapes are fixed, or, with ``any_rows``, for any number of candidates, 2 or more.
+    """
+    module = GraphModule(graph, None if any_rows else rows).eval()
     examples = tuple(torch.from_numpy(zeros(each, rows)) for each in graph.inputs)
+    many = torch.export.Dim("rows", min=2, max=1 << 24)
+    sizes = tuple({} if each.per_request else {0: many} for each in graph.inputs)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return torch.export.export(module, examples)
+        return torch.export.export(module, examples, dynamic_shapes=(sizes,) if any_rows else None)
 
 
 def zeros(each: Input, rows: int) -> NDArray[Any]:

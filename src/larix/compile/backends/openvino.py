@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from larix.compile.backends.backend import Backend, Runner, exported
+from larix.compile.backends.backend import Backend, Runner, exported, zeros
 from larix.compile.graph import Graph
 from larix.errors import ConfigError, StorageError
 
@@ -35,14 +35,26 @@ class OpenVINO(Backend):
         """OpenVINO's, with its build."""
         return str(_openvino().__version__)
 
+    def __init__(self) -> None:
+        self._converted: tuple[Graph, Any] | None = None  # a graph for any number of rows
+
     def compile(self, graph: Graph, rows: int) -> bytes:
         """A blob of the CPU plugin, for this instruction set and this version."""
         ov = _openvino()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
-            model = ov.convert_model(exported(graph, rows))
-        blob = ov.Core().compile_model(model, "CPU", _settings(1)).export_model()
+        blob = ov.Core().compile_model(self._model(graph, rows), "CPU", _settings(1)).export_model()
         return bytes(blob.getvalue() if isinstance(blob, io.BytesIO) else blob)
+
+    def _model(self, graph: Graph, rows: int) -> Any:
+        """The graph for ``rows`` candidates. Converting takes longest, so that several sizes share it where they can."""
+        # torch cannot export what int8 is written as without its sizes.
+        simulated = any("fake_quantize" in node.op for node in graph.nodes)
+        if simulated or all(each.per_request for each in graph.inputs):
+            return _convert(exported(graph, rows))
+        if self._converted is None or self._converted[0] is not graph:
+            self._converted = graph, _convert(exported(graph, max(rows, 2), any_rows=True))
+        model = self._converted[1].clone()
+        model.reshape({port: list(zeros(graph.inputs[_number(port)], rows).shape) for port in model.inputs})
+        return model
 
     def load(self, graph: Graph, compiled: Mapping[int, bytes], streams: int) -> Runner:
         """Read the blobs; StorageError if OpenVINO refuses one."""
@@ -60,6 +72,12 @@ class OpenVINO(Backend):
             order = [_number(each) for each in model.inputs]
             requests[rows] = [model.create_infer_request() for _ in range(streams)]
         return _OpenVINO(requests, order)
+
+
+def _convert(program: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
+        return _openvino().convert_model(program)
 
 
 def _number(port: Any) -> int:
