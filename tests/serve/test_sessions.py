@@ -1,17 +1,24 @@
 """Many sessions: what they may take, how they are drained, and that none ever answers for another."""
 
 import gc
+import math
 import random
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import stock
+from shop_bundle import exported
 from sided import Clock, Desk, asking, context, rounds, value_of
 
-from larix.serve import Refusal, Why
-from larix.serve.sessions import Sessions, SessionSettings
+from larix.serve import Refusal, Request, Why
+from larix.serve.engine import Engine, EngineSettings
+from larix.serve.models import Loading, Repository
+from larix.serve.sessions import Sessions, SessionSettings, pinned
 from larix.serve.sessions.register import OBJECTS
 
 
@@ -202,3 +209,73 @@ def test_sessions_come_and_go_under_threads_and_the_books_are_empty_in_the_end()
         assert kinds <= {Why.EXPIRED}
         assert (stats.open, stats.side_bytes, stats.answers, stats.answer_bytes, stats.bearers) == (0,) * 5
         assert stats.opened == stats.closed + stats.expired == 8 * 60
+
+
+class Sharing:
+    """A scorer whose runs take long, and no longer for many requests than for one: so they share runs whenever they can."""
+
+    def __init__(self, scorer):
+        self._scorer = scorer
+
+    def __getattr__(self, name):
+        return getattr(self._scorer, name)
+
+    def score(self, looked):
+        time.sleep(0.002)
+        return self._scorer.score(looked)
+
+    def seconds(self, rows):
+        return 0.002 if self._scorer.seconds(rows) < math.inf else math.inf
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A trained network of a bundle, on an engine."""
+    exported(tmp_path / "shop", "step-7")
+    repository = Repository({"shop": tmp_path / "shop"}, Loading(streams=2))
+    repository.load("shop")
+
+    def route(request):
+        target = repository.route(request)
+        return replace(target, scorer=Sharing(target.scorer))
+
+    with Engine(route, EngineSettings(workers=4, sparse=3, dense=1, wait_s=60.0)) as engine:
+        yield engine, Sessions(pinned(engine, route))
+    repository.close()
+
+
+def test_sessions_of_a_trained_network_that_share_runs_score_their_own_users(shop):
+    engine, sessions = shop
+    signature = stock.signature()
+    asked = [
+        (signature.context_of(person, 0)[0], signature.candidates_of(candidates)[0])
+        for person, candidates in stock.warm(rows=40).requests(signature)
+    ]
+    alone, wrong = [], []
+    for person, candidates in asked:
+        alone.append(engine.rank(Request(id="r", context=person, candidates=candidates, model="shop")))
+    assert len({tuple(answer.value) for answer in alone}) == len(asked)  # or a leak would not show
+    opening = [
+        sessions.open(model="shop", context=person, bearer=f"b{number % 3}")
+        for number, (person, _) in enumerate(asked)
+    ]
+    ids = [each.result(20).id for each in opening]
+
+    def score(seed):
+        order = list(range(len(asked))) * 3
+        random.Random(seed).shuffle(order)
+        under_way = []
+        for number in order:
+            request = asking(ids[number], [], id=f"{seed}-{len(under_way)}")
+            request = replace(request, candidates=asked[number][1])
+            under_way.append((number, sessions.score(request, bearer=f"b{number % 3}")))
+        for number, future in under_way:
+            if not np.allclose(future.result(60).value, alone[number].value, atol=1e-5):
+                wrong.append(number)
+
+    with ThreadPoolExecutor(6) as threads:
+        for each in [threads.submit(score, seed) for seed in range(6)]:
+            each.result(120)
+    shared = engine.stats().run_requests
+    assert wrong == []
+    assert sum(shared.counts[1:]) > 0, "no run was shared: a leak between requests of a run could not show"
