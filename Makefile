@@ -1,4 +1,4 @@
-# Two commands: `make demo` trains a ranker, replays the days after and leaves a report; `make test` checks everything. Both need only
+# Two commands: `make demo` trains a ranker, replays the days after, serves it and leaves a report; `make test` checks everything. Both need only
 # Python >= 3.11 with headers and venv, and a C++20 compiler.
 PYTHON ?= python3
 VENV   ?= .venv
@@ -14,7 +14,7 @@ BENCHMARKS := features train_step table quality_kuairand online diversity compil
 .PHONY: help demo test lint bench sanitize clean check-machine
 
 help:
-	@echo "make demo      train a ranker on a real (or synthetic) feed, replay the days after live, write a report   [ARGS='--data DIR']"
+	@echo "make demo      train a ranker on a real (or synthetic) feed, replay the days after live, serve it        [ARGS='--serve --data DIR']"
 	@echo "make test      lint, types, import contract, tests"
 	@echo "make bench     every benchmark, quickly, as JSON lines                                       [ARGS='--peers']"
 	@echo "make sanitize  the C++ core under ASan+UBSan and TSan"
@@ -36,7 +36,7 @@ $(VENV)/.torch: | $(BIN)/python
 	@touch $@
 
 $(VENV)/.larix: pyproject.toml $(SOURCES) | $(VENV)/.torch
-	$(BIN)/pip install --quiet --disable-pip-version-check .
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[serve,grpc]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.larix

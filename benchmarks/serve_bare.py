@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from larix.recipes.served import Back, place_of, serving
 from measure import work
 from rich.console import Console
 
+from larix.recipes.served import Back, place_of, serving
 from larix.serve import Request
 from larix.serve.service import Columns, Service
 

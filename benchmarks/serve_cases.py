@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 import serve_net
 import torch
-from larix.recipes.bundled import Export, export_run
-from larix.serve.bundle import Bundle
 from numpy.typing import NDArray
 from rich.console import Console
 from serve_load import write_requests
 from serve_plain import INPUTS, scorer
 
+from larix.recipes.bundled import Export, export_run
 from larix.recipes.compiled import logged_samples
 from larix.recipes.run import carry_out, open_run
 from larix.serve import oip
+from larix.serve.bundle import Bundle
 from larix.serve.columns import as_served
 
 CONSOLE = Console(stderr=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from larix.cli import bundles, compile, join, log, online, replay, runs, samples, serve, tables
+from larix.cli import bundles, compile, join, log, online, replay, runs, samples, serve, showcase, tables
 from larix.errors import LarixError
 
 
@@ -52,6 +52,7 @@ app.command("predict")(runs.predict)
 app.command("join")(join.join)
 app.command("online")(online.online)
 app.command("replay")(replay.replay)
+app.command("showcase")(showcase.showcase)
 app.command("compile")(compile.compile)
 app.command("export")(bundles.export)
 app.command("check")(bundles.check)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from larix.cli.replay import show_replay, speed_of
+from larix.cli.showcase import show_case
 from larix.errors import ConfigError
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train and demo leave it.")]
@@ -41,19 +42,24 @@ def demo(
     speed: Annotated[
         str, typer.Option(metavar="N", help="Of the replay: times as fast as it happened, or max.")
     ] = "3600",
+    stay: Annotated[
+        bool, typer.Option("--serve", help="Go on serving at the end: a page to click through.")
+    ] = False,
 ) -> None:
-    """Train the multi-task ranker on a feed log, then replay the log's last four days as events that it learns from.
+    """Train the multi-task ranker on a feed log, replay the log's last four days as events that it learns from, and serve it.
 
     First it is trained to the fourth last day and tested on the last two. Then the days after training are sent through the
     event log, the join, online training and a follower in another process, live, the online model beside the frozen one. The
-    report has both. The first line says which data it is. The same as [bold]larix train kuairand --set gap=2[/] and
-    [bold]larix replay[/].
+    report has both. At the end the online model is served, and three people ask for pages, act, and see what changed. The first
+    line says which data it is. The same as [bold]larix train kuairand --set gap=2[/], [bold]larix replay[/] and
+    [bold]larix showcase[/].
 
     Example: [bold]larix demo --data ../shared/data/kuairand_pure[/]
     """
     folder, pace = out or _fresh("demo"), speed_of(speed)
     _train("kuairand", data, ["gap=2", *(words or [])], folder, resume=False, more=False)
     show_replay(folder, speed=pace)
+    show_case(folder, stay=stay)
     _next(folder)
 
 

@@ -25,8 +25,8 @@ from larix.errors import ConfigError, DataError
 CARD = "card.json"
 _VERSION = 2
 _ROW_GROUP = 16384
-_COUNTED = {"clicked": "is_click", "long_viewed": "long_view", "liked": "is_like"}
-_HISTORY = {
+COUNTED = {"clicked": "is_click", "long_viewed": "long_view", "liked": "is_like"}
+HISTORY = {
     "hist_video_id": "video_id", "hist_click": "is_click", "hist_long_view": "long_view",
     "hist_like": "is_like", "hist_play_ms": "play_time_ms", "hist_duration_ms": "duration_ms",
     "hist_time_ms": "time_ms", "hist_tab": "tab",
@@ -156,7 +156,7 @@ class _Samples:
 
     def _counts(self, owner: str, past: Past) -> Iterator[tuple[str, NDArray[np.int32]]]:
         yield f"{owner}_shown", past.counts()
-        for what, column in _COUNTED.items():
+        for what, column in COUNTED.items():
             yield f"{owner}_{what}", past.counts(self.log[column].to_numpy())
 
     def table(self, rows: NDArray[np.int64]) -> pa.Table:
@@ -175,7 +175,7 @@ class _Samples:
 
     def _lists(self, rows: NDArray[np.int64]) -> dict[str, pa.ListArray]:
         members, offsets = self.history.lists(rows, self.newest)
-        taken = {name: self.log[column].combine_chunks().take(members) for name, column in _HISTORY.items()}
+        taken = {name: self.log[column].combine_chunks().take(members) for name, column in HISTORY.items()}
         taken |= {"hist_author_id": self.author.take(members), "hist_tag": self.tag.take(members)}
         return {name: list_array(values, offsets) for name, values in taken.items()}
 

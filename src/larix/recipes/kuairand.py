@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from larix import features as fx
-from larix.data import kuairand_events
+from larix.data import kuairand_events, kuairand_since
 from larix.embedding import Normal, RowAdagrad
 from larix.feed import SSD, ValueModel, WeightedSum
 from larix.model.attention import AttentionConfig
@@ -138,6 +138,13 @@ def live() -> Live:
     return Live(
         unjoin=kuairand_events.unjoin,
         item="video_id",
+        since=kuairand_since.since,
+        acts={
+            "like": {"is_click": 1, "long_view": 1, "is_like": 1, "play_time_ms": 40_000},
+            "watch": {"is_click": 1, "long_view": 1, "play_time_ms": 40_000},
+            "skip": {"play_time_ms": 500},
+        },
+        ignored={"play_time_ms": 1500},
         still=(*_USER, "history", "past"),
         settings=OnlineSettings(
             batch_size=256,

@@ -6,8 +6,8 @@ Knows where things lie; knows nothing of how requests are answered.
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from larix.serve.telemetry import Traces, access, logging_to
 from larix.train.version import versions
 
 if TYPE_CHECKING:
-    from larix.serve.http import Examples
+    from larix.serve.http import Examples, HttpServer
 
 _MANIFEST = "manifest.json"
 BUNDLES = "bundles"  # in a run's folder
@@ -62,7 +62,10 @@ class Front:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Back:
-    """What answers. ``streams``: cores that score at a time; 0 are all. ``follow``: what makes readers of a run's messages."""
+    """What answers. ``streams``: cores that score at a time; 0 are all. ``follow``: what makes readers of a run's messages.
+
+    ``dense_s``: a followed run's network is made anew at most so often, in seconds.
+    """
 
     streams: int = 0
     follow: Callable[[Path], Callable[[], Source]] | None = None
@@ -70,6 +73,7 @@ class Back:
     examples: "Examples | None" = None
     values: dict[str, Path] = field(default_factory=dict)
     traces: Traces | None = None
+    dense_s: float = 30.0
 
 
 def place_of(word: str, console: Console) -> Place:
@@ -108,7 +112,7 @@ def serving(places: Sequence[Place], back: Back) -> Serving:
         if not back.streams
         else EngineSettings(workers=back.streams, sparse=back.streams, dense=back.streams)
     )
-    loading = Loading(streams=settings.dense, follow=follow, values=back.values)
+    loading = Loading(streams=settings.dense, follow=follow, values=back.values, dense_s=back.dense_s)
     repository = Repository({place.name: place.folder for place in places}, loading)
     try:
         for name in names:
@@ -126,12 +130,20 @@ def serving(places: Sequence[Place], back: Back) -> Serving:
     )
 
 
-def serve(
-    places: Sequence[Place], front: Front, back: Back, console: Console, stopped: threading.Event
-) -> None:
-    """Serve until ``stopped``, then answer what is under way. ``console``: is told where it is.
+@dataclass(frozen=True, slots=True, eq=False)
+class Listening:
+    """A server that answers. ``told``: where it is, by protocol."""
 
-    ConfigError for settings that cannot work, StorageError for a bundle that is damaged, LarixError if the server ends by itself.
+    service: Serving
+    http: "HttpServer"
+    told: tuple[str, ...]
+
+
+@contextmanager
+def listening(places: Sequence[Place], front: Front, back: Back) -> Iterator[Listening]:
+    """A server of the models in ``places`` while it is entered; then it answers what is under way, and ends.
+
+    ConfigError for settings that cannot work, StorageError for a bundle that is damaged.
     """
     try:
         from larix.serve.http import App, Door, HttpServer, Limits, Tokens, routes
@@ -175,13 +187,23 @@ def serve(
             grpc.start()
             servers.callback(grpc.stop)
             told.append(f"gRPC at {grpc.address}")
-        names = ", ".join(f"{each.name} {each.live}" for each in service.models())
-        console.print(f"Serving {names}: {', '.join(told)}", markup=False, highlight=False, soft_wrap=True)
+        servers.callback(service.drain, front.drain_s)
+        yield Listening(service, http, tuple(told))
+
+
+def serve(
+    places: Sequence[Place], front: Front, back: Back, console: Console, stopped: threading.Event
+) -> None:
+    """Serve until ``stopped``. ``console``: is told where it is. LarixError if the server ends by itself; see ``listening``."""
+    with listening(places, front, back) as server:
+        names = ", ".join(f"{each.name} {each.live}" for each in server.service.models())
+        console.print(
+            f"Serving {names}: {', '.join(server.told)}", markup=False, highlight=False, soft_wrap=True
+        )
         while not stopped.wait(0.5):
-            if not http.running:
+            if not server.http.running:
                 raise LarixError("the HTTP server has ended by itself; its log says why")
         console.print("Stopping: answering what is under way", markup=False, highlight=False)
-        service.drain(front.drain_s)
 
 
 def newest(folder: Path) -> Path:

@@ -228,6 +228,29 @@ def test_state_is_bounded_by_the_window_in_memory_and_on_the_disk(tmp_path):
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["lease"]
 
 
+@FEW
+@given(spec=specs(), appends=streams(most=30), cuts=CUTS, more=streams(most=30))
+def test_it_goes_on_after_the_input_was_over_as_the_oracle_does(spec, appends, cuts, more):
+    oracle, joiner = Reference(spec, partitions=PARTITIONS), Joiner(spec, partitions=PARTITIONS)
+    for pushes in (cut(appends, cuts), cut(more, cuts)):
+        for push in pushes:
+            assert said(joiner.push(push)) == said(oracle.push(push))
+        assert said(joiner.finish()) == said(oracle.finish())
+        assert joiner.watermark == oracle.watermark
+        assert joiner.stats == oracle.stats
+
+
+def test_what_comes_after_the_end_counts_if_it_is_later_than_all_before():
+    joiner = Joiner(spec_of(), partitions=ONE)
+    joiner.push([events("shows", show(1, 1000)), events("acts", act("click", 1, 1500))])
+    assert joiner.finish()["clicked"].to_pylist() == [1.0]
+    later = [show(1, 900, "old"), show(1, 1500, "as old as the newest"), show(2, 1501)]
+    joiner.push([events("shows", *later), events("acts", act("like", 1, 1600), act("like", 2, 1700))])
+    found = joiner.finish()
+    assert found["key"].to_pylist() == [2]
+    assert found["liked"].to_pylist() == [1.0]
+
+
 def test_many_small_pushes_make_few_chunks(tmp_path):
     joiner = Joiner(spec_of(window_s=60), partitions=ONE, spill=tmp_path / "work")
     for n in range(300):

@@ -116,9 +116,14 @@ class Joiner:
         return self._out()
 
     def finish(self) -> pa.Table:
-        """The input is over: return the samples that are left."""
+        """The input is over: return the samples that are left.
+
+        Should events come all the same, those later than all before count, as if it had just begun; others are late.
+        """
         self._watermark.end()
-        return self._out()
+        samples = self._out()
+        self._watermark.go_on()
+        return samples
 
     def save(self, folder: Path | str) -> None:
         """Write all state into an empty folder. Files that did not change since the last save are hard links.

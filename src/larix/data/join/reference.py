@@ -88,9 +88,13 @@ class Reference:
         return [*self._out()]
 
     def finish(self) -> list[Row]:
-        """The input is over: give what is left."""
+        """The input is over: give what is left. Should more come all the same, what is later than all before counts."""
         self.watermark = END
-        return [*self._out()]
+        samples = [*self._out()]
+        self.watermark = max(self._newest.values()) + 1 if self._newest else None
+        for past in (self._ids, self._impressions, self._actions):
+            past.clear()
+        return samples
 
     def _idle(self, silent_s: float) -> bool:
         return self.spec.idle_s is not None and silent_s >= self.spec.idle_s

@@ -65,8 +65,12 @@ class Watermark:
             self.value = behind if self.value is None else max(self.value, behind)
 
     def end(self) -> None:
-        """There will be no more events."""
+        """There are no more events to wait for, until `go_on`."""
         self.value = END
+
+    def go_on(self) -> None:
+        """What was there before the end is over, and what comes later than all of it counts again."""
+        self.value = max(self._newest.values()) + 1 if self._newest else None
 
     def to_json(self) -> dict[str, Any]:
         """What `json.dumps` takes and `restore` reads. When a partition was last heard is not part of it."""
