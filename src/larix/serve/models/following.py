@@ -16,7 +16,6 @@ from larix.embedding.polling import Polling
 from larix.errors import ConfigError
 from larix.serve.engine import Target
 from larix.serve.models.leaving import Leaving
-from larix.serve.models.priority import behind, give_way
 from larix.serve.models.upkeep import adapted, gauges_of
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
@@ -111,7 +110,7 @@ class Following:
         self._turn = threading.Lock()
         self._cut = self._stale = self._unmoved = ""  # why messages or a network cannot be had, or rows moved
         self._poll_at = self._make_at = 0.0
-        self._following = Polling(self._follow_behind, "deltas")
+        self._following = Polling(self._follow, "deltas")
         self._making = Polling(self.make, "networks")
 
     @property
@@ -138,7 +137,7 @@ class Following:
         return "; ".join(filter(None, (self._follower.waiting or self._cut, self._stale, self._unmoved)))
 
     def start(self) -> None:
-        """Follow on two threads: one takes over messages and gives way to those who answer, one has networks made."""
+        """Follow on two threads: one takes over messages, one has networks made."""
         if not self._following.running:
             self._following.start(_EVERY_S)
         if not self._making.running:
@@ -158,7 +157,7 @@ class Following:
         until = monotonic() + timeout_s
         more = True
         while more and monotonic() < until:
-            more = behind(self.poll)
+            more = self.poll()
         self._make_at = 0.0
         self.make()
         return not more
@@ -237,8 +236,7 @@ class Following:
         with self._turn:
             self._wanted = _Wanted(rows=self._rows, states=self._states, weights=payload, dense=message.last)
 
-    def _follow_behind(self) -> None:
-        give_way()
+    def _follow(self) -> None:
         until = monotonic() + _AGAIN_S
         while self.poll() and monotonic() < until:
             pass

@@ -22,7 +22,6 @@ from larix.serve.engine import Pages, Target
 from larix.serve.loaded import Loaded
 from larix.serve.models.edition import Edition, Still
 from larix.serve.models.following import Following, Source, States
-from larix.serve.models.priority import behind
 from larix.serve.parity import logits_of
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
@@ -62,8 +61,10 @@ class Loading:
 
     def __call__(self, path: Path, *, model: str, version: str) -> Edition:
         """See ``Loader``."""
-        bundle = behind(lambda: Bundle.open(path))
-        rows = behind(lambda: _rows_of(bundle, self.levels.get(model)))
+        # On a thread of usual priority: one of a lower that is preempted while it holds Python's lock holds up all who
+        # answer, and what pools it starts keep its priority for good. Measured: a p99 of 10 ms became hundreds.
+        bundle = Bundle.open(path)
+        rows = _rows_of(bundle, self.levels.get(model))
         begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
         states = States(begun)
         make = _Scorer(bundle, self.streams)
