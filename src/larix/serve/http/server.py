@@ -17,8 +17,8 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from larix.errors import ConfigError
+from larix.serve.hosts import is_loopback
 from larix.serve.http.app import App
-from larix.serve.http.door import is_loopback
 from larix.serve.http.limits import Limits
 
 BACKLOG = 1024
