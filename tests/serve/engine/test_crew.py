@@ -1,8 +1,10 @@
 import ctypes
+import gc
 import logging
 import random
 import threading
 import time
+import weakref
 from collections import Counter
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -264,3 +266,15 @@ def test_whatever_goes_wrong_at_once_everybody_is_told_and_nothing_is_left():
         assert not any(stats.queued.values())
         assert made.rank(request(10)).value.size == 10
         assert made.submit(request(10)).result(SOON).value.size == 10
+
+
+def test_threads_that_wait_keep_nothing_of_what_they_did():
+    scorer, routed = Gated(), []
+    with Engine(lambda asked: routed[-1], FOUR) as made:
+        routed.append(target(scorer))
+        for future in [made.submit(request(10, id=str(number))) for number in range(20)]:
+            assert future.result(SOON)
+        del future
+        gone = weakref.ref(scorer)
+        routed[:], scorer = [target(FakeScorer())], None
+        eventually(lambda: gc.collect() >= 0 and gone() is None)

@@ -185,6 +185,7 @@ class Crew:
                 if before.given_up:
                     replaced = True
                     return
+                del before  # a version that is dropped shall not live in a thread that waits
                 work = work or self._await()
         except BaseException:
             logger.debug("a thread ends", exc_info=True)
