@@ -210,12 +210,21 @@ def _typed(values: Any, dtype: pa.DataType) -> pa.Array:
 
     Given the type, Arrow would cut 1.5 off to the integer 1: so it is let find the type first.
     """
-    array = values if isinstance(values, pa.Array) else pa.array(values)
+    array = values if isinstance(values, pa.Array) else _found(values, dtype)
     if array.type == dtype:
         return array
     if not _fits(array.type, dtype):
         raise ValueError
     return array.cast(dtype)
+
+
+def _found(values: Any, dtype: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values)
+    except OverflowError:  # of itself Arrow takes no integer to be a uint64
+        if type(values) is not list or not _as_told(values, dtype):
+            raise
+        return pa.array(values, dtype)
 
 
 def _fits(given: pa.DataType, wanted: pa.DataType) -> bool:
