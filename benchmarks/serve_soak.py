@@ -16,7 +16,6 @@ import gc
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -38,7 +37,7 @@ from serve import CONNECTIONS, Subject, free_port, lasting, running
 
 BENCH = "serve_soak"
 HERE = Path(__file__).resolve().parent
-LARIX = (sys.executable, "-c", "from larix.cli import main; main()")
+LARIX = (sys.executable, "-c", "import larix.cli; larix.cli.main()")
 AFTER_S = 5.0  # of a swap: its first answers, and the version before let go of
 STAMP = re.compile(
     rb'"version": ?"([^"]*)".*?"history": ?"([^"]*)", ?"rows": ?(\d+), ?"dense": ?(\d+)', re.DOTALL
@@ -165,12 +164,8 @@ def training(
                 time.sleep(0.3)
             yield process
         finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # nothing of it is kept
+            process.wait()
 
 
 def say(text: str) -> None:
