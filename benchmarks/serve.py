@@ -324,9 +324,8 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, help="the run to serve as kuairand; trained here if there is none"
     )
-    parser.add_argument(
-        "--auc-loss", type=float, help="compute in less than fp32 what costs at most so much AUC"
-    )
+    words = "compute in less than fp32 what costs at most so much AUC on held-out samples; 0: all in fp32"
+    parser.add_argument("--auc-loss", type=float, default=0.0005, help=words)
     parser.add_argument("--peers", nargs="*", choices=sorted(PEERS_BY_NAME), help="none named: all")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one rate")

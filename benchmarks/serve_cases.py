@@ -26,6 +26,7 @@ from larix.serve.columns import as_served
 
 CONSOLE = Console(stderr=True)
 REQUESTS = 64  # different ones, sent in turn
+BUCKETS = (50, 100, 200, 350, 500)  # the sizes that are asked for, as whoever serves would set them
 NET = str(Path(__file__).with_name("serve_net.py")) + ":recipe"
 
 
@@ -40,11 +41,12 @@ def run_of(name: str, folder: Path, given: Path | None = None) -> Path:
     return run
 
 
-def bundle_of(run: Path, name: str, folder: Path, auc_loss: float | None = None) -> Path:
-    """Its bundle, exported once; ``auc_loss``: see ``Export``."""
-    bundle = folder / f"{name}-bundle{'' if auc_loss is None else '-lower'}"
+def bundle_of(run: Path, name: str, folder: Path, auc_loss: float) -> Path:
+    """Its bundle, exported once. ``auc_loss``: see ``Export``; 0 is all in fp32."""
+    bundle = folder / f"{name}-bundle-{auc_loss:g}"
     if not bundle.is_dir():
-        export_run(run, bundle, CONSOLE, Export(model=name, auc_loss=auc_loss))
+        how = Export(model=name, auc_loss=auc_loss or None, buckets=BUCKETS)
+        export_run(run, bundle, CONSOLE, how)
     return bundle
 
 

@@ -1,19 +1,22 @@
 """What answers pay while a model changes under them: at a constant rate, half (``--share``) of what the engine can do, latencies
-from the moment a request was due. Windows of each kind take turns.
+from the moment a request was due.
 
-`quiet`: nothing changes. `deltas`: 2,000 rows twice a second. `network`: deltas, and a network's weights that are compiled in a
-process of its own, loaded and swapped in. `bundle`: a bundle that is checked, loaded, measured, swapped in, and the one before
-freed. `ratio`: a kind's p99 to that of the quiet windows. ``--bundle``: one that `larix export` made; without it a net of
+`bundle`: another is checked, loaded, measured, swapped in, and the one before freed. `deltas`: 2,000 rows twice a second.
+`network`: deltas, and a network's weights that are compiled in a process of its own, loaded and swapped in. Each takes turns with
+windows in which nothing changes, its `quiet`; `ratio`: its p99 to theirs. ``--bundle``: of `larix export`; without it a net of
 3 experts over 200,000 rows is made.
 """
 
 import argparse
+import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import measure
@@ -36,7 +39,6 @@ from larix.serve.signature import signature_of
 from larix.serve.warm import Warm, crossed
 
 ROWS, CANDIDATES, TOUCHED = 200_000, 200, 2_000
-KINDS = ("quiet", "deltas", "network", "bundle")
 
 
 class Net(torch.nn.Module):
@@ -82,36 +84,47 @@ class Run:
             self.tables.lookup(spec.name, np.arange(ROWS // len(specs)), insert=True)
         self.tables.cut()
         self.begun = self.sequence
-        self.messages: list[Message] = []
-        self._say("fence", version="begun")
+        self.messages = [replace(self._message("fence", self.begun, version="begun"), offset=0)]
+        self._coming: list[Message] = []
+        self._next = iter(self._coming)
         self._random = np.random.default_rng(1)
 
     @property
     def sequence(self) -> int:
         return self.tables.sequence - 1
 
-    def train(self) -> None:
-        """Change rows, and tell of them."""
+    def prepare(self, count: int) -> None:
+        """Train ahead, so that publishing takes nothing from those who answer."""
+        for _ in range(count):
+            self._coming.append(self._trained())
+
+    def publish(self) -> None:
+        """Tell of the next delta."""
+        self.messages.append(replace(next(self._next), offset=len(self.messages)))
+
+    def _trained(self) -> Message:
         at = self.sequence
         ids = np.unique(self._random.integers(0, ROWS // len(self.tables.specs), TOUCHED))
         steps = self._random.standard_normal((len(ids), 32)).astype(np.float32) * 1e-3
         self.tables.update("item", ids, steps)
         self.tables.cut()
-        self._say("rows", payload=wire.to_bytes(self.tables.changes(at)), first=at + 1)
+        payload = wire.to_bytes(self.tables.changes(at))
         self.tables.forget(self.sequence)
+        return self._message("rows", self.sequence, payload=payload, first=at + 1)
 
-    def tell(self) -> None:
-        """Tell of the network."""
+    def tell(self) -> int:
+        """Tell of the network, at the state that was published last."""
         weights = {name: value.contiguous() for name, value in self.net.state_dict().items()}
-        self._say("dense", payload=bytes(safetensors.torch.save(weights)))
+        last = self.messages[-1].last
+        self.messages.append(self._message("dense", last, payload=bytes(safetensors.torch.save(weights))))
+        return last
 
-    def _say(self, kind: str, first: int = 0, **more: object) -> None:
-        marks = np.arange(first - 1 if first else self.sequence, self.sequence + 1).astype(np.uint64)
-        message = Message(
-            kind=kind, history="run", first=first, last=self.sequence, marks=marks,
-            group=str(len(self.messages)), offset=len(self.messages), time_ms=int(time.time() * 1e3), **more,
+    def _message(self, kind: str, last: int, first: int = 0, **more: object) -> Message:
+        marks = np.arange(first - 1 if first else last, last + 1).astype(np.uint64)
+        return Message(
+            kind=kind, history="run", first=first, last=last, marks=marks, group=f"{kind} {last}",
+            time_ms=int(time.time() * 1e3), **more,
         )  # fmt: skip
-        self.messages.append(message)
 
     def bundle(self, folder: Path) -> Bundle:
         columns = {
@@ -240,95 +253,100 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=0)
     parser.add_argument("--share", type=float, default=0.5)
     told = parser.parse_args()
-    settings = EngineSettings()
-    streams = told.streams or settings.workers
+    streams = told.streams or EngineSettings().workers
+    for following in (False, True) if told.bundle is None else (False,):
+        with tempfile.TemporaryDirectory() as folder:
+            session(Path(folder), following, told, streams)
+
+
+def session(folder: Path, following: bool, told: argparse.Namespace, streams: int) -> None:
+    """One server: its bundle stays as it is and others come, or it follows a run."""
+    run = Run() if told.bundle is None else None
+    if run is None:
+        shutil.copytree(told.bundle, folder / "1")
+    else:
+        run.bundle(folder / "1")
+    follow = {"net": lambda: Reader(run)} if following else {}
+    repository = Repository({"net": folder}, Loading(streams=streams, follow=follow, dense_s=0.0), keep=0)
+    repository.load("net")
     settings = EngineSettings(workers=streams, sparse=streams, dense=streams, wait_s=10.0)
-    rounds, seconds = (2, 3.0) if told.quick else (6, 8.0)
-    with tempfile.TemporaryDirectory() as folder:
-        place, run = Path(folder, "place"), None
-        place.mkdir()
-        if told.bundle is None:
-            run = Run()
-            run.bundle(place / "1")
+    with Engine(repository.route, settings) as engine:
+        load = Load(engine, requests_of(Bundle.open(folder / "1")))
+        load.calibrate(streams, told.share)
+        if following:
+            rounds = 2 if told.quick else 4
+            run.prepare(400)
+            work = {"deltas": partial(deltas, run, 4.0), "network": partial(network, run, repository)}
         else:
-            shutil.copytree(told.bundle, place / "1")
-        follow = {} if run is None else {"net": lambda: Reader(run)}
-        repository = Repository({"net": place}, Loading(streams=streams, follow=follow, dense_s=0.0), keep=0)
-        repository.load("net")
-        with Engine(repository.route, settings) as engine:
-            load = Load(engine, requests_of(Bundle.open(place / "1")))
-            load.calibrate(streams, told.share)
-            with load:
-                time.sleep(2)
-                report(measured(load, kinds(repository, place, run), rounds, seconds), load)
-        repository.close()
+            rounds = 10 if told.quick else 30
+            work = {"bundle": partial(bundle, repository, folder, iter(range(2, 1000)))}
+        with load:
+            time.sleep(2)
+            for kind, do in work.items():
+                report(kind, load, *measured(do, rounds))
+    repository.close()
 
 
-def kinds(repository: Repository, place: Path, run: Run | None) -> dict[str, Callable[[float], None]]:
-    """By kind, what is done in a window of so many seconds, or more."""
-    bundles = iter(range(2, 1000))
-
-    def bundle(seconds: float) -> None:
-        number = next(bundles)
-        shutil.copytree(place / "1", place / f".{number}")
-        (place / f".{number}").rename(place / str(number))
-        repository.poll()
-        time.sleep(0.2)  # the last requests of the one before
-        repository.poll()
-
-    def deltas(seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        assert run is not None
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end and not until():
-            run.train()
-            time.sleep(0.5)
-
-    def network(seconds: float) -> None:
-        assert run is not None
-        run.train()
-        run.tell()
-        edition, wanted = repository.model().edition(), run.sequence
-        deltas(120.0, lambda: edition.target.scorer.stamp.dense >= wanted)
-
-    found: dict[str, Callable[[float], None]] = {"quiet": time.sleep}
-    return found | (
-        {"bundle": bundle} if run is None else {"deltas": deltas, "network": network, "bundle": bundle}
-    )
+def bundle(repository: Repository, folder: Path, numbers: Iterator[int]) -> None:
+    """Another bundle comes, is swapped in, and the one before is freed."""
+    number = next(numbers)
+    shutil.copytree(folder / "1", folder / f".{number}", copy_function=os.link)
+    (folder / f".{number}").rename(folder / str(number))
+    repository.poll()
+    time.sleep(0.1)  # the last requests of the one before
+    repository.poll()
 
 
-def measured(
-    load: Load, work: dict[str, Callable[[float], None]], rounds: int, seconds: float
-) -> dict[str, list[tuple[float, float]]]:
-    """By kind, when its windows began and ended."""
-    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in work}
+def deltas(run: Run, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+    """Deltas come for some seconds, or until something is the case."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end and not until():
+        run.publish()
+        time.sleep(0.5)
+
+
+def network(run: Run, repository: Repository) -> None:
+    """A network's weights come, and deltas until it has been swapped in."""
+    edition = repository.model().edition()
+    wanted = run.tell()
+    deltas(run, 120.0, lambda: edition.target.scorer.stamp.dense >= wanted)
+
+
+Windows = list[tuple[float, float]]
+
+
+def measured(do: Callable[[], None], rounds: int) -> tuple[Windows, Windows]:
+    """When nothing was done and when it was, in turns of about as long."""
+    quiet: Windows = []
+    busy: Windows = []
     for _ in range(rounds):
-        for kind, do in work.items():
-            begun = time.perf_counter()
-            do(seconds)
-            found[kind].append((begun, time.perf_counter()))
-            time.sleep(0.5)
-    return found
+        begun = time.perf_counter()
+        do()
+        busy.append((begun, time.perf_counter()))
+        time.sleep(0.2)
+        begun = time.perf_counter()
+        time.sleep(min(busy[-1][1] - busy[-1][0], 10.0))
+        quiet.append((begun, time.perf_counter()))
+    return quiet, busy
 
 
-def report(windows: dict[str, list[tuple[float, float]]], load: Load) -> None:
-    """A line for each kind and metric."""
-    answers = sorted(load.found)
+def report(kind: str, load: Load, quiet: Windows, busy: Windows) -> None:
+    """A line for each metric."""
     p99 = {}
-    for kind, those in windows.items():
-        taken = np.array([s for due, s in answers if any(a <= due < b for a, b in those)]) * 1e3
-        p99[kind] = float(np.percentile(taken, 99))
+    for name, windows in ((f"{kind} quiet", quiet), (kind, busy)):
+        taken = [s for due, s in load.found if any(a <= due < b for a, b in windows)]
+        milliseconds = np.array(taken) * 1e3
+        p99[name] = float(np.percentile(milliseconds, 99))
         for metric, value in (
-            ("p50_ms", np.percentile(taken, 50)),
-            ("p99_ms", p99[kind]),
-            ("max_ms", taken.max()),
+            ("p50_ms", np.percentile(milliseconds, 50)),
+            ("p99_ms", p99[name]),
+            ("max_ms", milliseconds.max()),
         ):
-            measure.emit("serve_swap", "larix", kind, metric, [float(value)], "ms", requests=len(taken))
-        lasted = [b - a for a, b in those]
-        measure.emit("serve_swap", "larix", kind, "window_s", lasted, "s")
-        measure.emit(
-            "serve_swap", "larix", kind, "ratio", [p99[kind] / p99["quiet"]], "1", rate=round(load.rate)
-        )
-    measure.emit("serve_swap", "larix", "all", "failed", [len(load.failed)], "1")
+            measure.emit("serve_swap", "larix", name, metric, [float(value)], "ms", requests=len(taken))
+    measure.emit("serve_swap", "larix", kind, "window_s", [b - a for a, b in busy], "s")
+    ratio = p99[kind] / p99[f"{kind} quiet"]
+    measure.emit("serve_swap", "larix", kind, "ratio", [ratio], "1", rate=round(load.rate))
+    measure.emit("serve_swap", "larix", kind, "failed", [len(load.failed)], "1")
 
 
 if __name__ == "__main__":

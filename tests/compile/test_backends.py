@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -128,3 +131,39 @@ def test_an_array_may_be_large_written_into_again_or_read_only(name, net, tmp_pa
         whole = {"x": np.concatenate([np.broadcast_to(mine, (rows, 8)), theirs], axis=1)}
         found = session.run({"x.request": mine, "x.candidate": given})["output"]
         np.testing.assert_allclose(found, outputs(graph, whole, rows)["output"], rtol=1e-4, atol=1e-4)
+
+
+GONE = """
+import gc, os, signal, threading
+import torch
+from larix import compile as lc
+
+graph = lc.capture(torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU()), {"input": torch.randn(2, 8)})
+held = [lc.compile(graph, FOLDER, buckets=[4])]
+held.append(lc.load(held[0]))  # the plugin is loaded by the main thread
+
+def drop():
+    held.clear()
+    gc.collect()
+
+other = threading.Thread(target=drop)
+other.start()
+other.join()
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+os.kill(os.getpid(), signal.SIGTERM)
+print(len(heard))
+"""
+
+
+def test_a_process_whose_networks_are_gone_takes_a_signal(tmp_path):
+    """See ``openvino._core``."""
+    pytest.importorskip("openvino")
+    done = subprocess.run(
+        [sys.executable, "-c", f"FOLDER = {str(tmp_path / 'made')!r}\n{GONE}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr

@@ -301,6 +301,24 @@ def test_a_port_is_not_shared_with_another_server(server):
         held(port=server.port)
 
 
+def test_a_server_that_is_stopped_as_soon_as_it_started_has_ended(serving):
+    for _ in range(20):
+        server = serving()
+        server.stop()
+        assert not server.running
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=1)
+
+
+def test_a_certificate_that_is_none_is_told(tmp_path):
+    for name in ("cert", "key"):
+        (tmp_path / name).write_text("no PEM")
+    server = held(cert=tmp_path / "cert", key=tmp_path / "key")
+    with pytest.raises(ConfigError, match="cannot start"):
+        server.start()
+    server.stop()
+
+
 def test_logs_of_the_process_are_left_as_they_are(serving, service):
     stream = io.StringIO()
     with logging_to(stream):

@@ -1,5 +1,7 @@
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 from followers import Remake, Source, content, following_of
@@ -279,6 +281,27 @@ def test_its_age_is_never_below_zero_whatever_the_clock_does(trainer, monkeypatc
 def test_a_pace_that_is_none_is_refused(trainer, every):
     with pytest.raises(ConfigError, match="number of seconds"):
         following_of(trainer, trainer.save("fence"), dense_s=every)
+
+
+def test_let_go_of_it_is_freed_with_its_last_request_and_no_collection_of_cycles(trainer):
+    following = following_of(trainer, trainer.save("fence"))
+    trainer.step()
+    trainer.publish()
+    trainer.dense(b"one")
+    following.catch_up(10)
+    following.start()
+    following.stop()
+    gc.collect()
+    gc.disable()
+    try:
+        began = following.target.scorer
+        gone = weakref.ref(following), weakref.ref(began), weakref.ref(began.rows)
+        del following
+        assert gone[0]() is None
+        del began
+        assert [each() for each in gone] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_whoever_asks_meanwhile_sees_states_that_there_were_and_no_network_newer_than_rows(trainer):

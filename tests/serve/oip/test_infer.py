@@ -169,7 +169,8 @@ def test_parameters_say_when_it_is_too_late_and_how_long_the_page_is():
     soon = time.monotonic() + 2
     request = request_of(SIGNATURE, least(), parameters={"timeout": 2_000_000, "count": "7"})
     assert soon <= request.deadline <= time.monotonic() + 2
-    assert request.count == 7
+    assert (request.count, request.diversity) == (7, True)
+    assert not request_of(SIGNATURE, least(), parameters={"diversity": False}).diversity
     assert (
         request_of(SIGNATURE, least(), parameters={"timeout": 2_000_000}, deadline=soon - 1).deadline
         == soon - 1
@@ -180,8 +181,10 @@ def test_parameters_say_when_it_is_too_late_and_how_long_the_page_is():
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"priority": 1}, "no parameter 'priority'; there are timeout, count"),
-        ({"timeout": -1}, "'timeout' is -1; expected a whole number"),
+        ({"priority": 1}, "no parameter 'priority'; there are timeout, count, diversity"),
+        ({"timeout": -1}, "'timeout' is -1; expected a whole number from 0 on"),
+        ({"count": 0}, "'count' is 0; expected a whole number from 1 on"),
+        ({"diversity": 1}, "'diversity' is 1; expected true or false"),
         ({"timeout": True}, "'timeout' is True"),
         ({"timeout": 1.5}, "'timeout' is 1.5"),
         ({"count": "ten"}, "'count' is 'ten'"),

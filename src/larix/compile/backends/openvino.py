@@ -1,6 +1,8 @@
 """OpenVINO on the CPU: the fastest back-end there, and the default. The only file that knows it."""
 
+import functools
 import io
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +25,24 @@ def _openvino() -> Any:
     return openvino
 
 
+_MAKING = threading.Lock()
+
+
+@functools.cache
+def _core_of_the_process() -> Any:
+    return _openvino().Core()
+
+
+def _core() -> Any:
+    """The process's one Core, which is never given back.
+
+    The CPU plugin gives the thread that loads it a stack for signals (those of AMX need more room than is usual) and frees
+    that with the last Core, on whatever thread that goes: the next signal to the first one, a Ctrl-C, ended the process.
+    """
+    with _MAKING:
+        return _core_of_the_process()
+
+
 class OpenVINO(Backend):
     """Compiled models of OpenVINO's CPU plugin, one a bucket, each stream an infer request of one thread.
 
@@ -40,8 +60,7 @@ class OpenVINO(Backend):
 
     def compile(self, graph: Graph, rows: int) -> bytes:
         """A blob of the CPU plugin, for this instruction set and this version."""
-        ov = _openvino()
-        blob = ov.Core().compile_model(self._model(graph, rows), "CPU", _settings(1)).export_model()
+        blob = _core().compile_model(self._model(graph, rows), "CPU", _settings(1)).export_model()
         return bytes(blob.getvalue() if isinstance(blob, io.BytesIO) else blob)
 
     def _model(self, graph: Graph, rows: int) -> Any:
@@ -58,7 +77,7 @@ class OpenVINO(Backend):
 
     def load(self, graph: Graph, compiled: Mapping[int, bytes], streams: int) -> Runner:
         """Read the blobs; StorageError if OpenVINO refuses one."""
-        core = _openvino().Core()
+        core = _core()
         requests: dict[int, list[Any]] = {}
         order: list[int] = []
         for rows, blob in compiled.items():

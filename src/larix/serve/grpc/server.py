@@ -6,12 +6,12 @@ Needs the extra ``larix[grpc]``.
 import asyncio
 import threading
 from concurrent.futures import Future
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from larix.errors import ConfigError
 from larix.serve.grpc.limits import GrpcLimits
+from larix.serve.hosts import is_loopback
 from larix.serve.service import Service
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class GrpcServer:
     ) -> None:
         if (cert is None) != (key is None):
             raise ConfigError("a certificate and its key belong together; give both or none")
-        if not _is_loopback(host) and (cert is None or bearer is None):
+        if not is_loopback(host) and (cert is None or bearer is None):
             raise ConfigError(
                 f"'{host}' is not loopback: others can reach it, so tokens and TLS are needed; give a token file, a "
                 "certificate and its key, or listen on 127.0.0.1"
@@ -100,10 +100,3 @@ class GrpcServer:
         self._bound.set_result(port)
         await self._stop.wait()
         await server.stop(self._limits.stop_s)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host.lower() == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

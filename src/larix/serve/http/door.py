@@ -1,8 +1,8 @@
 """Who is let in: those with a token; from a browser, our own page alone. Knows nothing of what they ask."""
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 
+from larix.serve.hosts import is_loopback
 from larix.serve.http.call import Headers
 from larix.serve.http.reply import Rejected
 from larix.serve.http.tokens import Tokens
@@ -36,16 +36,6 @@ class Door:
         if bearer is None:
             raise Rejected(401, "no known token; send it as Authorization: Bearer TOKEN", CHALLENGE)
         return bearer
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's for itself alone."""
-    if host.lower() in ("localhost", "localhost."):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _name(authority: str) -> str:

@@ -6,6 +6,7 @@ What it holds to itself: the size and time of a request's head, connections at a
 import asyncio
 import socket
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from larix.errors import ConfigError
+from larix.serve.hosts import is_loopback
 from larix.serve.http.app import App
-from larix.serve.http.door import is_loopback
 from larix.serve.http.limits import Limits
 
 BACKLOG = 1024
@@ -64,6 +65,7 @@ class HttpServer:
         self._app = app
         self._server: _Embedded | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="larix-http", daemon=True)
 
     @property
@@ -78,8 +80,14 @@ class HttpServer:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Take requests from now on."""
+        """Take requests from now on. ConfigError if certificate and key are no good."""
         self._thread.start()
+        try:
+            self._begun.result()
+        except (OSError, ValueError) as error:  # of TLS, too
+            raise ConfigError(
+                f"the HTTP server cannot start: {error}; look at certificate and key"
+            ) from error
 
     def stop(self) -> None:
         """Take no more connections, answer what is under way, and end; at the latest after ``Limits.stop_s``."""
@@ -93,9 +101,14 @@ class HttpServer:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            self._loop = runner.get_loop()
-            runner.run(self._serve())
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                self._loop = runner.get_loop()
+                runner.run(self._serve())
+        except BaseException as error:
+            if self._begun.done():
+                raise
+            self._begun.set_exception(error)
 
     async def _serve(self) -> None:
         limits = self._limits
@@ -114,7 +127,7 @@ class HttpServer:
             ssl_protocol_min=SSLProtocols.tls12,
             **self._settings,
         )
-        self._server.listener = self._listener
+        self._server.listener, self._server.begun = self._listener, self._begun
         await self._server.serve()
 
 
@@ -122,12 +135,14 @@ class _Embedded(Server):
     """granian's server on a socket that is bound already: its own lets two servers share a port unasked, and tells no port."""
 
     listener: socket.socket
+    begun: "Future[None]"
 
     def _init_shared_socket(self) -> None:
         inside: Any = self  # granian's notes of types lag behind
         holder_of: Any = _granian.SocketHolder
         inside._shd = holder_of(self.listener.detach(), False, self.backlog)
         inside._sfd, inside._ssp = inside._shd.get_fd(), None
+        self.begun.set_result(None)
 
 
 def _listening(host: str, port: int, limits: Limits) -> socket.socket:

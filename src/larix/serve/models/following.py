@@ -4,6 +4,7 @@ Knows nothing of where messages come from, nor of how a network is compiled.
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic, time
@@ -16,7 +17,6 @@ from larix.embedding.polling import Polling
 from larix.errors import ConfigError
 from larix.serve.engine import Target
 from larix.serve.models.leaving import Leaving
-from larix.serve.models.priority import behind, give_way
 from larix.serve.models.upkeep import adapted, gauges_of
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
@@ -104,15 +104,17 @@ class Following:
         self.remade = 0
         self._rows, self._states = rows, states  # what deltas go to
         self._source, self._remake, self._empty, self._dense_s = source, remake, empty, dense_s
-        self._follower = DeltaFollower(self, source, self, shown=stand)
+        mine = weakref.proxy(
+            self
+        )  # it is to go with its last request, and not to wait for a collection of cycles
+        self._follower = DeltaFollower(mine, source, mine, shown=stand)
         self._begun = b""  # the network of the snapshot that is being loaded
         self._wanted: _Wanted | None = None
         self._leaving = Leaving()
         self._turn = threading.Lock()
         self._cut = self._stale = self._unmoved = ""  # why messages or a network cannot be had, or rows moved
         self._poll_at = self._make_at = 0.0
-        self._following = Polling(self._follow_behind, "deltas")
-        self._making = Polling(self.make, "networks")
+        self._threads: tuple[Polling, ...] = ()
 
     @property
     def gauges(self) -> Mapping[str, float]:
@@ -138,16 +140,17 @@ class Following:
         return "; ".join(filter(None, (self._follower.waiting or self._cut, self._stale, self._unmoved)))
 
     def start(self) -> None:
-        """Follow on two threads: one takes over messages and gives way to those who answer, one has networks made."""
-        if not self._following.running:
-            self._following.start(_EVERY_S)
-        if not self._making.running:
-            self._making.start(_EVERY_S)
+        """Follow on two threads: one takes over messages, one has networks made."""
+        if not self._threads:
+            self._threads = Polling(self._follow, "deltas"), Polling(self.make, "networks")
+            for each in self._threads:
+                each.start(_EVERY_S)
 
     def stop(self) -> None:
         """End both; a network that is being made is waited for."""
-        self._following.stop()
-        self._making.stop()
+        threads, self._threads = self._threads, ()
+        for each in threads:
+            each.stop()
 
     def mind(self) -> None:
         """Move rows between levels, if they are on several."""
@@ -158,7 +161,7 @@ class Following:
         until = monotonic() + timeout_s
         more = True
         while more and monotonic() < until:
-            more = behind(self.poll)
+            more = self.poll()
         self._make_at = 0.0
         self.make()
         return not more
@@ -237,8 +240,7 @@ class Following:
         with self._turn:
             self._wanted = _Wanted(rows=self._rows, states=self._states, weights=payload, dense=message.last)
 
-    def _follow_behind(self) -> None:
-        give_way()
+    def _follow(self) -> None:
         until = monotonic() + _AGAIN_S
         while self.poll() and monotonic() < until:
             pass

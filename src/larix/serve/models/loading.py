@@ -22,7 +22,6 @@ from larix.serve.engine import Pages, Target
 from larix.serve.loaded import Loaded
 from larix.serve.models.edition import Edition, Still
 from larix.serve.models.following import Following, Source, States
-from larix.serve.models.priority import behind
 from larix.serve.parity import logits_of
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
@@ -62,8 +61,10 @@ class Loading:
 
     def __call__(self, path: Path, *, model: str, version: str) -> Edition:
         """See ``Loader``."""
-        bundle = behind(lambda: Bundle.open(path))
-        rows = behind(lambda: _rows_of(bundle, self.levels.get(model)))
+        # On a thread of usual priority: one of a lower that is preempted while it holds Python's lock holds up all who
+        # answer, and what pools it starts keep its priority for good. Measured: a p99 of 10 ms became hundreds.
+        bundle = Bundle.open(path)
+        rows = _rows_of(bundle, self.levels.get(model))
         begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
         states = States(begun)
         make = _Scorer(bundle, self.streams)
@@ -128,12 +129,17 @@ class _Scorer:
         warm = bundle.warm
         self._warm = Warm(warm.records.slice(0, _WARM), warm.logits[:_WARM])
         self._streams = streams
+        self._last: Loaded | None = None  # it is what answers, or about to
 
     def __call__(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
         forms = load_forms(compiled, self._streams)
-        loaded = Loaded(self._sample, self._signature, rows, forms, stamp=stamps, item=self._item)
+        if self._last is None:
+            loaded = Loaded(self._sample, self._signature, rows, forms, stamp=stamps, item=self._item)
+        else:  # of the same shape: what runs cost is known
+            loaded = self._last.with_network(forms, stamps, rows)
         if not np.isfinite(logits_of(loaded, self._signature, self._warm)).all():
             raise StorageError("it gives logits that are no numbers on logged samples; send others")
+        self._last = loaded
         return loaded
 
 

@@ -16,7 +16,6 @@ from larix.embedding.polling import Polling
 from larix.errors import ConfigError
 from larix.serve.engine.page import predictions
 from larix.serve.models.difference import Difference, Differences
-from larix.serve.models.priority import give_way
 from larix.serve.request import Answer, Request
 from larix.serve.scorer import Scorer
 
@@ -59,7 +58,7 @@ class Shadow:
         self._differences: dict[str, Differences] = {}
         self._requests = self._candidates = self._dropped = self._failed = 0
         self._trouble = ""
-        self._polling = Polling(self._poll_behind, f"shadow {version}")
+        self._polling = Polling(self.poll, f"shadow {version}")
 
     def offer(self, request: Request, answer: Answer) -> None:
         """Have an answered request scored again, perhaps; takes microseconds and never raises."""
@@ -87,7 +86,7 @@ class Shadow:
         return some
 
     def start(self) -> None:
-        """Score on a thread that gives way to others."""
+        """Score on a thread of its own."""
         self._polling.start(_EVERY_S)
 
     def stop(self) -> None:
@@ -106,10 +105,6 @@ class Shadow:
                 trouble=self._trouble,
                 tasks={name: each.sum_up() for name, each in self._differences.items()},
             )
-
-    def _poll_behind(self) -> None:
-        give_way()
-        self.poll()
 
     def _note(self, answer: Answer, found: Mapping[str, NDArray[np.float32]]) -> None:
         with self._writing:

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 
 from larix.embedding import Replica
 from larix.errors import StorageError
-from larix.serve.models.priority import behind
 
 
 def adapted(rows: Replica) -> str:
-    """Have rows that are used more made hot, giving way to those who answer; why they could not be, "" if they could."""
+    """Have rows that are used more made hot; why they could not be, "" if they could."""
     if rows.levels is None:
         return ""
     try:
-        behind(rows.adapt)
+        rows.adapt()
     except StorageError as error:
         return f"rows stay on the levels they are on: {error}"
     return ""

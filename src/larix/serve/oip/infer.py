@@ -28,7 +28,8 @@ VALUE, ORDER = "value", "order"
 Parameter = bool | int | float | str
 _ARROW = {dtype: pa.from_numpy_dtype(dtype) for dtype in NUMBERS.values()}
 _AS_PYTHON = {dtype: _ARROW[dtype] for dtype in map(np.dtype, (np.int64, np.float64, np.bool_))}
-_PARAMETERS: dict[str, type] = {"timeout": int, "count": int}
+_LEAST = {"timeout": 0, "count": 1}
+DIVERSITY = "diversity"
 
 
 def request_of(
@@ -44,8 +45,9 @@ def request_of(
 ) -> Request:
     """What a client's tensors ask for.
 
-    ``id``: made if it is "". ``parameters``: ``timeout``, in microseconds from now, 0 for none, and ``count``, items on the
-    page, are known. ``deadline``: the transport's own, by ``time.monotonic()``. ``most``: candidates that are allowed.
+    ``id``: made if it is "". ``parameters``: ``timeout``, in microseconds from now, 0 for none; ``count``, items on the page;
+    ``diversity``, false for a page by value alone. ``deadline``: the transport's own, by ``time.monotonic()``. ``most``:
+    candidates that are allowed.
 
     DataError if a tensor or a parameter is unknown or does not fit, Refusal (TOO_LARGE) if there are too many candidates.
     """
@@ -64,6 +66,7 @@ def request_of(
         user=columns.user_of(context),
         deadline=deadline,
         count=given.get("count"),
+        diversity=bool(given.get(DIVERSITY, True)),
     )
 
 
@@ -135,12 +138,18 @@ def parameters_of(answer: Answer) -> dict[str, Parameter]:
 def _parameters(given: Mapping[str, Parameter]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, value in given.items():
-        if name not in _PARAMETERS:
-            raise DataError(f"there is no parameter '{name}'; there are {', '.join(_PARAMETERS)}")
-        if type(value) is str and value.isdecimal() and len(value) < 19:
-            value = int(value)  # some clients know strings only
-        if type(value) is not int or value < 0:
-            raise DataError(f"parameter '{name}' is {value!r:.60}; expected a whole number, not negative")
+        if name == DIVERSITY:
+            if type(value) is not bool:
+                raise DataError(f"parameter '{name}' is {value!r:.60}; expected true or false")
+        elif name in _LEAST:
+            if type(value) is str and value.isdecimal() and len(value) < 19:
+                value = int(value)  # some clients know strings only
+            if type(value) is not int or value < _LEAST[name]:
+                raise DataError(
+                    f"parameter '{name}' is {value!r:.60}; expected a whole number from {_LEAST[name]} on"
+                )
+        else:
+            raise DataError(f"there is no parameter '{name}'; there are {', '.join(_LEAST)}, {DIVERSITY}")
         found[name] = value
     return found
 
