@@ -233,11 +233,16 @@ def report(load: Load, answers: Answers, result: dict, beside: Happenings, case:
         emit(BENCH, "larix", case, metric, [value], unit, **more, **here)
 
     def p(share: float, among: NDArray[np.bool_]) -> float:
-        return float(np.quantile(taken[among], share, method="higher")) if among.any() else float("nan")
+        """Of those that were answered: others are errors."""
+        answered = taken[among & np.isfinite(taken)]
+        return float(np.quantile(answered, share, method="higher")) if len(answered) else -1.0
 
     refused = sum(number for status, number in result["status"].items() if status in ("429", "503", "504"))
     failed = result["sent"] - result["answered"] - refused
     tell("errors", failed + refused, "1", refused=refused, status=result["status"], sent=result["sent"])
+    failed_at = np.floor(due[~np.isfinite(taken)] / 10).astype(int) * 10
+    at, number = np.unique(failed_at, return_counts=True)
+    say(f"not answered, by the second from which on: {dict(zip(at.tolist(), number.tolist(), strict=True))}")
     minutes = range(max(1, round(due[-1] / 60)))
     for minute in minutes:
         among = (due >= 60 * minute) & (due < 60 * (minute + 1))
