@@ -112,8 +112,8 @@ class Sender:
 
 
 @contextlib.contextmanager
-def running(subject: Subject, cores: Cores, patience_s: float = 180.0) -> Iterator[None]:
-    """The server, up and ready; ended with all that it started."""
+def running(subject: Subject, cores: Cores | None, patience_s: float = 180.0) -> Iterator[int]:
+    """The server, up and ready, by its process; ended with all that it started. ``cores``: None are all of them."""
     log = (PEERS.parent / f"serve-{subject.name.split()[0]}.log").open("wb")
     process = subprocess.Popen(
         subject.command,
@@ -122,7 +122,7 @@ def running(subject: Subject, cores: Cores, patience_s: float = 180.0) -> Iterat
         stdout=log,
         stderr=log,
         start_new_session=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores.server),
+        preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores.server),
     )
     try:
         until = time.monotonic() + patience_s
@@ -138,7 +138,7 @@ def running(subject: Subject, cores: Cores, patience_s: float = 180.0) -> Iterat
                 if answer.status == 200:
                     break
             time.sleep(0.3)
-        yield
+        yield process.pid
     finally:
         family = descendants(process.pid)
         process.send_signal(signal.SIGINT)

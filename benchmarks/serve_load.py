@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,20 @@ def read_requests(path: Path) -> list[bytes]:
 
 
 class Load:
-    """Sends ``requests`` in turn to ``address`` over at most ``connections`` at a time."""
+    """Sends ``requests`` in turn to ``address`` over at most ``connections`` at a time.
 
-    def __init__(self, address: tuple[str, int], requests: Sequence[bytes], connections: int) -> None:
-        self._address, self._requests = address, requests
+    ``seen``: is given the number of a request and its response, of those that were answered.
+    ``planned`` and ``latency``: of the last run, by request, in seconds; the former by ``time.perf_counter``.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        requests: Sequence[bytes],
+        connections: int,
+        seen: Callable[[int, bytearray], None] = lambda number, response: None,
+    ) -> None:
+        self._address, self._requests, self._seen = address, requests, seen
         self._selector = selectors.SelectSelector()  # the only one that waits for less than a millisecond
         self._free: list[Connection] = []
         self._most = connections
@@ -64,15 +74,15 @@ class Load:
     def run(self, rate: float, seconds: float) -> dict[str, Any]:
         """Send ``rate`` a second for so many seconds; latencies in seconds, inf for those that failed."""
         count = max(1, int(rate * seconds))
-        self._latency = np.full(count, np.inf)
+        self.latency = np.full(count, np.inf)
         self._status: dict[int, int] = {}
         self._done = sent = most_late = 0
         waiting: deque[int] = deque()
-        self._planned = time.perf_counter() + 0.01 + np.arange(count) / rate
-        end = self._planned[-1] + GIVE_UP_S
+        self.planned = time.perf_counter() + 0.01 + np.arange(count) / rate
+        end = self.planned[-1] + GIVE_UP_S
         while self._done < count:
             now = time.perf_counter()
-            while sent < count and self._planned[sent] <= now:
+            while sent < count and self.planned[sent] <= now:
                 waiting.append(sent)
                 sent += 1
             while waiting and self._give(waiting[0]):
@@ -80,23 +90,23 @@ class Load:
             most_late = max(most_late, len(waiting))
             if now > end:
                 break
-            soon = self._planned[sent] if sent < count else end
+            soon = self.planned[sent] if sent < count else end
             for key, events in self._selector.select(max(0.0, soon - time.perf_counter())):
                 self._go_on(key.data, events)
-        answered = self._latency[np.isfinite(self._latency)]
-        last = self._planned[0] + (np.arange(count) / rate + self._latency)[np.isfinite(self._latency)].max(
+        answered = self.latency[np.isfinite(self.latency)]
+        last = self.planned[0] + (np.arange(count) / rate + self.latency)[np.isfinite(self.latency)].max(
             initial=0
         )
         self._end()
         quantiles = {
-            name: float(np.quantile(self._latency, share, method="higher"))
+            name: float(np.quantile(self.latency, share, method="higher"))
             for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))
         }
         return {
             "rate": rate,
             "sent": count,
             "answered": len(answered),
-            "answered_per_s": len(answered) / max(1e-9, last - self._planned[0]),
+            "answered_per_s": len(answered) / max(1e-9, last - self.planned[0]),
             "status": {str(status): number for status, number in sorted(self._status.items())},
             "without_connection": most_late,
             "latency": {name: value if np.isfinite(value) else None for name, value in quantiles.items()},
@@ -159,7 +169,8 @@ class Load:
         number, status = connection.request, int(connection.received[9:12])
         self._status[status] = self._status.get(status, 0) + 1
         if status == 200:
-            self._latency[number] = time.perf_counter() - self._planned[number]
+            self.latency[number] = time.perf_counter() - self.planned[number]
+            self._seen(number, connection.received)
         self._done += 1
         closing = b"connection: close" in connection.received[:2048].lower()
         connection.request, connection.whole = -1, -1

@@ -1,5 +1,7 @@
 import threading
+import time
 import weakref
+from dataclasses import replace
 
 import pytest
 from editions import Version, answer_of, request
@@ -260,3 +262,43 @@ def test_whoever_asks_while_versions_are_swapped_is_always_answered():
         each.join()
     assert not problems
     assert len(seen) > 3
+
+
+def at(version, rows):
+    """A version that follows a history, at its state ``rows``."""
+    made = Version(version=version)
+    made.target.scorer.stamp = replace(made.target.scorer.stamp, history="h", rows=rows)
+    return made
+
+
+def test_one_that_follows_comes_up_to_the_rows_of_the_one_before_it():
+    before, after = at("1", 10), at("2", 8)
+    model = Model("feed")
+    model.add("1", before)
+    model.promote("1")
+    model.add("2", after)
+    promoting = threading.Thread(target=model.promote, args=("2",))
+    promoting.start()
+    for rows in (8, 9):
+        after.target.scorer.stamp = replace(after.target.scorer.stamp, rows=rows)
+        time.sleep(0.05)
+        assert model.live == "1"
+        assert model.status.live == "1"  # nobody waits for it
+    before.target.scorer.stamp = replace(before.target.scorer.stamp, rows=11)
+    after.target.scorer.stamp = replace(after.target.scorer.stamp, rows=11)
+    promoting.join()
+    assert model.live == "2"
+
+
+@pytest.mark.parametrize("history", ["h", "another"])
+def test_one_that_does_not_come_up_or_is_of_another_history_answers_all_the_same(history):
+    before, after = at("1", 10), at("2", 3)
+    after.target.scorer.stamp = replace(after.target.scorer.stamp, history=history)
+    model = Model("feed")
+    model.add("1", before)
+    model.promote("1")
+    model.add("2", after)
+    began = time.monotonic()
+    model.promote("2")
+    assert model.live == "2"
+    assert time.monotonic() - began < (5 if history == "h" else 0.5)

@@ -10,10 +10,10 @@ class GrpcLimits:
     """``message_bytes``: of a message, unpacked. ``metadata_bytes``: of a call's. ``calls``: under way at a time; further ones
     are refused, so that messages never take more than ``calls * message_bytes``. ``candidates``: of a request.
 
-    In seconds: ``body_s`` for a call's message to arrive whole; ``idle_s`` that a connection may be idle; ``alive_s`` between
-    questions to a silent client whether it is still there, and that it may take to answer or to take what is sent;
-    ``timeout_s`` to answer, if the client says nothing; ``longest_s`` that it may say; ``stop_s`` to answer those under way when
-    the server stops.
+    In seconds: ``body_s`` for a connection's first bytes, and for a call's message to arrive whole; ``idle_s`` that a connection
+    may be idle; ``alive_s`` between questions to a silent client whether it is still there, and that it may take to answer or to
+    take what is sent; ``timeout_s`` to answer, if the client says nothing; ``longest_s`` that it may say; ``stop_s`` to answer
+    those under way when the server stops.
     """
 
     message_bytes: int = 4 << 20

@@ -116,6 +116,11 @@ def _options(limits: GrpcLimits) -> list[tuple[str, Any]]:
         ("grpc.max_connection_idle_ms", int(limits.idle_s * 1000)),
         ("grpc.keepalive_time_ms", alive_ms),
         ("grpc.keepalive_timeout_ms", alive_ms),
+        ("grpc.http2.ping_timeout_ms", alive_ms),  # a minute otherwise, whatever the one above says
+        (
+            "grpc.server_handshake_timeout_ms",
+            int(limits.body_s * 1000),
+        ),  # for the client's first bytes; else two minutes
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.so_reuseport", 0),  # or two servers would share a port unasked
     ]

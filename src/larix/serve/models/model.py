@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from time import monotonic, sleep
 from types import MappingProxyType
 
 from larix.errors import ConfigError
@@ -21,6 +22,7 @@ from larix.serve.request import Answer, Request
 from larix.serve.service import ModelStatus, State, VersionStatus
 
 _LOG = logging.getLogger(__name__)
+_COME_UP_S, _LOOK_S = 1.0, 0.005
 _TOLD = 8  # versions that could not be loaded, in the status
 
 
@@ -151,13 +153,22 @@ class Model:
             self._put(editions={**self._routes.editions, version: edition})
 
     def promote(self, version: str) -> None:
-        """Have it answer everybody; a trial ends, and a shadow that it was. The version before is kept, or let go of."""
+        """Have it answer everybody; a trial ends, and a shadow that it was. The version before is kept, or let go of.
+
+        One that follows the same run as the version before comes up to its rows first, for what was answered with is not to be
+        unlearned; if it does not within a second, it answers all the same.
+        """
+        with self._turn:
+            if version == self._routes.live:
+                return
+            edition = self._edition(self._routes, version)
+            edition.start()
+        self._come_up(edition)
         with self._turn:
             before = self._routes.live
             if version == before:
                 return
-            edition = self._edition(self._routes, version)
-            edition.start()
+            self._edition(self._routes, version)  # nobody has let go of it meanwhile
             trial, shadow = self._routes.trial, self._routes.shadow
             self._put(live=version, trial=None)
             self._former = [each for each in self._former if each != version]
@@ -263,6 +274,18 @@ class Model:
                 f"model '{self.name}' has no version '{version}' in memory; it has {list(routes.editions)}",
             )
         raise Refusal(Why.UNAVAILABLE, f"model '{self.name}' is not loaded: {self._why}")
+
+    def _come_up(self, edition: Edition) -> None:
+        """Wait until an edition's rows are not behind those of the live one, if both are of one history."""
+        until = monotonic() + _COME_UP_S
+        while monotonic() < until:
+            live = self._routes.editions.get(self._routes.live)
+            if live is None:
+                return
+            shown, fresh = live.target.scorer.stamp, edition.target.scorer.stamp
+            if shown.history != fresh.history or shown.rows <= fresh.rows:
+                return
+            sleep(_LOOK_S)
 
     def _put(self, **changed: object) -> None:
         fresh = replace(self._routes, **changed)  # type: ignore[arg-type]
