@@ -24,7 +24,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionStatus:
-    """``reason``: why a version is UNAVAILABLE, "" otherwise."""
+    """``reason``: why a version is UNAVAILABLE, or READY but waiting for something, as the next snapshot; "" otherwise."""
 
     version: str
     state: State
