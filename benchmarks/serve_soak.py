@@ -7,7 +7,8 @@ begins it has made one swap already, so that a live and a former version are in 
 
 `errors`: answers other than 200, refusals and none at all; `rss_mb`: of the server, at the beginning, the middle and the end;
 `stale_stamps`: a network newer than its rows, or rows older than those of an answer that was there before this request was
-planned, by version and across versions; `cpu_waited`: the share of time in which something that could run had no core.
+planned, by version and across versions; latencies are of what was answered, -1 if nothing was; `cpu_waited`: the share of time
+in which something that could run had no core.
 """
 
 import argparse
