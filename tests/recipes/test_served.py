@@ -1,4 +1,5 @@
 import ctypes
+import gc
 import json
 import shutil
 import threading
@@ -261,3 +262,11 @@ def test_a_wall_clock_that_jumps_is_seen_by_nobody_who_asks_or_is_followed(tmp_p
     assert len(set(rows)) > 5
     assert all(stamp["dense"] <= stamp["rows"] for stamp in neighbour.stamps)
     assert max(neighbour.seconds) < 2.0
+
+
+def test_the_collector_leaves_alone_what_is_there_when_serving_begins():
+    before = gc.get_threshold()
+    with served._settled():
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold() > before
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)

@@ -110,6 +110,10 @@ class FakeService:
             missing={"tag": 2},
         )
 
+    @property
+    def names(self):
+        return [each.name for each in self.models()]
+
     def models(self):
         versions = (VersionStatus(version=self.version, state=State.READY),)
         broken = VersionStatus(version="8", state=State.UNAVAILABLE, reason="graph.json is damaged")

@@ -177,6 +177,11 @@ class Service(Protocol):
         """Answer a request. The future raises DataError (the request is malformed) or Refusal; cancelling it drops the work."""
         ...
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the models that can be asked for; costs nothing, so that every request may look."""
+        ...
+
     def models(self) -> Sequence[ModelStatus]:
         """Every model that can be asked for, by name."""
         ...

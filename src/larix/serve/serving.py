@@ -75,6 +75,11 @@ class Serving:
         future.add_done_callback(partial(self._answered, request))
         return future
 
+    @property
+    def names(self) -> Sequence[str]:
+        """See ``Service.names``."""
+        return self.repository.names
+
     def models(self) -> Sequence[ModelStatus]:
         """See ``Service.models``."""
         return self.repository.models()

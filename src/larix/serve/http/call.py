@@ -94,7 +94,7 @@ def named(service: Service, model: str) -> str:
     """The model that is meant, the only one if none is named. DataError if there are several."""
     if model:
         return model
-    names = [each.name for each in service.models()]
+    names = service.names
     if not names:
         raise Refusal(Why.UNAVAILABLE, "no model is loaded", retry_after_s=1.0)
     if len(names) > 1:

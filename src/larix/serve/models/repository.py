@@ -69,6 +69,11 @@ class Repository:
         """Be told of an answer; see ``Model.answered``."""
         self.model(request.model).answered(request, answer)
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Of every model."""
+        return sorted(self._models)
+
     def models(self) -> Sequence[ModelStatus]:
         """Every model, by name."""
         return [self._models[name].status for name in sorted(self._models)]
