@@ -152,8 +152,10 @@ def test_both_sides_of_a_request_are_of_one_state_while_a_writer_goes_on(moving)
     readers = [threading.Thread(target=ask) for _ in range(3)]
     for reader in readers:
         reader.start()
-    for number in range(3, 60):
+    for number in range(3, 3000):
         served.step(moving.rows, SAMPLE, float(number))
+        if number > 60 and len(seen) > 3:  # readers may hardly get a turn on a busy machine
+            break
     over.set()
     for reader in readers:
         reader.join()
