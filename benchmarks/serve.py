@@ -222,7 +222,7 @@ def _note(subject: Subject, **values: float) -> None:
         subject.found.setdefault(name, []).append(value)
 
 
-def ours(case: str, run: Path, bundle: Path, folder: Path, cores: Cores) -> list[Subject]:
+def ours(case: str, run: Path, bundle: Path, folder: Path, streams: int) -> list[Subject]:
     """Our server, asked in binary and in JSON."""
     asked = serve_cases.Asked(run, bundle, int(case.split()[1]))
     found = []
@@ -236,7 +236,7 @@ def ours(case: str, run: Path, bundle: Path, folder: Path, cores: Cores) -> list
         found.append(
             Subject(
                 name=f"larix {kind}",
-                command=[sys.executable, *words, "--streams", str(len(cores.server)), "--timeout-ms", "5000"],
+                command=[sys.executable, *words, "--streams", str(streams), "--timeout-ms", "5000"],
                 health="/v2/health/ready",
                 requests=path,
                 port=port,
@@ -327,6 +327,7 @@ def main() -> None:
     words = "compute in less than fp32 what costs at most so much AUC on held-out samples; 0: all in fp32"
     parser.add_argument("--auc-loss", type=float, default=0.0005, help=words)
     parser.add_argument("--peers", nargs="*", choices=sorted(PEERS_BY_NAME), help="none named: all")
+    parser.add_argument("--streams", type=int, default=0, help="of our server; 0: as many as it has cores")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one rate")
     args = parser.parse_args()
@@ -339,7 +340,7 @@ def main() -> None:
         name = case.split()[0]
         run = serve_cases.run_of(name, folder, args.run if name == "kuairand" else None)
         bundle = serve_cases.bundle_of(run, name, folder, args.auc_loss)
-        subjects = ours(case, run, bundle, folder, cores)
+        subjects = ours(case, run, bundle, folder, args.streams or len(cores.server))
         alone = bare(subjects[1], bundle, cores, max(1, rounds))
         for metric, unit in (("capacity", "1/s"), ("alone_ms", "ms")):
             emit(BENCH, "larix engine", case, metric, alone[metric], unit, cores=len(cores.server))
