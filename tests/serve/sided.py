@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from larix.serve import Answer, Request, Stamp, User
+from larix.serve import Answer, Refusal, Request, Stamp, User
 
 STAMP = Stamp(model="feed", version="v1")
 
@@ -22,6 +22,16 @@ def candidates(items):
 
 def asking(session, items=(1, 2), id="", **more):
     return Request(id=id, session=session, candidates=candidates(items), **more)
+
+
+def opened(sessions, user=1, **more):
+    return sessions.open(model="feed", context=context(user), **more).result(0)
+
+
+def refused(future):
+    refusal = future.exception(0)
+    assert isinstance(refusal, Refusal)
+    return refusal
 
 
 def value_of(user, items):

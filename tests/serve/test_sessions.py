@@ -13,39 +13,13 @@ import numpy as np
 import pytest
 import stock
 from shop_bundle import exported
-from sided import Clock, Desk, asking, context, rounds, value_of
+from sided import Desk, asking, context, opened, refused, rounds, value_of
 
-from larix.serve import Refusal, Request, Why
+from larix.serve import Request, Why
 from larix.serve.engine import Engine, EngineSettings
 from larix.serve.models import Loading, Repository
 from larix.serve.sessions import Sessions, SessionSettings, pinned
 from larix.serve.sessions.register import OBJECTS
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def desk():
-    return Desk()
-
-
-@pytest.fixture
-def sessions(desk, clock):
-    return Sessions(desk.begin, SessionSettings(), clock=clock)
-
-
-def opened(sessions, user=1, **more):
-    return sessions.open(model="feed", context=context(user), **more).result(0)
-
-
-def refused(future):
-    refusal = future.exception(0)
-    assert isinstance(refusal, Refusal)
-    return refusal
-
 
 # What is bounded.
 

@@ -5,37 +5,11 @@ import time
 
 import numpy as np
 import pytest
-from sided import Clock, Desk, asking, context, value_of
+from sided import Desk, asking, context, opened, refused, value_of
 
 from larix.errors import ConfigError, DataError
 from larix.serve import Refusal, Why
 from larix.serve.sessions import Sessions, SessionSettings
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def desk():
-    return Desk()
-
-
-@pytest.fixture
-def sessions(desk, clock):
-    return Sessions(desk.begin, SessionSettings(), clock=clock)
-
-
-def opened(sessions, user=1, **more):
-    return sessions.open(model="feed", context=context(user), **more).result(0)
-
-
-def refused(future):
-    refusal = future.exception(0)
-    assert isinstance(refusal, Refusal)
-    return refusal
-
 
 # Open, score, close.
 

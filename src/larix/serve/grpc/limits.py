@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from larix.errors import ConfigError
+from larix.serve.reach import check_limits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +28,4 @@ class GrpcLimits:
     stop_s: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"limit {name} is {getattr(self, name)}; it must be above 0")
-        if self.longest_s < self.timeout_s:
-            raise ConfigError(f"limit timeout_s is {self.timeout_s}, above longest_s, {self.longest_s}")
+        check_limits(self)

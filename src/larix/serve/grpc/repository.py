@@ -71,19 +71,8 @@ class Repository:
         return oip.model_statistics([each for each in versions if asked.version in ("", each.version)])
 
     def _index(self, asked: Message) -> dict[str, Any]:
-        return {
-            "models": [
-                {
-                    "name": model.name,
-                    "version": each.version,
-                    "state": each.state.value,
-                    "reason": each.reason,
-                }
-                for model in self._service.models()
-                for each in model.versions
-                if each.state is State.READY or not asked.ready
-            ]
-        }
+        index = oip.repository_index(self._service.models())
+        return {"models": [each for each in index if each["state"] == State.READY or not asked.ready]}
 
     def _check(self, asked: Message) -> dict[str, Any]:
         if asked.service not in ("", SERVICE):

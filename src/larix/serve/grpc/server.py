@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from larix.errors import ConfigError
 from larix.serve.grpc.limits import GrpcLimits
-from larix.serve.hosts import is_loopback
+from larix.serve.reach import check_reach
 from larix.serve.service import Service
 
 if TYPE_CHECKING:
@@ -37,16 +37,7 @@ class GrpcServer:
         cert: Path | None = None,
         key: Path | None = None,
     ) -> None:
-        if (cert is None) != (key is None):
-            raise ConfigError("a certificate and its key belong together; give both or none")
-        if not is_loopback(host) and (cert is None or bearer is None):
-            raise ConfigError(
-                f"'{host}' is not loopback: others can reach it, so tokens and TLS are needed; give a token file, a "
-                "certificate and its key, or listen on 127.0.0.1"
-            )
-        for path in (cert, key):
-            if path is not None and not path.is_file():
-                raise ConfigError(f"there is no file {path}")
+        check_reach(host, guarded=bearer is not None, cert=cert, key=key)
         try:
             from larix.serve.grpc.listener import listen
         except ImportError as error:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from larix.serve.hosts import is_loopback
 from larix.serve.http.call import Headers
 from larix.serve.http.reply import Rejected
 from larix.serve.http.tokens import Tokens
+from larix.serve.reach import is_loopback
 
 CHALLENGE = (("www-authenticate", 'Bearer realm="larix"'),)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from larix.errors import ConfigError
+from larix.serve.reach import check_limits
 
 LEAST_HEADER_BYTES = 8192  # of the server: it reads bodies through the same buffer
 
@@ -32,9 +33,7 @@ class Limits:
     stop_s: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"limit {name} is {getattr(self, name)}; it must be above 0")
+        check_limits(self)
         if self.header_bytes < LEAST_HEADER_BYTES:
             raise ConfigError(
                 f"limit header_bytes is {self.header_bytes}; the server needs {LEAST_HEADER_BYTES} or more"
@@ -43,5 +42,3 @@ class Limits:
             raise ConfigError(
                 f"limit held_bytes is {self.held_bytes} but one body may have {self.body_bytes}; set it to that or more"
             )
-        if self.longest_s < self.timeout_s:
-            raise ConfigError(f"limit timeout_s is {self.timeout_s}, above longest_s, {self.longest_s}")

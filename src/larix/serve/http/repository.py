@@ -96,18 +96,7 @@ class Repository:
 
     async def index(self, call: Call) -> Reply:
         """All models and versions with their states."""
-        return reply_of(
-            [
-                {
-                    "name": model.name,
-                    "version": each.version,
-                    "state": each.state.value,
-                    "reason": each.reason,
-                }
-                for model in self._service.models()
-                for each in model.versions
-            ]
-        )
+        return reply_of(oip.repository_index(self._service.models()))
 
     async def load(self, call: Call) -> Reply:
         """Load a model's newest version; answered when it is ready."""

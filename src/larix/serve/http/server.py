@@ -17,9 +17,9 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from larix.errors import ConfigError
-from larix.serve.hosts import is_loopback
 from larix.serve.http.app import App
 from larix.serve.http.limits import Limits
+from larix.serve.reach import check_reach
 
 BACKLOG = 1024
 _LET_LOGS_BE = {
@@ -47,16 +47,7 @@ class HttpServer:
         cert: Path | None = None,
         key: Path | None = None,
     ) -> None:
-        if (cert is None) != (key is None):
-            raise ConfigError("a certificate and its key belong together; give both or none")
-        if not is_loopback(host) and (cert is None or not guarded):
-            raise ConfigError(
-                f"'{host}' is not loopback: others can reach it, so tokens and TLS are needed; give a token file, a "
-                "certificate and its key, or listen on 127.0.0.1"
-            )
-        for path in (cert, key):
-            if path is not None and not path.is_file():
-                raise ConfigError(f"there is no file {path}")
+        check_reach(host, guarded=guarded, cert=cert, key=key)
         self._listener = _listening(host, port, limits)
         self.host, self.port = host, int(self._listener.getsockname()[1])
         self._secure = cert is not None

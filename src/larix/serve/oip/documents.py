@@ -12,7 +12,7 @@ import larix
 from larix.features import Task
 from larix.serve.oip.infer import LENGTHS, ORDER, output_names
 from larix.serve.oip.tensor import datatype_of
-from larix.serve.service import Columns
+from larix.serve.service import Columns, ModelStatus
 
 PLATFORM = "larix"
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
@@ -79,3 +79,12 @@ def _inputs(columns: Columns) -> list[tuple[str, str, list[int], bool]]:
 
 def _config_type(datatype: str) -> str:
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
+
+
+def repository_index(models: Sequence[ModelStatus]) -> list[dict[str, str]]:
+    """Every version of every model, with its state and why it is in it."""
+    return [
+        {"name": model.name, "version": each.version, "state": each.state.value, "reason": each.reason}
+        for model in models
+        for each in model.versions
+    ]
