@@ -84,6 +84,8 @@ def test_the_page_in_a_browser_has_its_people_and_takes_what_they_do(replayed):
         assert case.guests.ask(name).at_ms > first["stamp"]["event_ms"]
         with pytest.raises(LarixError, match=r"refused with 400: .*has a column 'did_it'"):
             post(case.url, "/v1/feedback", {"actions": [{"did_it": 1}]})
+        with pytest.raises(LarixError, match="refused with 400: there is no guest 'nobody'"):
+            post(case.url, "/v1/feedback", {"actions": [row | {"guest": "nobody"}]})
 
 
 def test_what_cannot_be_shown_is_refused(place, data, replayed, tmp_path):

@@ -113,8 +113,7 @@ class Guests:
         labels = [outcome.label for outcome in self._unjoin.outcomes]
         rows: list[Row] = []
         for item in shown:
-            if item not in guest.candidates:
-                raise DataError(f"item {item!r} is no candidate of {name}'s; /v1/examples tells which are")
+            self.check(name, item)
             did = dict(acts.get(item, {}))
             if unknown := sorted(set(did) - set(labels)):
                 raise DataError(f"there is no label {unknown[0]!r} to act by; there are {labels}")
@@ -127,6 +126,11 @@ class Guests:
         records = pa.RecordBatch.from_pylist(rows, schema=self._schema)
         impressions, actions = self._unjoin.apart(records)
         return _sorted(impressions, self._unjoin.time), _sorted(actions, self._unjoin.time)
+
+    def check(self, name: str, item: Any) -> None:
+        """Raise DataError unless there is that guest, and the item may be shown to them."""
+        if item not in self._of(name).candidates:
+            raise DataError(f"item {item!r} is no candidate of {name}'s; /v1/examples tells which are")
 
     def _of(self, name: str) -> Guest:
         if name not in self.guests:

@@ -5,7 +5,6 @@ Knows how the parts go together; knows nothing of how a page is shown.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,9 +27,10 @@ from larix.recipes.replay.place import ACTIONS, IMPRESSIONS, Place
 from larix.recipes.replay.trainer import train
 from larix.recipes.replay.worker import Worker
 from larix.recipes.run import live_of, open_feed, open_run, recipe_of
-from larix.recipes.served import Back, Front, Listening, listening, place_of
+from larix.recipes.served import Back, Front, Listening, listening, newest, place_of
 from larix.recipes.served import Place as Served
 from larix.recipes.serving import messages_of
+from larix.serve.bundle import Bundle
 from larix.serve.feedback import Feedback
 from larix.serve.http import Action, Example
 from larix.serve.signature import Signature
@@ -167,8 +167,10 @@ def showcase(
         online = Served(name=served.name, folder=served.folder, run=place.online)
         server = stack.enter_context(listening([online], front or Front(port=0), back))
         until = monotonic() + _BEGIN_S
-        while not trainer.ready and monotonic() < until:
+        while not trainer.ready:
             trainer.look()
+            if monotonic() > until:
+                raise LarixError(f"the trainer did not go on from its version within {_BEGIN_S:.0f} s")
             sleep(_LOOK_S)
         yield Showcase(server, guests, sink, trainer, live)
 
@@ -234,14 +236,16 @@ class _Sink:
                 self._log.send(topic, rows)
         self._log.flush()
 
-    def append(self, rows: pa.RecordBatch) -> Future[None] | None:
-        """What `Feedback` gives: one item and one act a row."""
-        for row in rows.to_pylist():
+    def append(self, rows: pa.RecordBatch) -> None:
+        """What `Feedback` gives: one item and one act a row. DataError for a guest, an item or an act that there is not."""
+        told = rows.to_pylist()
+        for row in told:  # all of them or none
+            self._guests.check(row[_WHO], row[_WHAT])
             if row[_DID] not in self._live.acts:
                 raise DataError(f"nobody can {row[_DID]!r} an item; one can {sorted(self._live.acts)}")
+        for row in told:
             self.send(row[_WHO], [row[_WHAT]], {row[_WHAT]: row[_DID]})
             self._guests.wait(round((self._live.window_s + self._live.lateness_s) * 1000))
-        return None
 
 
 class _People:
@@ -273,7 +277,4 @@ class _People:
 
 
 def _signature(served: Served) -> Signature:
-    from larix.recipes.served import newest
-    from larix.serve.bundle import Bundle
-
     return Bundle.open(newest(served.folder)).signature

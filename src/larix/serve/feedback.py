@@ -82,7 +82,8 @@ class _Sent:
 class Feedback:
     """Takes actions and has them appended. Any number of threads may call; what goes wrong is raised by the futures.
 
-    ``append``: writes rows and returns when they are durable, all of them or none; StorageError if it cannot. It is called by one
+    ``append``: writes rows and returns when they are durable, all of them or none; StorageError if it cannot, DataError if
+    they are not what it takes. It is called by one
     thread, with the rows of several requests at once where they come faster than they are written. ``schema``: the columns,
     null where nullable and not given. ``time``: the column of when it happened, milliseconds; now if not given. ``event_id``:
     the string column that tells an event from its copy; made if not given: who gives it may send an action again and it
@@ -255,6 +256,9 @@ class Feedback:
                 for each in sent:
                     self._write([each])
                 return
+            if isinstance(error, DataError):
+                self._fail(sent, error)
+                return
             _LOG.exception("actions cannot be written")
             refusal = Refusal(
                 Why.BROKEN, "these actions could not be written by a fault of the server; they were not kept"
@@ -269,7 +273,7 @@ class Feedback:
             for each in sent:
                 each.future.set_result(len(each.rows))
 
-    def _fail(self, sent: list[_Sent], refusal: Refusal, trouble: str = "") -> None:
+    def _fail(self, sent: list[_Sent], refusal: Refusal | DataError, trouble: str = "") -> None:
         with self._changed:
             self._trouble = trouble or self._trouble
             for each in sent:
