@@ -143,11 +143,11 @@ def test_a_run_that_is_over_and_run_again_does_nothing(start, whole, log, tmp_pa
 
 def test_clock_jumps_change_neither_the_run_nor_what_followers_see(start, whole, log, tmp_path, monkeypatch):
     """The wall clock, as the log, the deltas and their versions read it, runs backwards and leaps by years."""
-    real, hours = time.time_ns, iter(range(1 << 30))
+    real, turns = time.time_ns, iter(range(1 << 30))
     jumps = (0, -1, 24 * 365, -24 * 365, 1)
 
     def jumping():
-        return real() + jumps[next(hours) % len(jumps)] * 3_600_000_000_000
+        return real() + jumps[next(turns) % len(jumps)] * 3_600_000_000_000
 
     monkeypatch.setattr(time, "time_ns", jumping)
     published = onlining.run(start, log, tmp_path / "run", publish_every_s=0.0, save_every_s=0.0)
