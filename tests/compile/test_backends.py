@@ -167,3 +167,29 @@ def test_a_process_whose_networks_are_gone_takes_a_signal(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
+
+
+SILENT = """
+import os, sys, time
+os.fork = lambda: print("forked") or os._exit(3)
+from larix import compile as lc
+lc.OpenVINO().version()
+import openvino
+time.sleep(1.0)  # reports are sent by a thread
+print("openvino_telemetry" in sys.modules)
+"""
+
+
+def test_openvino_neither_forks_the_process_nor_reports_how_it_is_used():
+    pytest.importorskip("openvino_telemetry")
+    done = subprocess.run(
+        [sys.executable, "-c", SILENT],
+        capture_output=True,
+        text=True,
+        env={
+            **{name: value for name, value in os.environ.items() if name != "CI"},
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stdout + done.stderr

@@ -2,9 +2,11 @@
 
 import functools
 import io
+import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,31 @@ from larix.compile.backends.backend import Backend, Runner, exported, zeros
 from larix.compile.graph import Graph
 from larix.errors import ConfigError, StorageError
 
+_REPORTS = "openvino_telemetry"
+_IMPORTING = threading.Lock()
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """What is imported within finds no way to report to its makers how it is used.
+
+    To report, OpenVINO forks the process that imports it, with all its threads, and that child waits for the network, or for
+    good for a lock that one of those threads held: a server neither calls strangers nor forks.
+    """
+    known = sys.modules.pop(_REPORTS, None)
+    sys.modules[_REPORTS] = None  # type: ignore[assignment] # as the import system has it: there is no such module
+    try:
+        yield
+    finally:
+        del sys.modules[_REPORTS]
+        if known is not None:
+            sys.modules[_REPORTS] = known
+
 
 def _openvino() -> Any:
     try:
-        import openvino
+        with _IMPORTING, _without_reports():
+            import openvino
     except ImportError as error:
         raise ConfigError(
             "OpenVINO is not installed; pip install 'larix[openvino]', or use Eager()"
