@@ -23,7 +23,7 @@ from wire import ask
 
 from larix.errors import ConfigError, StorageError
 from larix.recipes import served
-from larix.recipes.served import Back, Front, Place, place_of, serve, serving
+from larix.recipes.served import Back, Front, Place, listening, place_of, serve, serving
 from larix.recipes.serving import messages_of
 from larix.serve import Refusal
 from larix.serve.bundle import Bundle
@@ -108,9 +108,12 @@ def test_a_bundle_that_is_damaged_is_not_served(bundle, tmp_path):
 def test_it_serves_until_it_is_told_to_stop(bundle, quiet):
     stopped = threading.Event()
     front = Front(port=0, grpc_port=0, timeout_s=20.0)
-    running = threading.Thread(
-        target=serve, args=([Place(name="shop", folder=bundle)], front, Back(streams=1), quiet, stopped)
-    )
+
+    def run():
+        with listening([Place(name="shop", folder=bundle)], front, Back(streams=1)) as server:
+            serve(server, quiet, stopped)
+
+    running = threading.Thread(target=run)
     running.start()
     until = time.monotonic() + 60
     while "Serving" not in quiet.file.getvalue() and time.monotonic() < until:
@@ -135,7 +138,7 @@ def test_it_serves_until_it_is_told_to_stop(bundle, quiet):
 def test_tokens_are_read_before_anything_is_loaded(tmp_path, quiet):
     front = Front(port=0, tokens=tmp_path / "none")
     with pytest.raises(ConfigError, match="cannot read the tokens"):
-        serve([Place(name="shop", folder=Path("nowhere"))], front, Back(), quiet, threading.Event())
+        listening([Place(name="shop", folder=Path("nowhere"))], front, Back()).__enter__()
 
 
 @pytest.fixture

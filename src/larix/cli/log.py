@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into an event log, and append to it.", no_args_is_help=True)
 
-_KAFKA = "kafka://"
 _ROWS = 1000  # of an append
 
 Where = Annotated[str, typer.Argument(metavar="LOG", help="A log's folder, or kafka://HOST:PORT.")]
@@ -120,14 +119,9 @@ def interruptible() -> Iterator[threading.Event]:
 
 def opened(where: str, *, make: bool = False) -> "EventLog":
     """The log at a folder or in Kafka; ConfigError if there is none and it is not to be made."""
-    from larix.data.log import DiskLog, KafkaLog
-    from larix.errors import ConfigError
+    from larix.data.log import log_at
 
-    if where.startswith(_KAFKA):
-        return KafkaLog(where.removeprefix(_KAFKA))
-    if not make and not (Path(where) / "log.json").exists():
-        raise ConfigError(f"'{where}' is no event log; give a log's folder, or kafka://HOST:PORT")
-    return DiskLog(where)
+    return log_at(where, make=make)
 
 
 def _before_the_end(log: "EventLog", topic: str, last: int) -> "Offsets":

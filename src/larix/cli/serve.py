@@ -3,7 +3,7 @@
 import signal
 import threading
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,7 +77,17 @@ def serve(
     ] = False,
     streams: Annotated[
         int,
-        typer.Option(metavar="N", help="Requests that are computed at a time, a core each; 0: all cores."),
+        typer.Option(
+            metavar="N",
+            help="Requests that a process computes at a time, a core each; 0: all cores, or 1 with --processes.",
+        ),
+    ] = 0,
+    processes: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Worker processes that answer, each with all rows, as many as cores to answer the most; 0: this one alone.",
+        ),
     ] = 0,
 ) -> None:
     """Serve models: ranking in plain JSON, the Open Inference Protocol over HTTP and gRPC, and a page to click through at /.
@@ -89,10 +99,9 @@ def serve(
     A run that is trained on online: [bold]larix serve runs/three/online --follow events --feedback events[/]
     """
     from larix.recipes.acted import feedback_to
-    from larix.recipes.served import Back, Front, place_of
+    from larix.recipes.apart import back_of, listening_apart, work_of
+    from larix.recipes.served import Front, listening, place_of
     from larix.recipes.served import serve as served
-    from larix.recipes.serving import messages_of
-    from larix.serve.telemetry import Traces, to_collector
 
     console = Console()
     front = Front(
@@ -110,18 +119,26 @@ def serve(
         name, _, path = each.partition("=")
         if not path:
             raise ConfigError(f"--values {each!r} names no file; write it as MODEL=FILE")
-        files[name] = Path(path)
-    found = [place_of(each, console) for each in places]
+        files[name] = str(Path(path).absolute())
+    work = work_of(
+        [place_of(each, console) for each in places],
+        streams=streams or int(processes > 0),
+        follow=follow,
+        deltas=deltas,
+        values=files,
+        traces=traces,
+    )
     with ExitStack() as stack:
-        source = None
-        if follow is not None:
-            source = partial(messages_of, log=stack.enter_context(opened(follow)), topic=deltas)
         taken = None
         if feedback is not None:
             taken = stack.enter_context(feedback_to(stack.enter_context(opened(feedback)), actions))
-        spans = Traces(to_collector()) if traces else None
-        back = Back(streams=streams, follow=source, feedback=taken, values=files, traces=spans)
-        served(found, front, back, console, stack.enter_context(_Stop()).wanted)
+        if processes:
+            server = listening_apart(work, front, processes, feedback=taken)
+        else:
+            found, back = stack.enter_context(back_of(work))
+            server = listening(found, front, replace(back, feedback=taken))
+        stopped = stack.enter_context(_Stop()).wanted
+        served(stack.enter_context(server), console, stopped)
 
 
 class _Stop:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 
@@ -23,12 +23,16 @@ from larix.serve.feedback import Feedback
 from larix.serve.grpc import GrpcLimits, GrpcServer
 from larix.serve.models import Loading, Repository, Source
 from larix.serve.models.repository import bundles
+from larix.serve.service import Service
 from larix.serve.serving import Serving
+from larix.serve.sessions import SessionSettings
 from larix.serve.telemetry import Traces, access, logging_to
 from larix.train.version import versions
 
 if TYPE_CHECKING:
-    from larix.serve.http import Examples, HttpServer
+    from larix.serve.grpc.listener import Instead
+    from larix.serve.http import Examples, HttpServer, Limits, Tokens
+    from larix.serve.http.call import Route
 
 _MANIFEST = "manifest.json"
 BUNDLES = "bundles"  # in a run's folder
@@ -60,6 +64,23 @@ class Front:
     drain_s: float = 10.0
     log_calls: bool = False
 
+    @property
+    def limits(self) -> "Limits":
+        """Of HTTP."""
+        from larix.serve.http import Limits
+
+        return Limits(timeout_s=self.timeout_s, stop_s=self.drain_s)
+
+    @property
+    def grpc_limits(self) -> GrpcLimits:
+        """Of gRPC."""
+        return GrpcLimits(timeout_s=self.timeout_s, stop_s=self.drain_s)
+
+    @property
+    def level(self) -> int:
+        """What is logged."""
+        return logging.INFO if self.log_calls else logging.WARNING
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Back:
@@ -75,6 +96,19 @@ class Back:
     values: dict[str, Path] = field(default_factory=dict)
     traces: Traces | None = None
     dense_s: float = 30.0
+    sessions: SessionSettings | None = None
+
+
+class Relayed(Protocol):
+    """Who answers in a service's place."""
+
+    def routes(self, own: "Sequence[Route]") -> "list[Route]":
+        """Over HTTP."""
+        ...
+
+    def methods(self) -> "Instead":
+        """Over gRPC."""
+        ...
 
 
 def place_of(word: str, console: Console) -> Place:
@@ -125,6 +159,7 @@ def serving(places: Sequence[Place], back: Back) -> Serving:
     return Serving(
         repository,
         engine=settings,
+        sessions=back.sessions,
         feedback=feedback,
         traces=back.traces,
         gauges=dict if feedback is None else lambda: feedback.stats.gauges,
@@ -133,11 +168,11 @@ def serving(places: Sequence[Place], back: Back) -> Serving:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listening:
-    """A server that answers. ``told``: where it is, by protocol."""
+    """A server that answers. ``told``: where it is, by protocol. ``models``: what it serves, in words."""
 
-    service: Serving
     http: "HttpServer"
     told: tuple[str, ...]
+    models: str
 
 
 @contextmanager
@@ -146,26 +181,54 @@ def listening(places: Sequence[Place], front: Front, back: Back) -> Iterator[Lis
 
     ConfigError for settings that cannot work, StorageError for a bundle that is damaged.
     """
+    guards = guards_of(front)
+    with logging_to(level=front.level), serving(places, back) as service, ExitStack() as servers:
+        examples = back.examples or examples_of(places)
+        made = servers.enter_context(answering(service, front, guards, examples=examples))
+        servers.callback(service.drain, front.drain_s)
+        servers.enter_context(settled())
+        yield Listening(made.http, made.told, live(service))
+
+
+def guards_of(front: Front) -> "Tokens | None":
+    """The tokens that let somebody in; None lets in everybody. ConfigError if they cannot be read, or HTTP is not there."""
     try:
-        from larix.serve.http import App, Door, HttpServer, Limits, Tokens, routes
-        from larix.serve.http.logged import LoggedPeople
-        from larix.serve.telemetry.metrics import Metrics
+        from larix.serve.http import Tokens
     except ImportError as error:
         raise ConfigError(f"serving over HTTP needs {error.name}; pip install 'larix[serve]'") from error
+    return None if front.tokens is None else Tokens.read(front.tokens)
 
-    tokens = None if front.tokens is None else Tokens.read(front.tokens)
-    limits = Limits(timeout_s=front.timeout_s, stop_s=front.drain_s)
+
+@contextmanager
+def answering(
+    service: Service,
+    front: Front,
+    tokens: "Tokens | None",
+    *,
+    examples: "Examples | None" = None,
+    own: bool = True,
+    relayed: "Relayed | None" = None,
+) -> Iterator[Listening]:
+    """``service`` over HTTP and gRPC while this is entered. ``own``: whether its numbers are told as metrics.
+
+    ``relayed``: who answers in its place. ConfigError for settings that cannot work.
+    """
+    from larix.serve.http import App, Door, HttpServer, routes
+    from larix.serve.telemetry.metrics import Metrics
+
     guarded = tokens is not None
-    level = logging.INFO if front.log_calls else logging.WARNING
-    with logging_to(level=level), serving(places, back) as service, ExitStack() as servers:
-        first = Bundle.open(newest(places[0].folder))
-        examples = back.examples or LoggedPeople(places[0].name, first.signature, first.warm)
-        metrics = Metrics(service, lambda: app.counts)
-        made = routes(service, limits, guarded=guarded, metrics=metrics, examples=examples)
-        app = App(made, limits=limits, door=Door(tokens), done=access)
+    metrics = Metrics(service if own else None, lambda: app.counts)
+    made = routes(service, front.limits, guarded=guarded, metrics=metrics, examples=examples)
+    app = App(
+        made if relayed is None else relayed.routes(made),
+        limits=front.limits,
+        door=Door(tokens),
+        done=access,
+    )
+    with ExitStack() as servers:
         http = HttpServer(
             app,
-            limits=limits,
+            limits=front.limits,
             host=front.host,
             port=front.port,
             guarded=guarded,
@@ -178,23 +241,35 @@ def listening(places: Sequence[Place], front: Front, back: Back) -> Iterator[Lis
         if front.grpc_port is not None:
             grpc = GrpcServer(
                 service,
-                limits=GrpcLimits(timeout_s=front.timeout_s, stop_s=front.drain_s),
+                limits=front.grpc_limits,
                 host=front.host,
                 port=front.grpc_port,
                 bearer=None if tokens is None else tokens.bearer,
                 cert=front.cert,
                 key=front.key,
+                instead=None if relayed is None else relayed.methods(),
             )
             grpc.start()
             servers.callback(grpc.stop)
             told.append(f"gRPC at {grpc.address}")
-        servers.callback(service.drain, front.drain_s)
-        servers.enter_context(_settled())
-        yield Listening(service, http, tuple(told))
+        yield Listening(http, tuple(told), "")
+
+
+def examples_of(places: Sequence[Place]) -> "Examples":
+    """People of the first place's logged samples, for the page to show."""
+    from larix.serve.http.logged import LoggedPeople
+
+    first = Bundle.open(newest(places[0].folder))
+    return LoggedPeople(places[0].name, first.signature, first.warm)
+
+
+def live(service: Service) -> str:
+    """Which version of each model answers, in words."""
+    return ", ".join(f"{each.name} {each.live}" for each in service.models())
 
 
 @contextmanager
-def _settled() -> Iterator[None]:
+def settled() -> Iterator[None]:
     """What is in memory now is there to stay: Python's collector does not go through it again and again.
 
     A request is some thousand small objects, and each few of them had all the libraries' looked through, under the lock that
@@ -211,19 +286,14 @@ def _settled() -> Iterator[None]:
         gc.unfreeze()
 
 
-def serve(
-    places: Sequence[Place], front: Front, back: Back, console: Console, stopped: threading.Event
-) -> None:
-    """Serve until ``stopped``. ``console``: is told where it is. LarixError if the server ends by itself; see ``listening``."""
-    with listening(places, front, back) as server:
-        names = ", ".join(f"{each.name} {each.live}" for each in server.service.models())
-        console.print(
-            f"Serving {names}: {', '.join(server.told)}", markup=False, highlight=False, soft_wrap=True
-        )
-        while not stopped.wait(0.5):
-            if not server.http.running:
-                raise LarixError("the HTTP server has ended by itself; its log says why")
-        console.print("Stopping: answering what is under way", markup=False, highlight=False)
+def serve(server: Listening, console: Console, stopped: threading.Event) -> None:
+    """Say where it is and wait. LarixError if it ends by itself."""
+    text = f"Serving {server.models}: {', '.join(server.told)}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    while not stopped.wait(0.5):
+        if not server.http.running:
+            raise LarixError("the HTTP server has ended by itself; its log says why")
+    console.print("Stopping: answering what is under way", markup=False, highlight=False)
 
 
 def newest(folder: Path) -> Path:

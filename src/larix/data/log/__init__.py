@@ -11,6 +11,7 @@ from larix.data.log.letters import read as read_letters
 from larix.data.log.log import EventLog
 from larix.data.log.offsets import Offsets
 from larix.data.log.retention import Retention
+from larix.data.log.where import log_at
 
 __all__ = [
     "Column",
@@ -24,5 +25,6 @@ __all__ = [
     "LeaseError",
     "Offsets",
     "Retention",
+    "log_at",
     "read_letters",
 ]

@@ -15,16 +15,18 @@ import grpc
 import grpc.aio
 
 from larix.errors import ConfigError, DataError
+from larix.serve.grpc.answers import handlers
 from larix.serve.grpc.call import Call, Handler
-from larix.serve.grpc.infer import Inference
 from larix.serve.grpc.limits import GrpcLimits
-from larix.serve.grpc.repository import PUBLIC, SERVICE, Repository
+from larix.serve.grpc.repository import PUBLIC
 from larix.serve.grpc.status import Unauthenticated, status_of
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import Service
 
 Bearer = Callable[[str | None], str | None]
 """Who it is that sends this ``authorization``; None if it opens nothing."""
+Instead = Callable[[str, Handler], Handler]
+"""What answers a method, as "SERVICE/METHOD", instead of its handler."""
 _LONGEST_ID = 128
 
 
@@ -34,22 +36,22 @@ def listen(
     address: str,
     bearer: Bearer | None,
     secrets: tuple[Path, Path] | None,
+    instead: Instead = lambda _, handler: handler,
 ) -> tuple[grpc.aio.Server, int]:
     """A server bound to ``address``, not started, and its port; to be called where its loop runs.
 
-    ``bearer``: None lets everybody in. ``secrets``: key and certificate for TLS. ConfigError if it cannot listen there.
+    ``bearer``: None lets everybody in. ``secrets``: key and certificate for TLS. ``instead``: who answers, if not the handlers of
+    ``service``. ConfigError if it cannot listen there.
     """
     server = grpc.aio.server(options=_options(limits), maximum_concurrent_rpcs=limits.calls)
-    answers = Repository(service).handlers()
-    answers[SERVICE]["ModelInfer"] = Inference(service, limits).infer
-    for name, methods in answers.items():
-        handlers: dict[str, Any] = {
+    for name, methods in handlers(service, limits).items():
+        taken: dict[str, Any] = {
             method: grpc.stream_unary_rpc_method_handler(
-                _behaviour(handler, limits, None if method in PUBLIC else bearer)
+                _behaviour(instead(f"{name}/{method}", handler), limits, None if method in PUBLIC else bearer)
             )
             for method, handler in methods.items()
         }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, taken),))
     try:
         if secrets is None:
             return server, server.add_insecure_port(address)

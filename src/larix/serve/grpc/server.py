@@ -15,14 +15,15 @@ from larix.serve.reach import check_reach
 from larix.serve.service import Service
 
 if TYPE_CHECKING:
-    from larix.serve.grpc.listener import Bearer
+    from larix.serve.grpc.listener import Bearer, Instead
 
 
 class GrpcServer:
     """Serves ``service`` by the Open Inference Protocol at ``host`` and ``port``, 0 for any free one, once it is started.
 
     ``bearer``: who it is that sends an ``authorization``, None if it opens nothing (see ``http.Tokens.bearer``); without it
-    everybody is let in. ``cert``, ``key``: PEM files for TLS. ConfigError if ``host`` is not loopback and TLS or ``bearer`` is
+    everybody is let in. ``cert``, ``key``: PEM files for TLS. ``instead``: what answers a method instead of ``service``.
+    ConfigError if ``host`` is not loopback and TLS or ``bearer`` is
     missing, or if grpcio is.
     """
 
@@ -36,6 +37,7 @@ class GrpcServer:
         bearer: "Bearer | None" = None,
         cert: Path | None = None,
         key: Path | None = None,
+        instead: "Instead | None" = None,
     ) -> None:
         check_reach(host, guarded=bearer is not None, cert=cert, key=key)
         try:
@@ -45,6 +47,7 @@ class GrpcServer:
         self.host, self.port = host, port
         self._listen = listen
         self._arguments: tuple[Any, ...] = (bearer, None if key is None or cert is None else (key, cert))
+        self._arguments += () if instead is None else (instead,)
         self._service, self._limits = service, limits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()

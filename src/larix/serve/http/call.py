@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Headers(Protocol):
     """The headers of a request, by name in small letters."""
 
-    def get(self, key: str, default: None = None) -> str | None:
+    def get(self, key: str, default: None = None, /) -> str | None:
         """The first value, None if there is none or it is not text."""
         ...
 

@@ -43,7 +43,7 @@ class FeedbackCalls:
         asked = document_of(self._decoder, call.body, self._limits)
         feedback = self._service.feedback
         if feedback is None:
-            raise Refusal(Why.UNKNOWN, "this server takes no feedback; start it with --log DIR")
+            raise Refusal(Why.UNKNOWN, "this server takes no feedback; start it with --feedback LOG")
         future = feedback.append(asked.actions, bearer=call.bearer)
         taken = await answered(future, call.deadline(None, self._limits) + self._limits.body_s)
         return reply_of(Taken(id=call.id, taken=taken))

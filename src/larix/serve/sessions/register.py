@@ -106,7 +106,8 @@ class Register:
         user, bearer, now = side.user, opening[0], self._clock()
         size = OBJECTS + max(user.size_bytes, held_bytes(user.arrays.values()))
         self.check_room(bearer, size)
-        opened = Opened(id=secrets.token_urlsafe(24), stamp=user.stamp, ttl_s=ttl_s, missing=user.missing)
+        id = self._settings.prefix + secrets.token_urlsafe(24)
+        opened = Opened(id=id, stamp=user.stamp, ttl_s=ttl_s, missing=user.missing)
         session = Session(
             opened=opened,
             bearer=bearer,

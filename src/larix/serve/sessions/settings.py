@@ -18,6 +18,7 @@ class SessionSettings:
     memory. ``tick_s``: how late the end of an unused session may be noticed; a request notices at once.
 
     ``ended``: of so many sessions that have ended it is remembered how, so that their ids are told from those that never were.
+    ``prefix``: what their ids begin with, which tells nobody more than who keeps them.
     """
 
     side_bytes: int = 1 << 30
@@ -28,6 +29,7 @@ class SessionSettings:
     life_s: float = 3600.0
     tick_s: float = 0.1
     ended: int = 1 << 16
+    prefix: str = ""
 
     def __post_init__(self) -> None:
         for name in ("side_bytes", "answer_bytes", "ended"):

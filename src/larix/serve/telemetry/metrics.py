@@ -21,13 +21,13 @@ _EVERY = (
 
 
 class Metrics:
-    """``service``: whose numbers. ``calls``: HTTP answers by method, route and status.
+    """``service``: whose numbers, None for those of the process alone. ``calls``: HTTP answers by method, route and status.
 
     Call it for the text, in Prometheus' format 0.0.4; it takes milliseconds. Beside the service's numbers stand those of
     the process: memory, CPU time, open files, garbage collection.
     """
 
-    def __init__(self, service: Service, calls: Callable[[], Calls] = dict) -> None:
+    def __init__(self, service: Service | None, calls: Callable[[], Calls] = dict) -> None:
         self._service, self._calls = service, calls
         self._registry = CollectorRegistry(support_collectors_without_names=True)
         self._registry.register(self)
@@ -44,12 +44,13 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         """All metrics as of now, as prometheus_client asks for them."""
-        stats = self._service.stats()
-        yield _gauge("ready", "Whether requests are answered now.", self._service.ready)
-        yield from _models(self._service.models())
-        yield from _versions(stats.versions)
-        yield from _engine(stats.engine)
-        yield from _gauges(stats)
+        if self._service is not None:
+            stats = self._service.stats()
+            yield _gauge("ready", "Whether requests are answered now.", self._service.ready)
+            yield from _models(self._service.models())
+            yield from _versions(stats.versions)
+            yield from _engine(stats.engine)
+            yield from _gauges(stats)
         calls = CounterMetricFamily(
             "larix_http_answers", "Answers by method, route and status.", labels=("method", "path", "status")
         )

@@ -1,0 +1,170 @@
+"""Which worker a question goes to, and what becomes of it if that worker ends. Knows nothing of processes or of what is asked.
+
+The worker with the least under way takes the next question, so that none waits while another is idle.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from larix.serve.refusal import Refusal, Why
+from larix.serve.workers.frames import Asked, Frames, Told, error_of
+
+_EACH = 4096
+"""What a question weighs beside the bytes of its body: what is under way is told by bytes, for so is the work in it."""
+
+
+class _Link:
+    """A connection to one worker from one event loop; questions of any number at a time."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._asked: dict[int, asyncio.Future[tuple[Told, bytes]]] = {}
+        self._end: Frames[Told] = Frames(Told, self._taken, self._lost)
+
+    @property
+    def connected(self) -> bool:
+        return self._end.connected
+
+    async def connect(self, path: Path) -> None:
+        await asyncio.get_running_loop().create_unix_connection(lambda: self._end, str(path))
+
+    async def ask(self, asked: Asked, body: bytes) -> tuple[Told, bytes]:
+        asked.number = next(self._numbers)
+        future: asyncio.Future[tuple[Told, bytes]] = asyncio.get_running_loop().create_future()
+        self._asked[asked.number] = future
+        try:
+            self._end.send(asked, body)
+            return await future
+        finally:
+            del self._asked[asked.number]
+
+    def _taken(self, told: Told, body: bytes) -> None:
+        future = self._asked.get(told.number)
+        if future is not None and not future.done():  # else whoever asked has gone
+            future.set_result((told, body))
+
+    def _lost(self) -> None:
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(ConnectionError("the worker has ended"))
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """A worker as the front sees it. ``up``: whether it is asked. ``weight``: of what is under way there."""
+
+    path: Path
+    up: bool = False
+    weight: int = 0
+    links: dict[asyncio.AbstractEventLoop, tuple[_Link | None, asyncio.Lock]] = field(default_factory=dict)
+
+    async def ask(self, asked: Asked, body: bytes) -> tuple[Told, bytes]:
+        """Ask it, from any loop. OSError if it has ended, or is not there, before it has answered."""
+        weight = _EACH + len(body)
+        self.weight += weight
+        try:
+            return await (await self._link()).ask(asked, body)
+        finally:
+            self.weight -= weight
+
+    async def _link(self) -> _Link:
+        loop = asyncio.get_running_loop()
+        link, turn = self.links.get(loop, (None, None))
+        if link is not None and link.connected:
+            return link
+        if turn is None:
+            turn = asyncio.Lock()
+            self.links[loop] = None, turn
+        async with turn:
+            link = self.links[loop][0]
+            if link is None or not link.connected:
+                link = _Link()
+                await link.connect(self.path)
+                self.links[loop] = link, turn
+        return link
+
+
+class Dispatch:
+    """``members``: all workers, by number; whoever looks after their processes says which are ``up``."""
+
+    def __init__(self, members: list[Member]) -> None:
+        self.members = members
+        self._turn = 0  # who is asked while nothing is under way
+
+    @property
+    def up(self) -> list[int]:
+        """The workers that are asked."""
+        return [at for at, member in enumerate(self.members) if member.up]
+
+    async def ask(
+        self,
+        what: str,
+        body: bytes = b"",
+        *,
+        worker: int | None = None,
+        again: bool = False,
+        id: str = "",
+        bearer: str = "",
+        names: tuple[str, ...] = (),
+        headers: Mapping[str, str] | None = None,
+        arrived: float = 0.0,
+        deadline: float | None = None,
+    ) -> tuple[Told, bytes]:
+        """Ask ``worker``, or the one with the least under way; raises what it raised.
+
+        ``again``: whether asking twice does no harm: then another worker is asked if this one ends before it answers, or is about
+        to stop. Refusal UNAVAILABLE if no worker is there, or it ended with what it had begun.
+        """
+        tried: set[int] = set()
+        while True:
+            at = self._least(tried) if worker is None else worker
+            member = self.members[at]
+            asked = Asked(
+                number=0,
+                what=what,
+                id=id,
+                bearer=bearer,
+                names=names,
+                headers=headers or {},
+                arrived=arrived,
+                deadline=deadline,
+            )
+            tried.add(at)
+            others = again and worker is None and not tried.issuperset(self.up)
+            try:
+                told, reply = await member.ask(asked, body)
+            except OSError:
+                if others:
+                    continue
+                raise Refusal(
+                    Why.UNAVAILABLE,
+                    "the worker process that this went to has ended, and another is being started; come again",
+                    retry_after_s=1.0,
+                ) from None
+            if told.failure is None:
+                return told, reply
+            if not (others and told.failure.why == Why.UNAVAILABLE):
+                raise error_of(told.failure)
+
+    async def each(self, what: str, body: bytes = b"") -> list[tuple[Told, bytes]]:
+        """The answers of all workers that are up, one asked after the other. Raises what the first raises that does."""
+        found = [await self.ask(what, body, worker=at) for at in self.up]
+        if not found:
+            raise _nobody()
+        return found
+
+    def _least(self, tried: set[int]) -> int:
+        there = [at for at in self.up if at not in tried]
+        if not there:
+            raise _nobody()
+        least = min(self.members[at].weight for at in there)
+        alike = [at for at in there if self.members[at].weight == least]
+        self._turn = (self._turn + 1) % len(self.members)
+        return min(alike, key=lambda at: (at - self._turn) % len(self.members))
+
+
+def _nobody() -> Refusal:
+    return Refusal(Why.UNAVAILABLE, "no worker process is ready; come again", retry_after_s=1.0)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from fronted import fronted_grpc
+from grpc_served import KnownService
+from tritonclient.utils import InferenceServerException
+
+from larix.serve import Refusal, Why
+
+
+@pytest.fixture
+def services():
+    return [KnownService() for _ in range(3)]
+
+
+@pytest.fixture
+def client(folder, services):
+    with fronted_grpc(folder, services) as server, triton.InferenceServerClient(server.address) as client:
+        yield client
+
+
+def tensor(name, array, datatype):
+    made = triton.InferInput(name, list(array.shape), datatype)
+    made.set_data_from_numpy(array)
+    return made
+
+
+def asked(n=4):
+    return [
+        tensor("user_id", np.array([5]), "INT64"),
+        tensor("past", np.array([[7, 8, 9]]), "INT64"),
+        tensor("city", np.array([b"x"], np.object_), "BYTES"),
+        tensor("video_id", np.arange(n), "INT64"),
+        tensor("rate", np.linspace(0, 1, n, dtype=np.float32), "FP32"),
+        tensor("new", np.arange(n) % 2 == 0, "BOOL"),
+        tensor("tag", np.arange(2 * n), "INT64"),
+        tensor("tag.lengths", np.full(n, 2), "INT64"),
+        tensor("kind", np.array([b"\xff" * i for i in range(n)], np.object_), "BYTES"),
+    ]
+
+
+def test_one_channels_calls_are_answered_by_all_workers(client, services):
+    for at in range(6):
+        result = client.infer("feed", asked(), request_id=f"r{at}", model_version="2")
+        assert np.array_equal(result.as_numpy("is_click"), np.linspace(0, 1, 4, dtype=np.float32))
+        assert result.get_response().id == f"r{at}"
+    assert [len(service.requests) for service in services] == [2, 2, 2]
+
+
+def test_refusals_and_mistakes_pass_with_their_status(client, services):
+    for service in services:
+        service.error = Refusal(Why.OVERLOADED, "full", retry_after_s=1.5)
+    with pytest.raises(InferenceServerException, match="full") as refused:
+        client.infer("feed", asked())
+    assert refused.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+    with pytest.raises(InferenceServerException, match="no model 'none'") as unknown:
+        client.infer("none", asked())
+    assert unknown.value.status() == "StatusCode.NOT_FOUND"
+    with pytest.raises(InferenceServerException, match="video_id"):
+        client.infer("feed", asked()[:3])
+
+
+def test_all_load_and_let_go_and_what_they_counted_is_one(client, services):
+    client.load_model("feed")
+    client.unload_model("feed")
+    assert [service.done for service in services] == [[("load", "feed"), ("unload", "feed")]] * 3
+    stats = client.get_inference_statistics("feed", as_json=True)["model_stats"][0]
+    assert stats["inference_count"] == "90"
+    assert stats["last_inference"] == "77"
+    with pytest.raises(InferenceServerException, match="no model 'none'"):
+        client.get_inference_statistics("none")
+
+
+def test_what_there_is_any_worker_tells(client):
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.get_model_metadata("feed").name == "feed"
+    index = client.get_model_repository_index().models
+    assert {(each.name, each.version) for each in index} >= {("feed", "2"), ("feed", "1")}

@@ -1,0 +1,70 @@
+import asyncio
+import logging
+import stat
+
+import pytest
+
+from larix.errors import DataError
+from larix.serve import Refusal, Why
+from larix.serve.workers.frames import PING, Told
+
+
+async def echo(asked, body):
+    return Told(number=asked.number, headers=(("who", asked.bearer),)), body[::-1]
+
+
+async def fail(asked, body):
+    raise {"data": DataError("bad"), "refused": Refusal(Why.EXPIRED, "gone")}.get(asked.id) or ValueError(
+        "odd"
+    )
+
+
+def test_questions_are_answered_by_kind_and_all_at_once(attended):
+    release = None
+
+    async def slow(asked, body):
+        await release.wait()
+        return Told(number=asked.number), b"slow"
+
+    async def ask():
+        nonlocal release
+        release = asyncio.Event()
+        async with attended({"echo": echo, "slow": slow}) as dispatch:
+            waiting = asyncio.create_task(dispatch.ask("slow"))
+            for _ in range(20):
+                told, body = await dispatch.ask("echo", b"abc", bearer="me")
+                assert (body, told.headers) == (b"cba", (("who", "me"),))
+            assert not waiting.done()
+            release.set()
+            assert (await waiting)[1] == b"slow"
+
+    asyncio.run(ask())
+
+
+def test_what_goes_wrong_is_raised_by_whoever_asked_and_a_fault_is_logged(attended, caplog):
+    async def ask():
+        async with attended({"fail": fail}) as dispatch:
+            with pytest.raises(DataError, match="bad"):
+                await dispatch.ask("fail", id="data")
+            with pytest.raises(Refusal) as refused:
+                await dispatch.ask("fail", id="refused")
+            assert refused.value.why is Why.EXPIRED
+            assert not caplog.records
+            with pytest.raises(RuntimeError, match="ValueError in a worker"):
+                await dispatch.ask("fail", id="77")
+            with pytest.raises(RuntimeError, match="KeyError"):
+                await dispatch.ask("nothing of the kind")
+
+    with caplog.at_level(logging.ERROR, "larix.serve.workers"):
+        asyncio.run(ask())
+    assert [record.request for record in caplog.records] == ["77", ""]
+    assert "odd" in caplog.text
+
+
+def test_every_worker_answers_a_ping_and_its_socket_is_its_owners_alone(attended, folder):
+    async def ask():
+        async with attended({}) as dispatch:
+            assert stat.S_IMODE((folder / "0.socket").stat().st_mode) == 0o600
+            assert (await dispatch.ask(PING, b"x"))[1] == b"x"
+
+    asyncio.run(ask())
