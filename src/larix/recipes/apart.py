@@ -196,7 +196,8 @@ def main() -> None:
     try:
         with logging_to(level=Front(log_calls=told.log_calls).level), back_of(told.work) as (places, back):
             sessions = SessionSettings(prefix=f"{told.number}.")
-            with serving(places, replace(back, sessions=sessions)) as service, settled():
+            back = replace(back, sessions=sessions, shared=Path(told.socket).parent)
+            with serving(places, back) as service, settled():
                 asyncio.run(_work(told, service, places, serving_now, stopped))
     except LarixError as error:
         _say({"error": type(error).__name__, "text": str(error)})

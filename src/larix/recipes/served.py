@@ -23,6 +23,7 @@ from larix.serve.feedback import Feedback
 from larix.serve.grpc import GrpcLimits, GrpcServer
 from larix.serve.models import Loading, Repository, Source
 from larix.serve.models.repository import bundles
+from larix.serve.models.turn import Turn
 from larix.serve.service import Service
 from larix.serve.serving import Serving
 from larix.serve.sessions import SessionSettings
@@ -86,7 +87,8 @@ class Front:
 class Back:
     """What answers. ``streams``: cores that score at a time; 0 are all. ``follow``: what makes readers of a run's messages.
 
-    ``dense_s``: a followed run's network is made anew at most so often, in seconds.
+    ``dense_s``: a followed run's network is made anew at most so often, in seconds. ``shared``: a folder of all processes that
+    serve the same, where one at a time loads and compiles.
     """
 
     streams: int = 0
@@ -97,6 +99,7 @@ class Back:
     traces: Traces | None = None
     dense_s: float = 30.0
     sessions: SessionSettings | None = None
+    shared: Path | None = None
 
 
 class Relayed(Protocol):
@@ -147,8 +150,16 @@ def serving(places: Sequence[Place], back: Back) -> Serving:
         if not back.streams
         else EngineSettings(workers=back.streams, sparse=back.streams, dense=back.streams)
     )
-    loading = Loading(streams=settings.dense, follow=follow, values=back.values, dense_s=back.dense_s)
-    repository = Repository({place.name: place.folder for place in places}, loading)
+    turn = None if back.shared is None else Turn(back.shared / "turn")
+    loading = Loading(
+        streams=settings.dense,
+        follow=follow,
+        values=back.values,
+        dense_s=back.dense_s,
+        scratch=back.shared,
+        turn=turn,
+    )
+    repository = Repository({place.name: place.folder for place in places}, loading, turn=turn)
     try:
         for name in names:
             repository.load(name)

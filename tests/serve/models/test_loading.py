@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import stock
 
+from larix.compile.afresh import compile_apart
 from larix.embedding import Levels
 from larix.errors import ConfigError, StorageError
 from larix.feed import ValueModel, WeightedSum
 from larix.feed.serial import write as write_value
 from larix.serve.engine import Engine
 from larix.serve.models import Loading, Repository
+from larix.serve.models import loading as loading_module
+from larix.serve.models.turn import Turn
 from larix.serve.refusal import Refusal
 from larix.serve.request import Request
 from larix.serve.service import State
@@ -146,3 +150,37 @@ def test_a_manifest_of_something_else_is_no_bundle(place):
     path.write_text(json.dumps({"format": 1}))
     with pytest.raises(StorageError, match="manifest"):
         Loading()(place / "step-1", model="m", version="1")
+
+
+def test_processes_that_take_turns_compile_a_network_once_and_keep_but_the_newest(
+    place, tmp_path, monkeypatch
+):
+    bundle, made = stock.made(tmp_path / "step-1"), []
+    monkeypatch.setattr(
+        loading_module,
+        "compile_apart",
+        lambda captured, folder, **how: (made.append(folder), compile_apart(captured, folder, **how)),
+    )
+    scratch = tmp_path / "shared"
+    scratch.mkdir()
+
+    def process():
+        make = loading_module._Scorer(bundle, 1)
+        return loading_module._Remake(bundle, make, scratch, Turn(scratch / "turn"))
+
+    rows, stamps = loading_module._rows_of(bundle, None), bundle.stamp_at
+    first, second = process(), process()
+    for seed in range(6):
+        weights = safetensors.torch.save(stock.Net(bundle.sample).state_dict())
+        one, other = first(rows, weights, stamps), second(rows, weights, stamps)
+        assert len(made) == seed + 1, "the second compiled again"
+        arrays = next(iter(requests_of(bundle)))
+        assert np.array_equal(*(each.score([each.request(*arrays)])[0] for each in (one, other)))
+    assert len(list(scratch.glob("network-*"))) <= 5
+    with pytest.raises(ConfigError, match="scratch"):
+        Loading(turn=Turn(scratch / "turn"))
+
+
+def requests_of(bundle):
+    for context, candidates in stock.warm().requests(bundle.signature):
+        yield bundle.signature.context_of(context, 0)[0], bundle.signature.candidates_of(candidates)[0]

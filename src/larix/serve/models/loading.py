@@ -3,6 +3,10 @@
 Knows bundles and how a network is made anew; knows nothing of where messages come from.
 """
 
+import hashlib
+import json
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +17,7 @@ import numpy as np
 from larix.compile import load_forms
 from larix.compile.afresh import compile_apart, with_weights
 from larix.compile.artifact import BACKENDS, find
+from larix.compile.graph import Graph
 from larix.embedding import Levels, Replica, Stand
 from larix.errors import ConfigError, StorageError
 from larix.feed import LiveValueModel
@@ -22,6 +27,7 @@ from larix.serve.engine import Pages, Target
 from larix.serve.loaded import Loaded
 from larix.serve.models.edition import Edition, Still
 from larix.serve.models.following import Following, Source, States
+from larix.serve.models.turn import Turn
 from larix.serve.parity import logits_of
 from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
@@ -30,6 +36,7 @@ from larix.serve.warm import Warm
 _WARM = (
     8  # logged samples that are scored before a version answers: more would take Python from those who answer
 )
+_KEPT = 4  # networks that several processes share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +48,8 @@ class Loading:
     messages; models without one stay as they are exported. ``values``: by model, the file of a value model to take in place of
     the bundle's, and to look at again. ``dense_s``: a network is made anew at most so often. ``catch_up_s``: how long a
     version may take to come up to its run before it answers all the same. ``scratch``: where networks are compiled, the system's
-    folder for such things unless told.
+    folder for such things unless told. ``turn``: with other processes that serve the same: a network that is made anew is
+    compiled by the first whose turn it is, in ``scratch``, and read from there by the others.
     """
 
     streams: int = 1
@@ -51,6 +59,7 @@ class Loading:
     dense_s: float = 30.0
     catch_up_s: float = 60.0
     scratch: Path | None = None
+    turn: Turn | None = None
 
     def __post_init__(self) -> None:
         for name in ("dense_s", "catch_up_s"):
@@ -58,6 +67,8 @@ class Loading:
                 raise ConfigError(
                     f"Loading.{name} is {getattr(self, name)}; it is a number of seconds, 0 or more"
                 )
+        if self.turn is not None and self.scratch is None:
+            raise ConfigError("Loading.turn is of processes that share Loading.scratch, which is not told")
 
     def __call__(self, path: Path, *, model: str, version: str) -> Edition:
         """See ``Loader``."""
@@ -83,7 +94,7 @@ class Loading:
             states=states,
             stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
             source=self.follow[model](),
-            remake=_Remake(bundle, self.scratch, make),
+            remake=_Remake(bundle, make, self.scratch, self.turn),
             empty=lambda: _like(rows),
             dense_s=self.dense_s,
         )
@@ -94,14 +105,18 @@ class Loading:
 class _Remake:
     """A bundle's network with other weights; see ``Remake``. It goes on if the bundle's folder is gone."""
 
-    def __init__(self, bundle: Bundle, scratch: Path | None, scorer: "_Scorer") -> None:
-        self._scratch, self._scorer = scratch, scorer
+    def __init__(self, bundle: Bundle, scorer: "_Scorer", scratch: Path | None, turn: Turn | None) -> None:
+        self._scratch, self._turn, self._scorer = scratch, turn, scorer
         self._captured, self._precision = bundle.graph, bundle.precision
         self._buckets = bundle.manifest["buckets"]
         self._backend = find(bundle.folder / COMPILED / "alone").manifest["backend"]
+        self._of = hashlib.sha256(json.dumps(bundle.manifest, sort_keys=True).encode())
 
     def __call__(self, rows: Replica, weights: bytes, stamps: Callable[[int], Stamp]) -> Scorer:
         captured = with_weights(self._captured, weights)
+        if self._turn is not None:
+            with self._turn:
+                return self._scorer(self._shared(captured, weights), rows, stamps)
         try:
             place = tempfile.TemporaryDirectory(prefix="larix-network-", dir=self._scratch)
         except OSError as error:
@@ -110,11 +125,24 @@ class _Remake:
             ) from error
         with place as folder:
             compiled = Path(folder, "network")
-            backend = BACKENDS[self._backend]()
-            compile_apart(
-                captured, compiled, backend=backend, buckets=self._buckets, precision=self._precision
-            )
+            self._compile(captured, compiled)
             return self._scorer(compiled, rows, stamps)
+
+    def _shared(self, captured: Graph, weights: bytes) -> Path:
+        """What the first process compiled; those before it go, as whoever needs one yet compiles it again."""
+        assert self._scratch is not None
+        digest = self._of.copy()
+        digest.update(weights)
+        compiled = self._scratch / f"network-{digest.hexdigest()[:32]}"
+        if not compiled.is_dir():
+            for before in sorted(self._scratch.glob("network-*"), key=os.path.getmtime)[:-_KEPT]:
+                shutil.rmtree(before, ignore_errors=True)
+            self._compile(captured, compiled)
+        return compiled
+
+    def _compile(self, captured: Graph, folder: Path) -> None:
+        backend = BACKENDS[self._backend]()
+        compile_apart(captured, folder, backend=backend, buckets=self._buckets, precision=self._precision)
 
 
 class _Scorer:

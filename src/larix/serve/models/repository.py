@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,10 +39,18 @@ class Repository:
 
     A bundle that comes to a place, or takes another's, is loaded beside the live version and takes over when it is warm. One that
     cannot be loaded is told of as UNAVAILABLE and changes nothing else; it is tried again when its manifest changes, or by
-    `load`, and so is one that was gone back from. Bundles are loaded one at a time. ``keep``: see Model.
+    `load`, and so is one that was gone back from. Bundles are loaded one at a time; ``turn``: by one process at a time. ``keep``:
+    see Model.
     """
 
-    def __init__(self, places: Mapping[str, str | Path], load: Loader, *, keep: int = 1) -> None:
+    def __init__(
+        self,
+        places: Mapping[str, str | Path],
+        load: Loader,
+        *,
+        keep: int = 1,
+        turn: AbstractContextManager[object] | None = None,
+    ) -> None:
         if not places:
             raise ConfigError("there is no model to serve; name one and the folder of its bundles")
         self._places = {name: Path(path) for name, path in places.items()}
@@ -50,6 +59,7 @@ class Repository:
         self._versions: dict[str, dict[str, Found]] = {name: {} for name in places}  # tried, by version
         self._unloaded: set[str] = set()
         self._turn = threading.RLock()  # whoever loads; no request waits for it
+        self._among_processes = turn or nullcontext()
         self._polling = Polling(self.poll, "bundles")
 
     def model(self, name: str = "") -> Model:
@@ -123,7 +133,8 @@ class Repository:
         for name, model in self._models.items():
             with self._turn:
                 if name not in self._unloaded:
-                    self._renew(model)
+                    with self._among_processes:
+                        self._renew(model)
                 model.mind()
 
     def start(self, every: float = 2.0) -> None:

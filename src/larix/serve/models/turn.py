@@ -1,0 +1,36 @@
+"""A turn that processes of one server take: while one loads or compiles, the others answer. Knows nothing of either."""
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from typing import Self
+
+from larix.errors import StorageError
+
+
+class Turn:
+    """One process at a time is within, and one of its threads, which may enter again. ``path``: a file that all of them name.
+
+    It goes with the process that has it, however that ends. StorageError if the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(f"'{path}' cannot be written: {error.strerror}") from error
+        self._mine, self._depth = threading.RLock(), 0
+
+    def __enter__(self) -> Self:
+        self._mine.acquire()
+        if not self._depth:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._depth += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._mine.release()
