@@ -13,11 +13,13 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,7 +224,7 @@ def _note(subject: Subject, **values: float) -> None:
         subject.found.setdefault(name, []).append(value)
 
 
-def ours(case: str, run: Path, bundle: Path, folder: Path, streams: int) -> list[Subject]:
+def ours(case: str, run: Path, bundle: Path, folder: Path, streams: int, processes: int) -> list[Subject]:
     """Our server, asked in binary and in JSON."""
     asked = serve_cases.Asked(run, bundle, int(case.split()[1]))
     found = []
@@ -236,7 +238,10 @@ def ours(case: str, run: Path, bundle: Path, folder: Path, streams: int) -> list
         found.append(
             Subject(
                 name=f"larix {kind}",
-                command=[sys.executable, *words, "--streams", str(streams), "--timeout-ms", "5000"],
+                command=[
+                    *(sys.executable, *words, "--streams", str(streams), "--processes", str(processes)),
+                    *("--timeout-ms", "5000"),
+                ],
                 health="/v2/health/ready",
                 requests=path,
                 port=port,
@@ -282,13 +287,21 @@ def peers(names: Sequence[str], run: Path, bundle: Path, folder: Path, cores: Co
     return found
 
 
-def bare(subject: Subject, bundle: Path, cores: Cores, rounds: int) -> dict[str, list[float]]:
-    """The engine alone on the server's cores."""
-    words = [str(bundle), str(subject.requests), str(len(cores.server)), _listed(cores.server)]
-    worker = Worker(sys.executable, str(HERE / "serve_bare.py"), words)
-    found = [worker.round() for _ in range(rounds)]
-    worker.end()
-    return {name: [each[name] for each in found] for name in found[0]}
+def bare(
+    subject: Subject, bundle: Path, cores: Cores, rounds: int, streams: int, processes: int
+) -> dict[str, list[float]]:
+    """The engine alone on the server's cores: as many processes of as many streams, all at once, what they answer summed."""
+    words = [str(bundle), str(subject.requests), str(streams), _listed(cores.server)]
+    path = str(HERE / "serve_bare.py")
+    workers = [Worker(sys.executable, path, words) for _ in range(max(1, processes))]
+    with ThreadPoolExecutor(len(workers)) as pool:
+        found = [list(pool.map(Worker.round, workers)) for _ in range(rounds)]
+    for worker in workers:
+        worker.end()
+    return {
+        "capacity": [sum(each["capacity"] for each in together) for together in found],
+        "alone_ms": [statistics.median(each["alone_ms"] for each in together) for together in found],
+    }
 
 
 def report(case: str, subjects: Sequence[Subject], cores: Cores) -> None:
@@ -327,7 +340,12 @@ def main() -> None:
     words = "compute in less than fp32 what costs at most so much AUC on held-out samples; 0: all in fp32"
     parser.add_argument("--auc-loss", type=float, default=0.0005, help=words)
     parser.add_argument("--peers", nargs="*", choices=sorted(PEERS_BY_NAME), help="none named: all")
-    parser.add_argument("--streams", type=int, default=0, help="of our server; 0: as many as it has cores")
+    words = "worker processes of our server, of one stream each; as many as it has cores if none are told; 0: it alone"
+    parser.add_argument("--processes", type=int, help=words)
+    words = (
+        "of each process of our server; 0: one of a worker, as many as there are cores of one that is alone"
+    )
+    parser.add_argument("--streams", type=int, default=0, help=words)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one rate")
     args = parser.parse_args()
@@ -335,15 +353,18 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     cores = Cores()
     cases = args.case or (["kuairand 200"] if args.quick else list(CASES))
+    processes = len(cores.server) if args.processes is None else args.processes
+    streams = args.streams or (1 if processes else len(cores.server))
     seconds, steps, runs, rounds = (1.0, 3, 1, 1) if args.quick else (args.seconds, 6, 3, args.rounds)
     for case in cases:
         name = case.split()[0]
         run = serve_cases.run_of(name, folder, args.run if name == "kuairand" else None)
         bundle = serve_cases.bundle_of(run, name, folder, args.auc_loss)
-        subjects = ours(case, run, bundle, folder, args.streams or len(cores.server))
-        alone = bare(subjects[1], bundle, cores, max(1, rounds))
+        subjects = ours(case, run, bundle, folder, streams, processes)
+        alone = bare(subjects[1], bundle, cores, max(1, rounds), streams, processes)
+        about = {"cores": len(cores.server), "processes": processes, "streams": streams}
         for metric, unit in (("capacity", "1/s"), ("alone_ms", "ms")):
-            emit(BENCH, "larix engine", case, metric, alone[metric], unit, cores=len(cores.server))
+            emit(BENCH, "larix engine", case, metric, alone[metric], unit, **about)
         if name == "net" and args.peers is not None:
             subjects += peers(args.peers or sorted(PEERS_BY_NAME), run, bundle, folder, cores)
         for _ in range(rounds):

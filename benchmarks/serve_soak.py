@@ -24,7 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from measure import PEERS, emit
 from numpy.typing import NDArray
 from serve_load import Load, read_requests
 
-from serve import CONNECTIONS, Subject, free_port, lasting, running
+from serve import CONNECTIONS, Subject, descendants, free_port, lasting, running
 
 BENCH = "serve_soak"
 HERE = Path(__file__).resolve().parent
@@ -175,8 +175,11 @@ def say(text: str) -> None:
 
 
 def resident_mb(pid: int) -> float:
-    """What of a process lies in memory."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """What of a process and its children lies in memory; what they share counts for each."""
+    pages = 0
+    for each in descendants(pid):
+        with suppress(OSError):  # it has ended meanwhile, as those that compile do
+            pages += int(Path(f"/proc/{each}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -278,6 +281,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--streams", type=int, default=1)
+    parser.add_argument(
+        "--processes", type=int, default=2, help="worker processes; 0: the server alone answers"
+    )
     parser.add_argument("--run", type=Path, help="a run of a recipe; a net of random samples without one")
     parser.add_argument("--candidates", type=int, default=200)
     parser.add_argument("--share", type=float, default=0.8, help="of the rate that is held")
@@ -298,7 +304,7 @@ def main() -> None:
         words = ["serve", f"soak={online}", "--follow", str(log), "--port", str(port), "--timeout-ms", "5000"]
         subject = Subject(
             name="larix-soak",
-            command=[*LARIX, *words, "--streams", str(args.streams)],
+            command=[*LARIX, *words, "--streams", str(args.streams), "--processes", str(args.processes)],
             health="/v2/health/ready",
             requests=requests,
             port=port,
@@ -338,7 +344,12 @@ def main() -> None:
             "machine_load": [round(each, 1) for each in os.getloadavg()],
             "cpu_waited": round(waited, 2),
         }
-        about = {"minutes": args.minutes, "streams": args.streams, "rate": round(args.share * rate, 1)}
+        about = {
+            "minutes": args.minutes,
+            "streams": args.streams,
+            "processes": args.processes,
+            "rate": round(args.share * rate, 1),
+        }
         report(load, answers, result, beside, case, **about, **machine)
 
 
