@@ -220,7 +220,7 @@ def outcome(call):
 @given(data=st.data())
 def test_a_row_in_one_go_is_the_row_that_is_looked_at_value_by_value(wild, data):
     schema, values = data.draw(rows(wild))
-    found = outcome(lambda: columns.Row(schema)(values))
+    found = outcome(lambda: columns.Row(schema)(values)[0].columns)
     assert found == outcome(lambda: columns.row(values, schema))
     if not wild:
         assert isinstance(found, list)
@@ -247,8 +247,21 @@ def test_a_column_in_one_go_is_the_column_that_is_looked_at(wild, data):
 def test_a_row_of_plain_values_is_taken_in_one_go(monkeypatch):
     monkeypatch.setattr(columns, "row", None)
     schema = pa.schema([("a", INT), ("b", REAL), ("c", TEXT), ("d", LIST), ("e", pa.list_(TEXT))])
-    taken = columns.Row(schema)({"a": 1, "b": 2, "d": [1, None], "e": []})
+    taken, nulls = columns.Row(schema)({"a": 1, "b": 2, "d": [1, None], "e": []})
     assert [each.to_pylist() for each in taken] == [[1], [2.0], [None], [[1, None]], [[]]]
+    assert (taken.schema, nulls) == (schema, {"c": 1})
+
+
+def test_numbers_are_packed_without_a_look_at_each(monkeypatch):
+    monkeypatch.setattr(columns.pa, "array", None)
+    for values, dtype in (
+        ([1, True, -(2**63)], INT),
+        ([2**64 - 1], pa.uint64()),
+        ([0.5, float("inf")], pa.float32()),
+        ([[1], [], [2, 3]], LIST),
+        ([], REAL),
+    ):
+        assert columns.column("c", values, dtype).to_pylist() == values
 
 
 def test_a_wrong_value_among_others_of_its_type_is_found():
