@@ -177,6 +177,13 @@ class Service(Protocol):
         """Answer a request. The future raises DataError (the request is malformed) or Refusal; cancelling it drops the work."""
         ...
 
+    def check_room(self) -> None:
+        """Raise Refusal (OVERLOADED), which is counted, if `rank` would refuse whatever it was asked now.
+
+        Costs next to nothing, so that a request is asked for before it is read.
+        """
+        ...
+
     @property
     def names(self) -> Sequence[str]:
         """Of the models that can be asked for; costs nothing, so that every request may look."""

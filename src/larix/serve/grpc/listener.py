@@ -25,6 +25,7 @@ from larix.serve.service import Service
 
 Bearer = Callable[[str | None], str | None]
 """Who it is that sends this ``authorization``; None if it opens nothing."""
+_INFER = "ModelInfer"
 _LONGEST_ID = 128
 
 
@@ -41,11 +42,16 @@ def listen(
     """
     server = grpc.aio.server(options=_options(limits), maximum_concurrent_rpcs=limits.calls)
     answers = Repository(service).handlers()
-    answers[SERVICE]["ModelInfer"] = Inference(service, limits).infer
+    answers[SERVICE][_INFER] = Inference(service, limits).infer
     for name, methods in answers.items():
         handlers: dict[str, Any] = {
             method: grpc.stream_unary_rpc_method_handler(
-                _behaviour(handler, limits, None if method in PUBLIC else bearer)
+                _behaviour(
+                    handler,
+                    limits,
+                    None if method in PUBLIC else bearer,
+                    service.check_room if method == _INFER else None,
+                )
             )
             for method, handler in methods.items()
         }
@@ -59,8 +65,10 @@ def listen(
         raise ConfigError(f"cannot listen at {address}: {error}") from error
 
 
-def _behaviour(handler: Handler, limits: GrpcLimits, bearer: Bearer | None) -> Any:
-    """``handler`` as grpcio calls it.
+def _behaviour(
+    handler: Handler, limits: GrpcLimits, bearer: Bearer | None, room: Callable[[], None] | None
+) -> Any:
+    """``handler`` as grpcio calls it. ``room``: raises Refusal where it would, whatever the message; asked before that is read.
 
     Every method has one message each way, but is served as if clients could send several: only so is a call given to us before
     its message is there, and a client that never finishes one can be cut off.
@@ -76,6 +84,8 @@ def _behaviour(handler: Handler, limits: GrpcLimits, bearer: Bearer | None) -> A
             if who is None:
                 raise Unauthenticated("no known token; send it as metadata authorization: Bearer TOKEN")
             call.bearer = who
+            if room is not None:
+                room()
             call.message = await _message(messages, limits.body_s)
             left = context.time_remaining()
             call.deadline = math.inf if left is None else time.monotonic() + left

@@ -80,7 +80,7 @@ class Ranking:
 
     def routes(self) -> list[Route]:
         """What it answers."""
-        return [Route(method="POST", path="/v1/rank", handler=self.rank)]
+        return [Route(method="POST", path="/v1/rank", handler=self.rank, room=self._service.check_room)]
 
     async def rank(self, call: Call) -> Reply:
         """Rank candidates for a user in one call."""
