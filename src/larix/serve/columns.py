@@ -65,6 +65,11 @@ def type_of(name: str) -> pa.DataType:
     return PLAIN[inner] if name == inner else pa.list_(PLAIN[inner])
 
 
+def typed(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """Types by name, to be kept: a schema makes them anew whenever it is asked."""
+    return dict(zip(schema.names, schema.types, strict=True))
+
+
 def served_type(name: str, dtype: pa.DataType) -> pa.DataType:
     """What requests bring a column of logs as: the same values plainly laid out, timestamps as int64 milliseconds.
 
@@ -109,6 +114,8 @@ def column(name: str, values: Any, dtype: pa.DataType) -> pa.Array:
 
     DataError tells the first row that does not fit. Arrays of the right type are taken as they are, without a copy.
     """
+    if isinstance(values, pa.Array) and values.type == dtype:
+        return values
     if type(values) is list:
         if (packed := _packed(values, dtype)) is not None:
             return packed
@@ -169,30 +176,32 @@ def one(name: str, value: Any, dtype: pa.DataType, row: int | None = None) -> pa
         raise DataError(f"column '{name}'{at} is {_told(value)}; expected {type_name(dtype)}") from None
 
 
-def row(values: Mapping[str, Any], schema: pa.Schema) -> list[pa.Array]:
-    """One value a column, in the schema's order; null where there is none. DataError names a column that does not fit.
+def row(values: Mapping[str, Any], typed: Mapping[str, pa.DataType]) -> list[pa.Array]:
+    """One value for each column of ``typed``, in its order; null where there is none. DataError names one that does not fit.
 
     A value may be an Arrow array of one row, which is taken as it is.
     """
-    by_type: dict[pa.DataType, list[str]] = {}
+    alike: dict[tuple[int, int], list[str]] = {}
     found: dict[str, pa.Array] = {}
-    for field in schema:
-        value = values.get(field.name)
+    for name, dtype in typed.items():
+        value = values.get(name)
         if not isinstance(value, pa.Array):
-            by_type.setdefault(field.type, []).append(field.name)
+            inner = dtype.value_type.id if dtype.id == pa.lib.Type_LIST else -1
+            alike.setdefault((dtype.id, inner), []).append(name)
         elif len(value) != 1:
-            raise DataError(f"column '{field.name}' has {len(value)} rows; it is the request's and has 1")
+            raise DataError(f"column '{name}' has {len(value)} rows; it is the request's and has 1")
         else:
-            found[field.name] = column(field.name, value, field.type)
-    for dtype, names in by_type.items():  # many small arrays take longer than slices of a few
-        given = [values.get(name) for name in names]
+            found[name] = column(name, value, dtype)
+    for names in alike.values():  # many small arrays take longer than slices of a few
+        dtype, given = typed[names[0]], [values.get(name) for name in names]
         try:
-            together = _typed(given, dtype)
+            together = _packed(given, dtype)
+            together = _typed(given, dtype) if together is None else together
         except _WRONG:
             found |= {name: one(name, value, dtype) for name, value in zip(names, given, strict=True)}
         else:
             found |= {name: together.slice(at, 1) for at, name in enumerate(names)}
-    return [found[name] for name in schema.names]
+    return [found[name] for name in typed]
 
 
 class Row:
@@ -200,7 +209,7 @@ class Row:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema, self._struct = schema, pa.struct(list(schema))
-        self._names = schema.names
+        self._typed = typed(schema)
         self._plain: dict[frozenset[type], list[str]] = {}
         self._lists: dict[frozenset[type], list[str]] = {}
         for field in schema:
@@ -212,13 +221,13 @@ class Row:
         """See ``row``; and a 1 for each column that is null."""
         if self._fits(values):
             try:
-                given = tuple(map(values.get, self._names))
+                given = tuple(map(values.get, self._typed))
                 batch = pa.RecordBatch.from_struct_array(pa.array([given], self._struct))
-                return batch, {name: 1 for name in self._names if values.get(name) is None}
+                return batch, {name: 1 for name in self._typed if values.get(name) is None}
             except _WRONG:
                 pass  # it is told which one it is
-        arrays = row(values, self._schema)
-        nulls = {name: 1 for name, array in zip(self._names, arrays, strict=True) if array.null_count}
+        arrays = row(values, self._typed)
+        nulls = {name: 1 for name, array in zip(self._typed, arrays, strict=True) if array.null_count}
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema), nulls
 
     def _fits(self, values: Mapping[str, Any]) -> bool:

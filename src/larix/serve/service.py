@@ -73,6 +73,11 @@ class Columns(Protocol):
         ...
 
     @property
+    def typed(self) -> tuple[Mapping[str, pa.DataType], Mapping[str, pa.DataType]]:
+        """The types of both by name, ready where a schema makes them anew."""
+        ...
+
+    @property
     def item(self) -> str:
         """The candidates' column that names them."""
         ...

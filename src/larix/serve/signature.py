@@ -31,7 +31,8 @@ class Signature:
     candidates' column that names them. ``user``, ``scene``: the context's columns of who asks and from where, if there are
     any. ``time``: the context's column of when, milliseconds since the epoch; now if it is not given. ``optional``: columns
     that may be missing or null, which features have an answer to. ``per_request``: slots, dense values and sequences made of
-    the context alone. ``shared``: columns of the context that the candidates' slots read, too.
+    the context alone. ``shared``: columns of the context that the candidates' slots read, too. ``typed``: types by name, of the
+    context's columns and of the candidates'.
     """
 
     context: pa.Schema
@@ -44,7 +45,7 @@ class Signature:
     per_request: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     _row: columns.Row = field(init=False, repr=False, compare=False)
-    _typed: tuple[dict[str, pa.DataType], dict[str, pa.DataType]] = field(
+    typed: tuple[dict[str, pa.DataType], dict[str, pa.DataType]] = field(
         init=False, repr=False, compare=False
     )
 
@@ -68,11 +69,7 @@ class Signature:
         if unknown:
             raise ConfigError(f"there are no columns {sorted(unknown)}")
         object.__setattr__(self, "_row", columns.Row(self.context))
-        # A schema makes its names and types anew whenever it is asked for them.
-        typed = tuple(
-            dict(zip(schema.names, schema.types, strict=True)) for schema in (self.context, self.candidates)
-        )
-        object.__setattr__(self, "_typed", typed)
+        object.__setattr__(self, "typed", (columns.typed(self.context), columns.typed(self.candidates)))
 
     def context_of(self, values: Mapping[str, Any], now_ms: int) -> tuple[pa.RecordBatch, Counts]:
         """The context's one row, and which columns of it are null or not given.
@@ -84,7 +81,7 @@ class Signature:
             raise DataError(
                 f"the context is a {type(values).__name__}; expected an object of values by column"
             )
-        if not values.keys() <= self._typed[0].keys():
+        if not values.keys() <= self.typed[0].keys():
             raise self._unknown(values, self.context, "the context's")
         if self.time is not None and values.get(self.time) is None:
             values = {**values, self.time: now_ms}
@@ -102,7 +99,7 @@ class Signature:
         """
         if not isinstance(values, Mapping):
             values = self._by_column(values)
-        typed = self._typed[1]
+        typed = self.typed[1]
         if not values.keys() <= typed.keys():
             raise self._unknown(values, self.candidates, "the candidates'")
         if values.get(self.item) is None:
@@ -223,7 +220,7 @@ class Signature:
             expected = columns.type_name(array.type)
             if name not in given:
                 raise DataError(f"column '{name}' is missing; expected {expected}")
-            at = f" row {columns.first_null(array)}" if name in self._typed[1] else ""
+            at = f" row {columns.first_null(array)}" if name in self.typed[1] else ""
             raise DataError(f"column '{name}'{at} is null; expected {expected}")
 
 
