@@ -69,11 +69,15 @@ class FakeSessions:
 
 
 class FakeService:
-    """``fails``: an exception, or a function of the request that may give one. ``delay_s``: before each answer."""
+    """``fails``: an exception, or a function of the request that may give one. ``delay_s``: before each answer.
+
+    ``full``: the refusal that nobody needs to be read for; ``turned_away``: by it.
+    """
 
     def __init__(self):
         self.live = self.ready = True
         self.version, self.fails, self.delay_s = "7", None, 0.0
+        self.full, self.turned_away = None, 0
         self.requests, self.models_there = [], ["feed"]
         self.feedback = FakeFeedback()
         self.sessions = FakeSessions(self)
@@ -109,6 +113,11 @@ class FakeService:
             explanation=_Why(value) if request.explain else None,
             missing={"tag": 2},
         )
+
+    def check_room(self):
+        if self.full is not None:
+            self.turned_away += 1
+            raise self.full
 
     @property
     def names(self):

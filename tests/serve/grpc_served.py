@@ -15,7 +15,8 @@ from larix.serve.stats import Histogram, ServiceStats, VersionStats
 
 
 class KnownService:
-    """One model, `feed`. An item is worth its rate; ``error``: what every request gets instead; ``slow``: none is answered.
+    """One model, `feed`. An item is worth its rate; ``error``: what every request gets instead; ``slow``: none is answered;
+    ``full``: the refusal that nobody needs to be read for.
 
     ``requests``: those that came. ``done``: loads and unloads. ``futures``: of requests.
     """
@@ -28,6 +29,7 @@ class KnownService:
         self.done: list[tuple[str, str]] = []
         self.error: Exception | None = None
         self.slow = False
+        self.full: Refusal | None = None
 
     def rank(self, request: Request) -> "Future[Answer]":
         self.requests.append(request)
@@ -38,6 +40,10 @@ class KnownService:
         elif not self.slow:
             future.set_result(answer_to(request))
         return future
+
+    def check_room(self):
+        if self.full is not None:
+            raise self.full
 
     def models(self):
         versions = (

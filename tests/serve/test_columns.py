@@ -159,7 +159,7 @@ def test_a_row_is_its_values_one_by_one(values):
         ]
     )
     alone = [columns.one(name, values.get(name), schema.field(name).type) for name in schema.names]
-    together = columns.row(values, schema)
+    together = columns.row(values, columns.typed(schema))
     assert [each.type for each in together] == schema.types
     assert [each.to_pylist() for each in together] == [each.to_pylist() for each in alone]
 
@@ -220,8 +220,8 @@ def outcome(call):
 @given(data=st.data())
 def test_a_row_in_one_go_is_the_row_that_is_looked_at_value_by_value(wild, data):
     schema, values = data.draw(rows(wild))
-    found = outcome(lambda: columns.Row(schema)(values))
-    assert found == outcome(lambda: columns.row(values, schema))
+    found = outcome(lambda: columns.Row(schema)(values)[0].columns)
+    assert found == outcome(lambda: columns.row(values, columns.typed(schema)))
     if not wild:
         assert isinstance(found, list)
 
@@ -247,26 +247,39 @@ def test_a_column_in_one_go_is_the_column_that_is_looked_at(wild, data):
 def test_a_row_of_plain_values_is_taken_in_one_go(monkeypatch):
     monkeypatch.setattr(columns, "row", None)
     schema = pa.schema([("a", INT), ("b", REAL), ("c", TEXT), ("d", LIST), ("e", pa.list_(TEXT))])
-    taken = columns.Row(schema)({"a": 1, "b": 2, "d": [1, None], "e": []})
+    taken, nulls = columns.Row(schema)({"a": 1, "b": 2, "d": [1, None], "e": []})
     assert [each.to_pylist() for each in taken] == [[1], [2.0], [None], [[1, None]], [[]]]
+    assert (taken.schema, nulls) == (schema, {"c": 1})
+
+
+def test_numbers_are_packed_without_a_look_at_each(monkeypatch):
+    monkeypatch.setattr(columns.pa, "array", None)
+    for values, dtype in (
+        ([1, True, -(2**63)], INT),
+        ([2**64 - 1], pa.uint64()),
+        ([0.5, float("inf")], pa.float32()),
+        ([[1], [], [2, 3]], LIST),
+        ([], REAL),
+    ):
+        assert columns.column("c", values, dtype).to_pylist() == values
 
 
 def test_a_wrong_value_among_others_of_its_type_is_found():
     schema = pa.schema([("a", INT), ("b", INT), ("c", INT)])
     with pytest.raises(DataError, match=r"column 'b' is 2.5; expected int64"):
-        columns.row({"a": 1, "b": 2.5, "c": 3}, schema)
+        columns.row({"a": 1, "b": 2.5, "c": 3}, columns.typed(schema))
 
 
 def test_a_value_may_come_as_an_array_of_one_row():
     schema = pa.schema([("a", INT), ("tags", LIST), ("b", REAL)])
     tags = pa.array([[1, 2]], LIST)
-    found = columns.row({"a": 1, "tags": tags, "b": pa.array([3])}, schema)
+    found = columns.row({"a": 1, "tags": tags, "b": pa.array([3])}, columns.typed(schema))
     assert found[1] is tags
     assert [each.to_pylist() for each in found] == [[1], [[1, 2]], [3.0]]
     with pytest.raises(DataError, match="column 'tags' has 2 rows; it is the request's and has 1"):
-        columns.row({"tags": pa.array([[1], [2]], LIST)}, schema)
+        columns.row({"tags": pa.array([[1], [2]], LIST)}, columns.typed(schema))
     with pytest.raises(DataError, match=r"column 'a' row 0 is 1\.5; expected int64"):
-        columns.row({"a": pa.array([1.5])}, schema)
+        columns.row({"a": pa.array([1.5])}, columns.typed(schema))
 
 
 @pytest.mark.parametrize(

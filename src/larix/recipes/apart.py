@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from larix.data.log import log_at
 from larix.errors import LarixError
@@ -139,21 +139,23 @@ def listening_apart(
         fleet = Fleet(_COMMAND, given, folder, settings)
         models = fleet.start()
         stack.callback(fleet.stop)
-        relayed = _Relayed(Dispatch(fleet.members))
-        stand_in: Any = _StandIn(feedback)
-        server = stack.enter_context(answering(stand_in, front, guards, own=False, relayed=relayed))
+        dispatch = Dispatch(fleet.members)
+        relayed, stand_in = _Relayed(dispatch), _StandIn(feedback, dispatch)
+        server = stack.enter_context(
+            answering(cast(Service, stand_in), front, guards, own=False, relayed=relayed)
+        )
         stack.callback(fleet.stop)  # before the servers: what is under way is answered through them
         stack.enter_context(settled())
         yield replace(server, models=models)
 
 
 class _StandIn:
-    """What a front has of a service: where feedback goes, and that the process lives. The rest workers are asked for."""
+    """What a front has of a service: where feedback goes, whether there is room. The rest workers are asked for."""
 
     live = True
 
-    def __init__(self, feedback: Feedback | None) -> None:
-        self.feedback = feedback
+    def __init__(self, feedback: Feedback | None, dispatch: "Dispatch") -> None:
+        self.feedback, self.check_room = feedback, dispatch.check_room
         self.sessions = None
         self.load = self.unload = None
 
@@ -195,7 +197,9 @@ def main() -> None:
     threading.Thread(target=until_the_front_ends, name="front", daemon=True).start()
     try:
         with logging_to(level=Front(log_calls=told.log_calls).level), back_of(told.work) as (places, back):
-            sessions = SessionSettings(prefix=f"{told.number}.")
+            from larix.serve.workers.over_http import session_prefix
+
+            sessions = SessionSettings(prefix=session_prefix(told.number))
             back = replace(back, sessions=sessions, shared=Path(told.socket).parent)
             with serving(places, back) as service, settled():
                 asyncio.run(_work(told, service, places, serving_now, stopped))
@@ -232,7 +236,7 @@ def _answers(told: _Told, service: Service, places: Sequence[Place]) -> "dict[st
         from larix.serve.grpc.answers import handlers
         from larix.serve.workers import over_grpc
 
-        found |= over_grpc.answers_of(handlers(service, front.grpc_limits))
+        found |= over_grpc.answers_of(handlers(service, front.grpc_limits), service.check_room)
     return found
 
 

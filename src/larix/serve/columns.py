@@ -5,8 +5,9 @@ Knows nothing of features.
 """
 
 import reprlib
+import struct
 from collections.abc import Mapping
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,13 @@ _TAKEN: dict[int, frozenset[type]] = {
     **dict.fromkeys((pa.lib.Type_FLOAT, pa.lib.Type_DOUBLE), frozenset((float, int, type(None)))),
     **{dtype.id: frozenset((int, type(None))) for dtype in PLAIN.values() if types.is_integer(dtype)},
 }
-_LISTS = frozenset((list, type(None)))
+# How `struct` calls numbers of these types, laid out as Arrow has them.
+_CODES = {
+    dtype.id: np.dtype(dtype.to_pandas_dtype()).char
+    for dtype in PLAIN.values()
+    if types.is_integer(dtype) or types.is_floating(dtype)
+}
+_LISTS, _LIST, _FLOAT = frozenset((list, type(None))), frozenset((list,)), frozenset((float,))
 _WRONG = (ValueError, TypeError, OverflowError)  # those of pyarrow are among them
 
 
@@ -56,6 +63,11 @@ def type_of(name: str) -> pa.DataType:
             f"there is no column type {name!r}; there are {', '.join(PLAIN)}, and list<> of each"
         )
     return PLAIN[inner] if name == inner else pa.list_(PLAIN[inner])
+
+
+def typed(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """Types by name, to be kept: a schema makes them anew whenever it is asked."""
+    return dict(zip(schema.names, schema.types, strict=True))
 
 
 def served_type(name: str, dtype: pa.DataType) -> pa.DataType:
@@ -102,12 +114,41 @@ def column(name: str, values: Any, dtype: pa.DataType) -> pa.Array:
 
     DataError tells the first row that does not fit. Arrays of the right type are taken as they are, without a copy.
     """
-    if type(values) is list and _as_told(values, dtype):
-        try:
-            return pa.array(values, dtype)
-        except _WRONG:
-            pass  # it is told which one it is
+    if isinstance(values, pa.Array) and values.type == dtype:
+        return values
+    if type(values) is list:
+        if (packed := _packed(values, dtype)) is not None:
+            return packed
+        if _as_told(values, dtype):
+            try:
+                return pa.array(values, dtype)
+            except _WRONG:
+                pass  # it is told which one it is
     return _looked_at(name, values, dtype)
+
+
+def _packed(values: list[Any], dtype: pa.DataType) -> pa.Array | None:
+    """``values`` as an array if they are numbers of ``dtype`` alone, or lists of such; None otherwise, and it costs little.
+
+    What `struct` packs, true as 1, and what it refuses, are those that Arrow does; it takes a third of the time.
+    """
+    try:
+        if dtype.id == pa.lib.Type_LIST:
+            if not _LIST.issuperset(map(type, values)):
+                return None
+            elements = _packed(list(chain.from_iterable(values)), dtype.value_type)
+            if elements is None:
+                return None
+            ends = struct.pack(f"{len(values) + 1}i", 0, *accumulate(map(len, values)))
+            buffers = [None, pa.py_buffer(ends)]
+            return pa.Array.from_buffers(dtype, len(values), buffers, 0, children=[elements])
+        code = _CODES.get(dtype.id)
+        if code is None or (code in "fd" and not _FLOAT.issuperset(map(type, values))):
+            return None
+        buffers = [None, pa.py_buffer(struct.pack(f"{len(values)}{code}", *values))]
+        return pa.Array.from_buffers(dtype, len(values), buffers, 0)
+    except (struct.error, OverflowError):
+        return None
 
 
 def _looked_at(name: str, values: Any, dtype: pa.DataType) -> pa.Array:
@@ -135,58 +176,70 @@ def one(name: str, value: Any, dtype: pa.DataType, row: int | None = None) -> pa
         raise DataError(f"column '{name}'{at} is {_told(value)}; expected {type_name(dtype)}") from None
 
 
-def row(values: Mapping[str, Any], schema: pa.Schema) -> list[pa.Array]:
-    """One value a column, in the schema's order; null where there is none. DataError names a column that does not fit.
+def row(values: Mapping[str, Any], typed: Mapping[str, pa.DataType]) -> list[pa.Array]:
+    """One value for each column of ``typed``, in its order; null where there is none. DataError names one that does not fit.
 
     A value may be an Arrow array of one row, which is taken as it is.
     """
-    by_type: dict[pa.DataType, list[str]] = {}
+    alike: dict[tuple[int, int], list[str]] = {}
     found: dict[str, pa.Array] = {}
-    for field in schema:
-        value = values.get(field.name)
+    for name, dtype in typed.items():
+        value = values.get(name)
         if not isinstance(value, pa.Array):
-            by_type.setdefault(field.type, []).append(field.name)
+            inner = dtype.value_type.id if dtype.id == pa.lib.Type_LIST else -1
+            alike.setdefault((dtype.id, inner), []).append(name)
         elif len(value) != 1:
-            raise DataError(f"column '{field.name}' has {len(value)} rows; it is the request's and has 1")
+            raise DataError(f"column '{name}' has {len(value)} rows; it is the request's and has 1")
         else:
-            found[field.name] = column(field.name, value, field.type)
-    for dtype, names in by_type.items():  # many small arrays take longer than slices of a few
-        given = [values.get(name) for name in names]
+            found[name] = column(name, value, dtype)
+    for names in alike.values():  # many small arrays take longer than slices of a few
+        dtype, given = typed[names[0]], [values.get(name) for name in names]
         try:
-            together = _typed(given, dtype)
+            together = _packed(given, dtype)
+            together = _typed(given, dtype) if together is None else together
         except _WRONG:
             found |= {name: one(name, value, dtype) for name, value in zip(names, given, strict=True)}
         else:
             found |= {name: together.slice(at, 1) for at, name in enumerate(names)}
-    return [found[name] for name in schema.names]
+    return [found[name] for name in typed]
 
 
 class Row:
-    """``row`` of one schema: values of the types that JSON has for them are taken in one go."""
+    """``row`` of one schema, as a batch: values of the types that JSON has for them are taken in one go."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema, self._struct = schema, pa.struct(list(schema))
-        lists = {field.name: field.type.value_type for field in schema if types.is_list(field.type)}
-        self._lists = {name: _TAKEN[dtype.id] for name, dtype in lists.items()}
-        self._plain = {field.name: _TAKEN[field.type.id] for field in schema if field.name not in lists}
+        self._typed = typed(schema)
+        self._plain: dict[frozenset[type], list[str]] = {}
+        self._lists: dict[frozenset[type], list[str]] = {}
+        for field in schema:
+            lists = types.is_list(field.type)
+            taken = _TAKEN[field.type.value_type.id if lists else field.type.id]
+            (self._lists if lists else self._plain).setdefault(taken, []).append(field.name)
 
-    def __call__(self, values: Mapping[str, Any]) -> list[pa.Array]:
-        """See ``row``."""
+    def __call__(self, values: Mapping[str, Any]) -> tuple[pa.RecordBatch, dict[str, int]]:
+        """See ``row``; and a 1 for each column that is null."""
         if self._fits(values):
             try:
-                found: list[pa.Array] = pa.array([dict(values)], self._struct).flatten()
-                return found
+                given = tuple(map(values.get, self._typed))
+                batch = pa.RecordBatch.from_struct_array(pa.array([given], self._struct))
+                return batch, {name: 1 for name in self._typed if values.get(name) is None}
             except _WRONG:
                 pass  # it is told which one it is
-        return row(values, self._schema)
+        arrays = row(values, self._typed)
+        nulls = {name: 1 for name, array in zip(self._typed, arrays, strict=True) if array.null_count}
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema), nulls
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
-        for name, taken in self._plain.items():
-            if type(values.get(name)) not in taken:
+        """Whether Arrow takes each value as it is, or refuses it, when it is told the type."""
+        for taken, names in self._plain.items():
+            if not taken.issuperset(map(type, map(values.get, names))):
                 return False
-        for name, taken in self._lists.items():
-            several = values.get(name)
-            if several is not None and not (type(several) is list and taken.issuperset(map(type, several))):
+        for taken, names in self._lists.items():
+            lists = [values.get(name) for name in names]
+            if not _LISTS.issuperset(map(type, lists)):
+                return False
+            if not taken.issuperset(map(type, chain.from_iterable(filter(None, lists)))):
                 return False
         return True
 

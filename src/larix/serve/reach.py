@@ -1,5 +1,6 @@
 """Who can reach a server, and what it needs for that; what it may take of everybody. Knows no protocol."""
 
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from larix.errors import ConfigError
 
 
+@lru_cache(64)
 def is_loopback(host: str) -> bool:
     """Whether a name or an address is this machine's for itself alone."""
     if host.lower() in ("localhost", "localhost."):

@@ -73,6 +73,11 @@ class Columns(Protocol):
         ...
 
     @property
+    def typed(self) -> tuple[Mapping[str, pa.DataType], Mapping[str, pa.DataType]]:
+        """The types of both by name, ready where a schema makes them anew."""
+        ...
+
+    @property
     def item(self) -> str:
         """The candidates' column that names them."""
         ...
@@ -175,6 +180,13 @@ class Service(Protocol):
 
     def rank(self, request: Request) -> "Future[Answer]":
         """Answer a request. The future raises DataError (the request is malformed) or Refusal; cancelling it drops the work."""
+        ...
+
+    def check_room(self) -> None:
+        """Raise Refusal (OVERLOADED), which is counted, if `rank` would refuse whatever it was asked now.
+
+        Costs next to nothing, so that a request is asked for before it is read.
+        """
         ...
 
     @property

@@ -75,6 +75,10 @@ class Serving:
         future.add_done_callback(partial(self._answered, request))
         return future
 
+    def check_room(self) -> None:
+        """See ``Service.check_room``."""
+        self._engine.check_room()
+
     @property
     def names(self) -> Sequence[str]:
         """See ``Service.names``."""

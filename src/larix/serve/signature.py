@@ -31,7 +31,8 @@ class Signature:
     candidates' column that names them. ``user``, ``scene``: the context's columns of who asks and from where, if there are
     any. ``time``: the context's column of when, milliseconds since the epoch; now if it is not given. ``optional``: columns
     that may be missing or null, which features have an answer to. ``per_request``: slots, dense values and sequences made of
-    the context alone. ``shared``: columns of the context that the candidates' slots read, too.
+    the context alone. ``shared``: columns of the context that the candidates' slots read, too. ``typed``: types by name, of the
+    context's columns and of the candidates'.
     """
 
     context: pa.Schema
@@ -44,6 +45,9 @@ class Signature:
     per_request: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     _row: columns.Row = field(init=False, repr=False, compare=False)
+    typed: tuple[dict[str, pa.DataType], dict[str, pa.DataType]] = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         both = set(self.context.names) & set(self.candidates.names)
@@ -65,6 +69,7 @@ class Signature:
         if unknown:
             raise ConfigError(f"there are no columns {sorted(unknown)}")
         object.__setattr__(self, "_row", columns.Row(self.context))
+        object.__setattr__(self, "typed", (columns.typed(self.context), columns.typed(self.candidates)))
 
     def context_of(self, values: Mapping[str, Any], now_ms: int) -> tuple[pa.RecordBatch, Counts]:
         """The context's one row, and which columns of it are null or not given.
@@ -76,10 +81,13 @@ class Signature:
             raise DataError(
                 f"the context is a {type(values).__name__}; expected an object of values by column"
             )
-        self._known(values, self.context, "the context's")
+        if not values.keys() <= self.typed[0].keys():
+            raise self._unknown(values, self.context, "the context's")
         if self.time is not None and values.get(self.time) is None:
             values = {**values, self.time: now_ms}
-        return self._checked(self._row(values), self.context, values)
+        batch, missing = self._row(values)
+        self._check(missing, batch, values)
+        return batch, missing
 
     def candidates_of(
         self, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -91,13 +99,15 @@ class Signature:
         """
         if not isinstance(values, Mapping):
             values = self._by_column(values)
-        self._known(values, self.candidates, "the candidates'")
+        typed = self.typed[1]
+        if not values.keys() <= typed.keys():
+            raise self._unknown(values, self.candidates, "the candidates'")
         if values.get(self.item) is None:
             raise DataError(f"column '{self.item}' is missing; it names the candidates")
         found = {
-            field.name: columns.column(field.name, values[field.name], field.type)
-            for field in self.candidates
-            if values.get(field.name) is not None
+            name: columns.column(name, values[name], dtype)
+            for name, dtype in typed.items()
+            if values.get(name) is not None
         }
         rows = len(found[self.item])
         for name, array in found.items():
@@ -105,11 +115,14 @@ class Signature:
                 raise DataError(
                     f"column '{name}' has {len(array)} rows but '{self.item}' has {rows}; give as many"
                 )
-        arrays = [
-            pa.nulls(rows, field.type) if (array := found.get(field.name)) is None else array
-            for field in self.candidates
-        ]
-        return self._checked(arrays, self.candidates, values)
+        arrays = {
+            name: pa.nulls(rows, dtype) if (array := found.get(name)) is None else array
+            for name, dtype in typed.items()
+        }
+        batch = pa.RecordBatch.from_arrays(list(arrays.values()), schema=self.candidates)
+        missing = {name: count for name, array in arrays.items() if (count := array.null_count)}
+        self._check(missing, batch, values)
+        return batch, missing
 
     def beside(
         self, context: pa.RecordBatch, candidates: pa.RecordBatch, of: NDArray[np.int64] | None = None
@@ -174,12 +187,10 @@ class Signature:
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise StorageError(f"this is no signature: {error!r}; export the bundle again") from error
 
-    def _known(self, values: Iterable[str], schema: pa.Schema, whose: str) -> None:
-        unknown = sorted(set(values) - set(schema.names), key=str)
-        if unknown:
-            raise DataError(
-                f"there is no column '{unknown[0]}'; {whose} columns are {', '.join(schema.names)}"
-            )
+    @staticmethod
+    def _unknown(values: Iterable[str], schema: pa.Schema, whose: str) -> DataError:
+        unknown = min(set(values) - set(schema.names), key=str)
+        return DataError(f"there is no column '{unknown}'; {whose} columns are {', '.join(schema.names)}")
 
     def _by_column(self, values: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         if not isinstance(values, list | tuple):
@@ -202,25 +213,15 @@ class Signature:
             )
         return {name: [each.get(name) for each in values] for name in names | {self.item}}
 
-    def _checked(
-        self, arrays: list[pa.Array], schema: pa.Schema, given: Mapping[str, Any]
-    ) -> tuple[pa.RecordBatch, Counts]:
-        missing = {
-            field.name: array.null_count
-            for field, array in zip(schema, arrays, strict=True)
-            if array.null_count
-        }
+    def _check(self, missing: Counts, batch: pa.RecordBatch, given: Mapping[str, Any]) -> None:
+        """Raise DataError if a column that must be there is null somewhere."""
         for name in missing.keys() - self.optional:
-            expected = columns.type_name(schema.field(name).type)
+            array = batch.column(name)
+            expected = columns.type_name(array.type)
             if name not in given:
                 raise DataError(f"column '{name}' is missing; expected {expected}")
-            at = (
-                f" row {columns.first_null(arrays[schema.names.index(name)])}"
-                if schema is self.candidates
-                else ""
-            )
+            at = f" row {columns.first_null(array)}" if name in self.typed[1] else ""
             raise DataError(f"column '{name}'{at} is null; expected {expected}")
-        return pa.RecordBatch.from_arrays(arrays, schema=schema), missing
 
 
 def signature_of(sample: Sample, logged: pa.Schema, *, item: str, candidates: Collection[str]) -> Signature:

@@ -1,5 +1,10 @@
+from contextlib import suppress
+from dataclasses import replace
+
 import pytest
 from engine_fakes import CONTEXT, FOUR, request, target
+from hypothesis import given
+from hypothesis import strategies as st
 
 from larix.serve.engine.admission import Admission
 from larix.serve.engine.job import Job
@@ -81,3 +86,33 @@ def test_bytes_are_bounded_alone_and_together(size, why):
         admission.admit(job(0.0, size_bytes=size), 0.0, waiting=False, least=0.0)
     assert raised.value.why is why
     assert (admission.jobs, admission.size_bytes) == (1, 1)
+
+
+TIGHT = replace(FOUR, wait_s=0.05, queued_rows=40, queued_bytes=400)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 0.2), st.integers(1, 200)), max_size=12),
+    st.booleans(),
+    st.floats(0, 0.2),
+    st.integers(1, 40),
+    st.integers(1, 400),
+)
+def test_nobody_is_turned_away_unread_who_would_have_been_let_in(before, waiting, seconds, rows, size_bytes):
+    """Whatever is under way: when it is full, it is full for every request that asks for anything; and only then."""
+    admission = Admission(TIGHT)
+    for work, size in before:
+        with suppress(Refusal):
+            admission.admit(job(work, size_bytes=size), 0.0, waiting=waiting, least=0.0)
+    full = admission.full(waiting)
+    asked = job(seconds, size_bytes=size_bytes)
+    asked.rows = rows
+    if full is not None:
+        with pytest.raises(Refusal) as raised:
+            admission.admit(asked, 0.0, waiting=waiting, least=0.0)
+        assert str(raised.value) == str(full)
+        assert raised.value.retry_after_s == full.retry_after_s
+    else:
+        least = job(0.0, size_bytes=1)
+        least.rows = 1
+        admission.admit(least, 0.0, waiting=waiting, least=0.0)

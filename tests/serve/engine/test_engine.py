@@ -109,6 +109,24 @@ def test_more_than_can_be_answered_is_refused_with_when_to_come_again():
         assert made.stats().shed == {"OVERLOADED": 2}
 
 
+def test_when_there_is_no_room_one_need_not_ask():
+    scorer = Gated(open=False)
+    with engine(scorer, replace(ONE, queued_rows=10)) as made:
+        made.check_room()
+        waits = made.submit(request(10))
+        for refused in (1, 2):
+            with pytest.raises(Refusal, match="the server is full") as raised:
+                made.check_room()
+            assert raised.value.why is Why.OVERLOADED
+            assert raised.value.retry_after_s > 0
+            assert made.stats().shed == {"OVERLOADED": refused}
+        assert scorer.begun.wait(SOON)
+        scorer.gate.set()
+        assert len(waits.result(SOON).order) == 10
+        made.check_room()
+        assert made.stats().admitted == 1
+
+
 @pytest.mark.parametrize("ask", ["rank", "submit"])
 def test_a_model_that_fails_breaks_one_request_and_no_other(ask, caplog):
     scorer = Gated(poison=13, error=ValueError("the secret cause"))

@@ -77,6 +77,22 @@ def test_a_calls_deadline_travels_with_the_request(service, channel):
     assert before + 19 < service.requests[-1].deadline < time.monotonic() + 20.5
 
 
+def test_a_full_server_refuses_what_it_has_not_read(service, server, channel):
+    service.full = Refusal(Why.OVERLOADED, "the server is full", retry_after_s=0.5)
+    error = refused(channel, b"\xff this is no message")
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "500"
+    never = threading.Event()
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.stream_unary(METHOD)(iter(never.wait, True), timeout=20)  # never sends its message
+    never.set()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert triton.InferenceServerClient(server.address).is_server_live()
+    service.full = None
+    assert infer(channel).model_name == "feed"
+    assert len(service.requests) == 1
+
+
 def test_without_a_deadline_the_servers_holds_and_none_is_longer_than_the_longest(service):
     limits = GrpcLimits(timeout_s=2, longest_s=5, stop_s=0.5)
     with served(service, limits=limits) as server, grpc.insecure_channel(server.address) as channel:

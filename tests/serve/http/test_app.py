@@ -9,6 +9,7 @@ from wire import TOKEN, ask
 from larix.serve.http import App, Door, Limits
 from larix.serve.http.call import Route
 from larix.serve.http.reply import Reply
+from larix.serve.refusal import Refusal, Why
 
 RANK = {"user": {"user_id": 5}, "candidates": {"video_id": [10, 3, 20]}}
 
@@ -172,3 +173,73 @@ def test_what_is_sent_may_be_packed(talk):
     assert told.status == 200
     assert talk("POST", "/v1/rank", b"abc", {"content-encoding": "gzip"}).status == 400
     assert talk("POST", "/v1/rank", b"abc", {"content-encoding": "br"}).status == 415
+
+
+FULL = Refusal(Why.OVERLOADED, "the server is full", retry_after_s=0.2)
+
+
+def full(handled, times=10**9):
+    """A route that has no room, but for the first so many that ask for it."""
+    asked = []
+
+    def room():
+        asked.append(1)
+        if len(asked) > times:
+            raise FULL
+
+    async def handle(call):
+        handled.append(call)
+        return Reply(200, b"{}")
+
+    return App([Route(method="POST", path="/a", handler=handle, room=room)], limits=Limits(), door=Door())
+
+
+def test_where_there_is_no_room_a_call_is_refused_before_its_body_is_there():
+    handled = []
+    made = full(handled, times=0)
+
+    class Never(Exchange):
+        async def __call__(self):
+            self.read += 1
+            assert self.answer is not None
+            await asyncio.Event().wait()
+
+    async def asked():
+        exchange = Never()
+        call = asyncio.create_task(
+            made.__rsgi__(Scope("POST", content_length="9", x_request_id="mine"), exchange)
+        )
+        while exchange.answer is None:
+            await asyncio.sleep(0)
+        call.cancel()
+        return exchange
+
+    status, headers, body = asyncio.run(asyncio.wait_for(asked(), 20)).answer
+    assert (status, headers["retry-after"]) == (429, "1")
+    assert json.loads(body) == {"error": "the server is full", "id": "mine", "retry_after_s": 0.2}
+    assert made.counts == {("POST", "/a", 429): 1}
+    assert made._bodies.held_bytes == 0
+    assert not handled
+
+
+@pytest.mark.parametrize(("headers", "read"), [({}, 1), ({"expect": "100-continue"}, 0)], ids=str)
+def test_the_body_of_a_refused_call_is_taken_in_behind_the_answer_if_it_is_on_its_way(headers, read):
+    exchange = Exchange(b"123456789")
+    asyncio.run(full([], times=0).__rsgi__(Scope("POST", content_length="9", **headers), exchange))
+    assert (exchange.answer[0], exchange.read) == (429, read)
+
+
+def test_room_that_is_gone_when_the_body_is_there_is_not_handed_on():
+    handled = []
+    assert answer(full(handled, times=1), Scope("POST", content_length="1"), b"x")[0] == 429
+    assert not handled
+    assert answer(full(handled, times=2), Scope("POST", content_length="1"), b"x")[0] == 200
+    assert len(handled) == 1
+
+
+def test_what_is_wrong_with_a_call_itself_is_told_before_that_there_is_no_room():
+    made = full([], times=0)
+    assert answer(made, Scope("POST", transfer_encoding="chunked"))[0] == 411
+    assert answer(made, Scope("POST", content_length=str(1 << 40)))[0] == 413
+    assert answer(made, Scope("POST", host="elsewhere.example"))[0] == 421
+    assert answer(made, Scope("GET"))[0] == 405

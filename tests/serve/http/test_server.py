@@ -15,11 +15,13 @@ import trustme
 from wire import TOKEN, answer_of, ask, spoken
 
 from larix.errors import ConfigError
+from larix.serve import Refusal, Why
 from larix.serve.http import App, Door, HttpServer, Limits
 from larix.serve.telemetry import access, logging_to
 
 RANK = {"user": {"user_id": 5}, "candidates": {"video_id": [10, 3, 20]}}
 HOST = b"host: localhost\r\n"
+SOON = 20.0  # seconds; whatever should happen has, and what waits so long has waited in vain
 SHORT = {"header_s": 0.5, "body_s": 0.5, "write_s": 1.0}
 
 
@@ -205,6 +207,41 @@ def test_an_idle_connection_is_closed_and_a_busy_one_is_kept(serving):
             assert answer_of(wire).status == 200
             time.sleep(0.2)
         assert wire.recv(1) == b""
+
+
+def test_a_full_server_refuses_what_it_has_not_read_and_is_itself_again_when_there_is_room(serving, service):
+    server = serving(body_s=SOON, timeout_s=SOON)
+    service.full = Refusal(Why.OVERLOADED, "the server is full", retry_after_s=0.5)
+    for path in ("/v1/rank", "/v2/models/feed/infer", "/v2/models/feed/versions/7/infer"):
+        told = ask(server, "POST", path, b"{ this is no JSON")
+        assert (told.status, told.headers["retry-after"]) == (429, "1")
+        assert told.document["retry_after_s"] == 0.5
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SOON / 2) as wire:
+        wire.sendall(head(b"POST /v1/rank HTTP/1.1", b"content-length: 6000"))
+        assert answer_of(wire).status == 429  # of whose body not a byte has come
+        wire.sendall(b"x" * 6000)  # it comes after all: the connection is none the worse
+        service.full = None
+        body = json.dumps(RANK).encode()
+        wire.sendall(head(b"POST /v1/rank HTTP/1.1", b"content-length: %d" % len(body)) + body)
+        assert answer_of(wire).status == 200
+    assert service.turned_away == server.app.counts["POST", "/v1/rank", 429] + 2 == 4
+    assert len(service.requests) == 1
+
+
+def test_a_full_server_refuses_nothing_but_what_is_to_be_scored(serving, service):
+    service.full = Refusal(Why.OVERLOADED, "the server is full", retry_after_s=0.5)
+    server = serving()
+    for method, path, body, status in (
+        ("GET", "/v2/health/live", None, 200),
+        ("GET", "/v2/health/ready", None, 200),
+        ("GET", "/metrics", None, 200),
+        ("GET", "/v2/models/feed", None, 200),
+        ("POST", "/v1/feedback", {"actions": [{"a": 1}]}, 200),
+        ("POST", "/v1/sessions", {"user": {"user_id": 5}}, 201),
+        ("POST", "/v2/repository/index", {}, 200),
+    ):
+        assert ask(server, method, path, body).status == status, path
+    assert service.turned_away == 0
 
 
 def test_several_requests_sent_at_once_are_answered_in_order(serving):

@@ -22,8 +22,8 @@ class Front:
 
     live = True
 
-    def __init__(self):
-        self.feedback = FakeFeedback()
+    def __init__(self, dispatch):
+        self.feedback, self.check_room = FakeFeedback(), dispatch.check_room
         self.sessions = self.load = self.unload = None
 
 
@@ -78,9 +78,9 @@ def fronted(folder, count=3, *, tokens=None):
             members.append(Member(folder / f"{at}.socket", up=True))
             made = routes(service, limits, metrics=Metrics(service))
             stack.enter_context(attending(members[-1].path, over_http.answers_of(made)))
-        front = Front()
-        own = routes(front, limits, guarded=known is not None, metrics=Metrics(None, lambda: app.counts))
         dispatch = Dispatch(members)
+        front = Front(dispatch)
+        own = routes(front, limits, guarded=known is not None, metrics=Metrics(None, lambda: app.counts))
         app = App(over_http.relayed(own, dispatch), limits=limits, door=Door(known))
         server = HttpServer(app, limits=limits)
         server.start()
@@ -96,10 +96,11 @@ def fronted_grpc(folder, services):
     with ExitStack() as stack:
         members = [Member(folder / f"{at}.socket", up=True) for at in range(len(services))]
         for service, member in zip(services, members, strict=True):
-            answers = over_grpc.answers_of(handlers(service, limits))
+            answers = over_grpc.answers_of(handlers(service, limits), service.check_room)
             answers |= over_http.answers_of(routes(service, Limits()))
             stack.enter_context(attending(member.path, answers))
-        server = GrpcServer(Front(), limits=limits, instead=over_grpc.Relay(Dispatch(members)))
+        dispatch = Dispatch(members)
+        server = GrpcServer(Front(dispatch), limits=limits, instead=over_grpc.Relay(dispatch))
         server.start()
         stack.callback(server.stop)
         yield server

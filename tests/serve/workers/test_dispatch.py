@@ -4,14 +4,14 @@ from collections import Counter
 import pytest
 
 from larix.serve import Refusal, Why
-from larix.serve.workers.frames import Told
+from larix.serve.workers.frames import Told, failure_of
 
 
 def named(name, gate=None):
     async def answer(asked, body):
         if gate is not None:
             await gate.wait()
-        return Told(number=asked.number), name.encode()
+        return Told(), name.encode()
 
     return {"who": answer}
 
@@ -68,7 +68,7 @@ def test_what_does_no_harm_twice_is_asked_of_another_when_a_worker_ends(attended
                     for end in list(links()):
                         end.close()
                     await asyncio.sleep(0.05)
-                return Told(number=asked.number), name.encode()
+                return Told(), name.encode()
 
             return {"who": answer}
 
@@ -140,5 +140,37 @@ def test_a_worker_that_is_about_to_stop_leaves_what_may_be_asked_again_to_anothe
         async with attended({"who": stopping}, {"who": stopping}) as dispatch:
             with pytest.raises(Refusal, match="about to stop"):
                 await dispatch.ask("who", again=True)
+
+    asyncio.run(ask())
+
+
+def test_a_full_worker_is_let_be_for_a_moment_and_when_all_are_nobody_is_asked(attended):
+    asked = []
+
+    def full(name):
+        async def answer(asked_, body):
+            asked.append(name)
+            return Told(
+                failure=failure_of(Refusal(Why.OVERLOADED, "full", retry_after_s=0.2)), full=True
+            ), b""
+
+        return {"who": answer}
+
+    async def ask():
+        async with attended(full("0"), named("1")) as dispatch:
+            dispatch.check_room()
+            assert {(await dispatch.ask("who", again=True))[1] for _ in range(6)} == {b"1"}
+            dispatch.check_room()
+            assert asked.count("0") < 6
+        asked.clear()
+        async with attended(full("0"), full("1")) as dispatch:
+            with pytest.raises(Refusal, match="full"):
+                await dispatch.ask("who", again=True)
+            assert sorted(asked) == ["0", "1"]
+            with pytest.raises(Refusal, match="full") as refused:
+                dispatch.check_room()
+            assert refused.value.retry_after_s == 0.2
+            await asyncio.sleep(0.05)
+            dispatch.check_room()
 
     asyncio.run(ask())

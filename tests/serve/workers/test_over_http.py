@@ -1,4 +1,5 @@
 import json
+import time
 from collections import Counter
 
 import numpy as np
@@ -165,3 +166,15 @@ def test_without_workers_the_front_lives_but_is_not_ready(server):
     assert ask(server, "POST", "/v2/repository/models/feed/load").status == 503
     assert ask(server, "GET", "/metrics").status == 200
     assert ask(server, "GET", "/").status == 200
+
+
+def test_when_all_workers_are_full_the_front_refuses_without_asking_them(server):
+    for service in server.services:
+        service.full = Refusal(Why.OVERLOADED, "no room", retry_after_s=2.0)
+    told = [ask(server, "POST", "/v1/rank", b"{not even read") for _ in range(30)]
+    assert {(each.status, each.headers["retry-after"]) for each in told} == {(429, "2")}
+    assert sum(service.turned_away for service in server.services) < 3 * 30
+    for service in server.services:
+        service.full = None
+    time.sleep(0.05)
+    assert ask(server, "POST", "/v1/rank", {**USER, **SCORE}).status == 200

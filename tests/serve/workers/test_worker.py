@@ -10,7 +10,7 @@ from larix.serve.workers.frames import PING, Told
 
 
 async def echo(asked, body):
-    return Told(number=asked.number, headers=(("who", asked.bearer),)), body[::-1]
+    return Told(headers=(("who", asked.bearer),)), body[::-1]
 
 
 async def fail(asked, body):
@@ -24,7 +24,7 @@ def test_questions_are_answered_by_kind_and_all_at_once(attended):
 
     async def slow(asked, body):
         await release.wait()
-        return Told(number=asked.number), b"slow"
+        return Told(), b"slow"
 
     async def ask():
         nonlocal release

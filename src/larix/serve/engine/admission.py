@@ -33,6 +33,17 @@ class Admission:
             return 0.0
         return (self.todo + self.doing / 2) / self.speed
 
+    def full(self, waiting: bool, rows: int = 1, size_bytes: int = 1) -> Refusal | None:
+        """Why a request of so much would be refused however long it had; None if it might be let in.
+
+        By default any request that asks for anything, so that it need not be read.
+        """
+        settings, wait = self._settings, self.wait(waiting)
+        crowded = (
+            self.rows + rows > settings.queued_rows or self.size_bytes + size_bytes > settings.queued_bytes
+        )
+        return _overloaded(wait) if crowded or wait > settings.wait_s else None
+
     def admit(self, job: Job, now: float, *, waiting: bool, least: float) -> None:
         """Count ``job`` in, or raise Refusal. ``least``: seconds of its dense stage, on an idle machine."""
         settings = self._settings
@@ -53,19 +64,13 @@ class Admission:
                 f"{job.rows} candidates take {least * 1e3:.1f} ms to score, but only {left * 1e3:.1f} ms are left; "
                 "give it more time or fewer candidates",
             )
+        if (refusal := self.full(waiting, job.rows, job.size_bytes)) is not None:
+            raise refusal
         wait = self.wait(waiting)
         # On a machine that is full, its own work goes as slowly as that of others.
         whole = wait + own * (max(1.0, settings.workers / self.speed) if waiting else 1.0)
-        crowded = (
-            self.rows + job.rows > settings.queued_rows
-            or self.size_bytes + job.size_bytes > settings.queued_bytes
-        )
-        if crowded or wait > settings.wait_s or (waiting and whole > _FILLED * left):
-            raise Refusal(
-                Why.OVERLOADED,
-                f"the server is full: a request would wait for {wait * 1e3:.0f} ms; come again later",
-                retry_after_s=max(_SOON, wait),
-            )
+        if waiting and whole > _FILLED * left:
+            raise _overloaded(wait)
         self.jobs += 1
         self.rows += job.rows
         self.size_bytes += job.size_bytes
@@ -101,3 +106,8 @@ class Admission:
                 self.speed += _NEWEST * (seen - self.speed)
                 self._done = self._span = 0.0
         self._busy, self._last = busy, now
+
+
+def _overloaded(wait: float) -> Refusal:
+    text = f"the server is full: a request would wait for {wait * 1e3:.0f} ms; come again later"
+    return Refusal(Why.OVERLOADED, text, retry_after_s=max(_SOON, wait))

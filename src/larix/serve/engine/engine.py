@@ -103,6 +103,16 @@ class Engine:
             future.set_exception(error)
         return future
 
+    def check_room(self) -> None:
+        """Raise Refusal (OVERLOADED), and count it, if a request that came now would be refused whatever it held.
+
+        Takes no lock unless it refuses: every request asks, before it is read.
+        """
+        schedule = self._crew.schedule
+        if (refusal := schedule.admission.full(schedule.waiting)) is not None:
+            self._turned_away(refusal, None)
+            raise refusal
+
     def drain(self, timeout_s: float) -> bool:
         """Let no more requests in and answer those under way; whether all were answered in time.
 

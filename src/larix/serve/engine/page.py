@@ -71,7 +71,9 @@ class Pages:
         chosen = self.diversity.page(value, vectors, min(count, self.places)).items
         if len(chosen) == count:
             return chosen
-        rest = np.setdiff1d(np.arange(len(value)), chosen)
+        left = np.ones(len(value), np.bool_)
+        left[chosen] = False
+        rest = np.flatnonzero(left)
         return np.concatenate([chosen, rest[best(value[rest], count - len(chosen))]])
 
 
@@ -92,15 +94,13 @@ def predictions(tasks: tuple[Task, ...], logits: Floats) -> dict[str, Floats]:
         raise Refusal(
             Why.BROKEN, f"the model gives {logits[row, task]} for '{tasks[task].name}' of candidate {row}"
         )
-    found: dict[str, Floats] = {}
+    scores = np.ascontiguousarray(logits.T)
     with np.errstate(over="ignore"):  # exp(100) is infinite in 32 bits, and its probability 0
-        for at, task in enumerate(tasks):
-            score = logits[:, at]
-            if task.kind == "binary":
-                found[task.name] = np.reciprocal(1 + np.exp(-score))
-            else:
-                found[task.name] = np.expm1(np.clip(score, 0, _MAX_LOG_SECONDS))
-    return found
+        found = np.reciprocal(1 + np.exp(-scores))  # of all tasks in one go: calls cost more than numbers
+    for at, task in enumerate(tasks):
+        if task.kind != "binary":
+            np.expm1(np.clip(scores[at], 0, _MAX_LOG_SECONDS), out=found[at])
+    return {task.name: found[at] for at, task in enumerate(tasks)}
 
 
 def _sums(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

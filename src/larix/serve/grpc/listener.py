@@ -27,6 +27,7 @@ Bearer = Callable[[str | None], str | None]
 """Who it is that sends this ``authorization``; None if it opens nothing."""
 Instead = Callable[[str, Handler], Handler]
 """What answers a method, as "SERVICE/METHOD", instead of its handler."""
+_INFER = "ModelInfer"
 _LONGEST_ID = 128
 
 
@@ -47,7 +48,12 @@ def listen(
     for name, methods in handlers(service, limits).items():
         taken: dict[str, Any] = {
             method: grpc.stream_unary_rpc_method_handler(
-                _behaviour(instead(f"{name}/{method}", handler), limits, None if method in PUBLIC else bearer)
+                _behaviour(
+                    instead(f"{name}/{method}", handler),
+                    limits,
+                    None if method in PUBLIC else bearer,
+                    service.check_room if method == _INFER else None,
+                )
             )
             for method, handler in methods.items()
         }
@@ -61,8 +67,10 @@ def listen(
         raise ConfigError(f"cannot listen at {address}: {error}") from error
 
 
-def _behaviour(handler: Handler, limits: GrpcLimits, bearer: Bearer | None) -> Any:
-    """``handler`` as grpcio calls it.
+def _behaviour(
+    handler: Handler, limits: GrpcLimits, bearer: Bearer | None, room: Callable[[], None] | None
+) -> Any:
+    """``handler`` as grpcio calls it. ``room``: raises Refusal where it would, whatever the message; asked before that is read.
 
     Every method has one message each way, but is served as if clients could send several: only so is a call given to us before
     its message is there, and a client that never finishes one can be cut off.
@@ -78,6 +86,8 @@ def _behaviour(handler: Handler, limits: GrpcLimits, bearer: Bearer | None) -> A
             if who is None:
                 raise Unauthenticated("no known token; send it as metadata authorization: Bearer TOKEN")
             call.bearer = who
+            if room is not None:
+                room()
             call.message = await _message(messages, limits.body_s)
             left = context.time_remaining()
             call.deadline = math.inf if left is None else time.monotonic() + left

@@ -6,11 +6,12 @@ Whatever happens, the client gets a status and a sentence, and its neighbours no
 import asyncio
 import logging
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import nullcontext
+from functools import lru_cache
+from random import getrandbits
+from typing import NamedTuple, Protocol
 
 from larix.errors import DataError
 from larix.serve.http.body import LONG, Bodies, Held, size_of
@@ -23,6 +24,7 @@ from larix.serve.telemetry import below
 _LOG = logging.getLogger(__name__)
 WORTH_PACKING = 4 << 10  # bytes; fewer are not sent faster for it
 LONGEST_ID = 128
+_ALONE = nullcontext()
 ALWAYS = (("server", "larix"), ("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
@@ -50,8 +52,7 @@ class Exchange(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A call that was answered. ``path``: the route's, with ``{}`` for names; "" if there is none. ``error``: why not 200."""
 
     id: str
@@ -81,6 +82,7 @@ class App:
     ) -> None:
         self._limits, self._door, self._done = limits, door, done
         self._bodies = Bodies(limits)
+        self._route = lru_cache(256)(self._found)
         self._routes: dict[int, list[tuple[list[str], dict[str, Route]]]] = {}
         for route in routes:
             parts = route.path.split("/")
@@ -95,51 +97,59 @@ class App:
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
         arrived, headers, held = time.monotonic(), scope.headers, Held(self._bodies)
-        id, bearer, path, size = uuid.uuid4().hex, "", "", 0
+        id, bearer, path, size = f"{getrandbits(128):032x}", "", "", 0
         failure: Exception | None = None
+        unread = True
         try:
             try:
                 id = _id(headers.get("x-request-id")) or id
                 route, names = self._route("GET" if scope.method == "HEAD" else scope.method, scope.path)
                 path = route.path
                 bearer = self._door.enter(headers, public=route.public, changes=route.changes)
-                size = self._size(headers)
-                body = (
-                    await self._bodies.read(exchange, size, _packed_by(headers), held) if route.reads else b""
-                )
+                size, body = self._size(headers), b""
+                if route.room is not None:
+                    route.room()
+                if route.reads:
+                    unread = False
+                    body = await self._bodies.read(exchange, size, _packed_by(headers), held)
+                    if route.room is not None:
+                        route.room()  # many may have come while this one was read
                 call = Call(id=id, bearer=bearer, names=names, headers=headers, body=body, arrived=arrived)
-                with below(_trace(headers)):
+                trace = _trace(headers)
+                with below(trace) if trace else _ALONE:
                     reply = await route.handler(call)
             except Exception as error:
                 failure = error
                 reply = failure_of(error, id)
                 if reply.status == 500:
                     _LOG.error("%s %s failed", scope.method, path, exc_info=error, extra={"request": id})
-                await self._drain(scope, exchange, held)
             reply = await _fit(reply, headers)
             exchange.response_bytes(
                 reply.status,
                 [("content-type", reply.kind), ("x-request-id", id), *ALWAYS, *reply.headers],
                 reply.body,
             )
-        finally:
-            held.release()
-        self.counts[scope.method if path else "", path, reply.status] += 1  # anybody can make up methods
-        self._done(
-            Done(
-                id=id,
-                bearer=bearer,
-                method=scope.method,
-                path=path,
-                status=reply.status,
-                seconds=time.monotonic() - arrived,
-                received_bytes=size,
-                sent_bytes=len(reply.body),
-                error=failure,
+            self.counts[scope.method if path else "", path, reply.status] += 1  # anybody can make up methods
+            self._done(
+                Done(
+                    id=id,
+                    bearer=bearer,
+                    method=scope.method,
+                    path=path,
+                    status=reply.status,
+                    seconds=time.monotonic() - arrived,
+                    received_bytes=size,
+                    sent_bytes=len(reply.body),
+                    error=failure,
+                )
             )
-        )
+            if failure is not None and unread:
+                await self._drain(headers, exchange, held)
+        finally:
+            failure = None  # it holds this frame: one that held it, too, would wait for the collector
+            held.release()
 
-    def _route(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
+    def _found(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
         parts = path.split("/")
         for template, methods in self._routes.get(len(parts), ()):
             if all(wanted in ("{}", part) for wanted, part in zip(template, parts, strict=True)):
@@ -156,13 +166,16 @@ class App:
         chunked = headers.get("transfer-encoding") is not None
         return size_of(headers.get("content-length"), chunked, self._limits.body_bytes)
 
-    async def _drain(self, scope: Scope, exchange: Exchange, held: Held) -> None:
-        """Take in a small body that nobody read, so that the client gets the answer and not a broken pipe."""
+    async def _drain(self, headers: Headers, exchange: Exchange, held: Held) -> None:
+        """Take in a small body that nobody read, so that the connection goes on behind the answer.
+
+        None that waits to be asked for: it need not come.
+        """
         try:
-            if 0 < (size := self._size(scope.headers)) <= LONG:
+            if 0 < (size := self._size(headers)) <= LONG and headers.get("expect") is None:
                 await self._bodies.read(exchange, size, None, held)
         except Exception:
-            return  # it has been read, or is not worth it: the connection is closed behind the answer
+            return  # it is not worth it, or does not come: the connection is closed behind the answer
 
 
 async def _fit(reply: Reply, headers: Headers) -> Reply:

@@ -53,12 +53,17 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """``path``: with ``{}`` for each part that is a name. ``public``: needs no token."""
+    """``path``: with ``{}`` for each part that is a name. ``public``: needs no token.
+
+    ``room``: raises Refusal where calls would be refused whatever they bring: asked before a body is read, and before it is
+    handed on.
+    """
 
     method: str
     path: str
     handler: Handler
     public: bool = False
+    room: Callable[[], None] | None = None
 
     @property
     def reads(self) -> bool:

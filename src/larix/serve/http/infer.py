@@ -81,9 +81,10 @@ class Inference:
 
     def routes(self) -> list[Route]:
         """What it answers."""
+        room = self._service.check_room
         return [
-            Route(method="POST", path="/v2/models/{}/infer", handler=self.infer),
-            Route(method="POST", path="/v2/models/{}/versions/{}/infer", handler=self.infer),
+            Route(method="POST", path="/v2/models/{}/infer", handler=self.infer, room=room),
+            Route(method="POST", path="/v2/models/{}/versions/{}/infer", handler=self.infer, room=room),
         ]
 
     async def infer(self, call: Call) -> Reply:

@@ -4,12 +4,15 @@ Knows nothing of tensors or of HTTP's own words.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
+import pyarrow as pa
 from msgspec import Meta
 
+from larix.batch import Ids
 from larix.errors import DataError
 from larix.serve.http.call import Call, Route, answered, document_of, named
 from larix.serve.http.limits import Limits
@@ -38,7 +41,7 @@ class RankBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     timeout_ms: Milliseconds | None = None
 
 
-class Item(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Item(msgspec.Struct, omit_defaults=True):
     """An item of the page. ``position``: from 0. ``why``: where its value comes from, if it was asked for."""
 
     item: int | float | str | bool | None
@@ -77,7 +80,7 @@ class Ranking:
 
     def routes(self) -> list[Route]:
         """What it answers."""
-        return [Route(method="POST", path="/v1/rank", handler=self.rank)]
+        return [Route(method="POST", path="/v1/rank", handler=self.rank, room=self._service.check_room)]
 
     async def rank(self, call: Call) -> Reply:
         """Rank candidates for a user in one call."""
@@ -105,31 +108,39 @@ class Ranking:
 
 def page_of(answer: Answer, request: Request, columns: Columns, missing: Mapping[str, int]) -> Page:
     """The answer in plain words. ``missing``: what was not given, beside what the answer says of it."""
-    order = answer.order
-    items = request.candidates.column(columns.item).take(order).to_pylist()
-    values = answer.value[order].tolist()
-    scores = [array[order].tolist() for array in answer.predictions.values()]
-    tasks = list(answer.predictions)
-    why = answer.explanation
+    order, why = answer.order, answer.explanation
+    scores = (array[order].tolist() for array in answer.predictions.values())
+    shown = (  # of all items, part by part: nothing here is looked at item by item
+        _items(request.candidates.column(columns.item), order),
+        range(len(order)),
+        answer.value[order].tolist(),
+        map(_scores_of(tuple(answer.predictions)), *scores),
+    )
     return Page(
         id=answer.id,
         model=answer.stamp.model,
         version=answer.stamp.version,
         stamp=state_of(answer.stamp),
-        items=[
-            Item(
-                item=item,
-                position=position,
-                value=value,
-                scores=dict(zip(tasks, row, strict=True)),
-                why=None if why is None else why.item(int(order[position])),
-            )
-            for position, (item, value, row) in enumerate(
-                zip(items, values, zip(*scores, strict=True), strict=True)
-            )
-        ],
+        items=list(map(Item, *shown) if why is None else map(Item, *shown, map(why.item, order.tolist()))),
         missing={name: count for name, count in {**missing, **answer.missing}.items() if count},
     )
+
+
+@lru_cache
+def _scores_of(tasks: tuple[str, ...]) -> Callable[..., Any]:
+    """What makes the scores of an item of one score a task, in their order: several times faster than dicts are."""
+    fields = [f"score_{at}" for at in range(len(tasks))]
+    try:
+        return msgspec.defstruct("Scores", fields, rename=dict(zip(fields, tasks, strict=True)), gc=False)
+    except ValueError:  # a name that JSON has to escape
+        return lambda *scores: dict(zip(tasks, scores, strict=True))
+
+
+def _items(column: pa.Array, order: Ids) -> list[Any]:
+    """What names the candidates at ``order``, of which there is one each."""
+    if pa.types.is_integer(column.type):
+        return list(column.to_numpy()[order].tolist())
+    return list(column.take(order).to_pylist())
 
 
 def state_of(stamp: Stamp) -> State:

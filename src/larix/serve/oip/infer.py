@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import types
 
 from larix.errors import DataError
 from larix.features import Task
@@ -26,8 +25,8 @@ from larix.serve.service import Columns
 LENGTHS = ".lengths"
 VALUE, ORDER = "value", "order"
 Parameter = bool | int | float | str
-_ARROW = {dtype: pa.from_numpy_dtype(dtype) for dtype in NUMBERS.values()}
-_AS_PYTHON = {dtype: _ARROW[dtype] for dtype in map(np.dtype, (np.int64, np.float64, np.bool_))}
+_ARROW = {name: pa.from_numpy_dtype(dtype) for name, dtype in NUMBERS.items()}
+_LONGEST = np.iinfo(np.int32).max
 _LEAST = {"timeout": 0, "count": 1}
 DIVERSITY = "diversity"
 
@@ -84,13 +83,13 @@ def columns_of(
         given[each.name] = each
     context: dict[str, Any] = {}
     candidates: dict[str, pa.Array] = {}
-    for field, tensor, lengths in _paired(columns.context, given):
-        _check_rows(field, tensor, lengths, 1, most)
-        value = _value(field.type, tensor.values) if len(tensor.values) == 1 else None
-        context[field.name] = _column(field, tensor, lengths) if value is None else value
-    for field, tensor, lengths in _paired(columns.candidates, given):
-        _check_rows(field, tensor, lengths, None, most)
-        candidates[field.name] = _column(field, tensor, lengths)
+    for name, dtype, tensor, lengths in _paired(columns.typed[0], given):
+        _check_rows(dtype, tensor, lengths, 1, most)
+        value = None if lengths is not None or dtype.id == pa.lib.Type_LIST else _value(dtype, tensor.values)
+        context[name] = _column(dtype, tensor, lengths) if value is None else value
+    for name, dtype, tensor, lengths in _paired(columns.typed[1], given):
+        _check_rows(dtype, tensor, lengths, None, most)
+        candidates[name] = _column(dtype, tensor, lengths)
     if given:
         names = ", ".join([*columns.context.names, *columns.candidates.names])
         raise DataError(f"there is no input '{next(iter(given))}'; the inputs are {names}")
@@ -154,75 +153,76 @@ def _parameters(given: Mapping[str, Parameter]) -> dict[str, int]:
     return found
 
 
-def _paired(schema: pa.Schema, given: dict[str, Tensor]) -> Iterator[tuple[pa.Field, Tensor, Tensor | None]]:
-    """Each column with its tensor and its lengths, if they are there; takes them out of ``given``."""
-    for field in schema:
-        name = field.name
+def _paired(
+    typed: Mapping[str, pa.DataType], given: dict[str, Tensor]
+) -> Iterator[tuple[str, pa.DataType, Tensor, Tensor | None]]:
+    """Each column with its type, its tensor and its lengths, if they are there; takes them out of ``given``."""
+    for name, dtype in typed.items():
         tensor = given.pop(name, None)
-        lengths = given.pop(name + LENGTHS, None) if types.is_list(field.type) else None
+        lengths = given.pop(name + LENGTHS, None) if dtype.id == pa.lib.Type_LIST else None
         if tensor is not None:
-            yield field, tensor, lengths
+            yield name, dtype, tensor, lengths
         elif lengths is not None:
             raise DataError(f"tensor '{lengths.name}' is there without '{name}'")
 
 
-def _check_rows(field: pa.Field, tensor: Tensor, lengths: Tensor | None, rows: int | None, most: int) -> None:
+def _check_rows(
+    dtype: pa.DataType, tensor: Tensor, lengths: Tensor | None, rows: int | None, most: int
+) -> None:
     """Before anything is made of it: a shape may tell of more rows than there are bytes."""
-    shape = tensor.shape
+    shape, lists = tensor.shape, dtype.id == pa.lib.Type_LIST
     if lengths is not None:
         fits = len(shape) == len(lengths.shape) == 1
         shape = lengths.shape
-    elif types.is_list(field.type):
+    elif lists:
         fits = len(shape) == 2
     else:
         fits = len(shape) == 1 or shape[1:] == (1,)  # the latter by clients of models that batch
     if not fits:
         head = "n" if rows is None else rows
-        lists = f"[{head}, k], or [m] beside '{field.name}{LENGTHS}' [{head}]"
-        expected = lists if types.is_list(field.type) else f"[{head}]"
-        raise DataError(f"tensor '{field.name}' has shape {list(tensor.shape)}; expected {expected}")
+        expected = f"[{head}, k], or [m] beside '{tensor.name}{LENGTHS}' [{head}]" if lists else f"[{head}]"
+        raise DataError(f"tensor '{tensor.name}' has shape {list(tensor.shape)}; expected {expected}")
     if rows is not None and shape[0] != rows:
-        raise DataError(f"tensor '{field.name}' has {shape[0]} rows; it is the request's and has {rows}")
+        raise DataError(f"tensor '{tensor.name}' has {shape[0]} rows; it is the request's and has {rows}")
     if shape[0] > most:
         raise Refusal(
-            Why.TOO_LARGE, f"tensor '{field.name}' has {shape[0]} candidates; at most {most} are allowed"
+            Why.TOO_LARGE, f"tensor '{tensor.name}' has {shape[0]} candidates; at most {most} are allowed"
         )
 
 
 def _value(dtype: pa.DataType, values: Any) -> Any:
-    """The one value as Python has it where that is a column's own type, None otherwise.
+    """The one value as Python has it; None for text that is none.
 
     Many arrays of one row take longer than one of many values, which is what is made of these.
     """
-    if not isinstance(values, np.ndarray):
-        with suppress(UnicodeDecodeError):
-            return values[0].as_py().decode() if dtype == pa.string() else None
-    elif dtype == _AS_PYTHON.get(values.dtype):
+    if isinstance(values, np.ndarray):
         return values.item()
-    return None
+    with suppress(UnicodeDecodeError):
+        value = values[0].as_py()
+        return value.decode() if dtype.id == pa.lib.Type_STRING else value
 
 
-def _column(field: pa.Field, tensor: Tensor, lengths: Tensor | None) -> pa.Array:
-    values = _arrow(tensor.values)
-    if not types.is_list(field.type):
-        return values
-    if len(values) > np.iinfo(np.int32).max:
-        raise Refusal(Why.TOO_LARGE, f"tensor '{field.name}' has {len(values)} elements, beyond 32 bits")
+def _column(dtype: pa.DataType, tensor: Tensor, lengths: Tensor | None) -> pa.Array:
+    if dtype.id != pa.lib.Type_LIST:
+        return _arrow(dtype, tensor)
+    values = _arrow(dtype.value_type, tensor)
+    if len(values) > _LONGEST:
+        raise Refusal(Why.TOO_LARGE, f"tensor '{tensor.name}' has {len(values)} elements, beyond 32 bits")
     if lengths is None:
         rows, width = tensor.shape
         offsets = (np.arange(rows + 1) * width).astype(np.int32)
     else:
         offsets = _offsets(tensor, lengths, len(values))
     # As they were checked: pyarrow's own way from offsets to lists takes three times as long.
-    buffers = [None, pa.py_buffer(offsets)]
-    return pa.Array.from_buffers(pa.list_(values.type), len(offsets) - 1, buffers, children=[values])
+    whole = dtype if values.type == dtype.value_type else pa.list_(values.type)
+    return pa.Array.from_buffers(whole, len(offsets) - 1, [None, pa.py_buffer(offsets)], children=[values])
 
 
 def _offsets(tensor: Tensor, lengths: Tensor, size: int) -> NDArray[np.int32]:
     each = lengths.values
     if not isinstance(each, np.ndarray) or each.dtype.kind not in "iu":
         raise DataError(f"tensor '{lengths.name}' is {lengths.datatype}; expected INT64")
-    if len(each) == 1 and each[0] == size:  # a history of the context, of which there may be many
+    if len(each) == 1 and each.item() == size:  # a history of the context, of which there may be many
         return np.array([0, size], np.int32)
     if ((each < 0) | (each > size)).any() or int(each.astype(np.int64).sum()) != size:
         raise DataError(f"tensor '{lengths.name}' does not add up to the {size} elements of '{tensor.name}'")
@@ -231,10 +231,17 @@ def _offsets(tensor: Tensor, lengths: Tensor, size: int) -> NDArray[np.int32]:
     return offsets
 
 
-def _arrow(values: Any) -> pa.Array:
-    """Elements of a tensor in Arrow, numbers in place; numpy has a byte for a boolean, Arrow a bit."""
-    if not isinstance(values, np.ndarray):
-        return values
-    if values.dtype == np.bool_:
+def _arrow(dtype: pa.DataType, tensor: Tensor) -> pa.Array:
+    """Elements of a tensor in Arrow: numbers in place, and ``dtype``'s text if it is plain, which needs no look at each."""
+    values = tensor.values
+    if tensor.datatype == "BYTES":
+        _, ends, data = values.buffers()
+        if dtype.id != pa.lib.Type_STRING or data is None or not data.to_pybytes().isascii():
+            return values
+        ends = np.frombuffer(ends, np.int64, len(values) + 1)
+        if ends[-1] > _LONGEST:
+            return values
+        return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(ends.astype(np.int32)), data], 0)
+    if tensor.datatype == "BOOL":  # a byte each in numpy, a bit in Arrow
         return pa.array(values)
-    return pa.Array.from_buffers(_ARROW[values.dtype], len(values), [None, pa.py_buffer(values)])
+    return pa.Array.from_buffers(_ARROW[tensor.datatype], len(values), [None, pa.py_buffer(values)], 0)

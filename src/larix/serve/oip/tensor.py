@@ -34,7 +34,10 @@ NUMBERS: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype(np.float32),  # numpy has no such type: widened, exactly
 }
 """The protocol's datatypes of numbers and what elements are here; BYTES are the only others."""
-_RAW = NUMBERS | {"BOOL": np.dtype(np.uint8), "BF16": np.dtype(np.uint16)}  # as the binary form has them
+_RAW = {  # as the binary form has them, and how many bytes of it an element takes
+    name: (dtype, dtype.itemsize)
+    for name, dtype in (NUMBERS | {"BOOL": np.dtype(np.uint8), "BF16": np.dtype(np.uint16)}).items()
+}
 _NAMES = {dtype: name for name, dtype in NUMBERS.items() if name != "BF16"}
 _KINDS: dict[str, tuple[type, ...]] = {"b": (bool,), "u": (int,), "i": (int,), "f": (int, float)}
 _BYTES = pa.large_binary()
@@ -98,18 +101,17 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: Raw) -> Tenso
 
     DataError if the bytes are not as many as ``shape`` needs.
     """
-    size = _size(name, shape)
+    size, view = _size(name, shape), memoryview(data)
     if datatype == "BYTES":
-        return Tensor(name, datatype, tuple(shape), _unpacked(name, size, memoryview(data).cast("B")))
-    dtype = _RAW.get(datatype)
-    if dtype is None:
+        return Tensor(name, datatype, tuple(shape), _unpacked(name, size, view.cast("B")))
+    if datatype not in _RAW:
         raise _unknown(name, datatype)
-    length, width = memoryview(data).nbytes, dtype.itemsize
-    if length != size * width:
+    dtype, width = _RAW[datatype]
+    if view.nbytes != size * width:
         raise DataError(
-            f"tensor '{name}' of {datatype} and shape {list(shape)} has {length} bytes; expected {size * width}"
+            f"tensor '{name}' of {datatype} and shape {list(shape)} has {view.nbytes} bytes; expected {size * width}"
         )
-    values: NDArray[Any] = np.frombuffer(data, dtype)
+    values: NDArray[Any] = np.frombuffer(view, dtype)
     if not values.flags.aligned:  # native code reads it in place
         values = values.copy()
     if datatype == "BOOL":
@@ -156,6 +158,8 @@ def _unknown(name: str, datatype: str) -> DataError:
 
 def _size(name: str, shape: Sequence[int]) -> int:
     """The number of elements of ``shape``. DataError naming the tensor if a dimension is negative."""
+    if len(shape) == 1 and shape[0] >= 0:
+        return shape[0]
     if shape and min(shape) < 0:
         raise DataError(f"tensor '{name}' has shape {list(shape)}; a dimension is at least 0")
     return math.prod(shape)

@@ -5,15 +5,18 @@ The worker with the least under way takes the next question, so that none waits 
 
 import asyncio
 import itertools
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from larix.serve.refusal import Refusal, Why
-from larix.serve.workers.frames import Asked, Frames, Told, error_of
+from larix.serve.workers.frames import Asked, Failure, Frames, Told, error_of
 
 _EACH = 4096
 """What a question weighs beside the bytes of its body: what is under way is told by bytes, for so is the work in it."""
+
+_FULL_S = 0.02
 
 
 class _Link:
@@ -54,11 +57,15 @@ class _Link:
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A worker as the front sees it. ``up``: whether it is asked. ``weight``: of what is under way there."""
+    """A worker as the front sees it. ``up``: whether it is asked. ``weight``: of what is under way there.
+
+    ``full_until``: it has said that it takes no more; until then, by ``time.monotonic()``, that is believed.
+    """
 
     path: Path
     up: bool = False
     weight: int = 0
+    full_until: float = 0.0
     links: dict[asyncio.AbstractEventLoop, tuple[_Link | None, asyncio.Lock]] = field(default_factory=dict)
 
     async def ask(self, asked: Asked, body: bytes) -> tuple[Told, bytes]:
@@ -92,12 +99,19 @@ class Dispatch:
 
     def __init__(self, members: list[Member]) -> None:
         self.members = members
+        self._full: Failure | None = None  # what the last one said that was
         self._turn = 0  # who is asked while nothing is under way
 
     @property
     def up(self) -> list[int]:
         """The workers that are asked."""
         return [at for at, member in enumerate(self.members) if member.up]
+
+    def check_room(self) -> None:
+        """Raise Refusal (OVERLOADED) while all workers have just said that they take no more."""
+        now = time.monotonic()
+        if self._full is not None and all(now < self.members[at].full_until for at in self.up):
+            raise error_of(self._full)
 
     async def ask(
         self,
@@ -115,8 +129,8 @@ class Dispatch:
     ) -> tuple[Told, bytes]:
         """Ask ``worker``, or the one with the least under way; raises what it raised.
 
-        ``again``: whether asking twice does no harm: then another worker is asked if this one ends before it answers, or is about
-        to stop. Refusal UNAVAILABLE if no worker is there, or it ended with what it had begun.
+        ``again``: whether asking twice does no harm: then another worker is asked if this one ends before it answers, is full, or
+        is about to stop. Refusal UNAVAILABLE if no worker is there, or it ended with what it had begun.
         """
         tried: set[int] = set()
         while True:
@@ -146,7 +160,9 @@ class Dispatch:
                 ) from None
             if told.failure is None:
                 return told, reply
-            if not (others and told.failure.why == Why.UNAVAILABLE):
+            if told.full:
+                member.full_until, self._full = time.monotonic() + _FULL_S, told.failure
+            if not (others and (told.full or told.failure.why == Why.UNAVAILABLE)):
                 raise error_of(told.failure)
 
     async def each(self, what: str, body: bytes = b"") -> list[tuple[Told, bytes]]:
@@ -160,6 +176,8 @@ class Dispatch:
         there = [at for at in self.up if at not in tried]
         if not there:
             raise _nobody()
+        now = time.monotonic()
+        there = [at for at in there if now >= self.members[at].full_until] or there
         least = min(self.members[at].weight for at in there)
         alike = [at for at in there if self.members[at].weight == least]
         self._turn = (self._turn + 1) % len(self.members)

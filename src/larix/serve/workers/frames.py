@@ -44,13 +44,17 @@ class Failure(msgspec.Struct, array_like=True, kw_only=True):
 
 
 class Told(msgspec.Struct, array_like=True, kw_only=True):
-    """An answer: status, kind and headers of a reply, or why there is none."""
+    """An answer: status, kind and headers of a reply, or why there is none. ``full``: no other of its kind would be taken now.
 
-    number: int
+    ``number``: of the question.
+    """
+
+    number: int = 0
     status: int = 200
     kind: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     failure: Failure | None = None
+    full: bool = False
 
 
 _ENCODER = msgspec.msgpack.Encoder()

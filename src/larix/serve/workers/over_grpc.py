@@ -1,7 +1,7 @@
 """Calls over gRPC between a front and its workers, as ``over_http`` has it for HTTP. Needs the extra ``larix[grpc]``."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from google.protobuf.json_format import ParseDict
@@ -12,26 +12,29 @@ from larix.serve.grpc.repository import SERVICE
 from larix.serve.workers.dispatch import Dispatch
 from larix.serve.workers.frames import Asked, Told
 from larix.serve.workers.merged import merged_statistics
-from larix.serve.workers.worker import Answer
+from larix.serve.workers.worker import Answer, full_of
 
 _ALL = ("RepositoryModelLoad", "RepositoryModelUnload")
+_INFER = "ModelInfer"
 _OWN, _STATISTICS = "ServerLive", "ModelStatistics"
 
 
-def answers_of(handlers: Mapping[str, Mapping[str, Handler]]) -> dict[str, Answer]:
-    """A worker's side: what answers calls, by service and method."""
+def answers_of(handlers: Mapping[str, Mapping[str, Handler]], room: Callable[[], None]) -> dict[str, Answer]:
+    """A worker's side: what answers calls, by service and method. ``room``: raises Refusal where no request would be let in."""
     return {
-        f"{service}/{method}": _answering(handler)
+        f"{service}/{method}": _answering(handler, room if method == _INFER else lambda: None)
         for service, answered in handlers.items()
         for method, handler in answered.items()
     }
 
 
-def _answering(handler: Handler) -> Answer:
+def _answering(handler: Handler, room: Callable[[], None]) -> Answer:
     async def answer(asked: Asked, body: bytes) -> tuple[Told, bytes]:
+        if (full := full_of(room)) is not None:
+            return full, b""
         deadline = math.inf if asked.deadline is None else asked.deadline
         call = Call(id=asked.id, arrived=asked.arrived, bearer=asked.bearer, message=body, deadline=deadline)
-        return Told(number=asked.number), await handler(call)
+        return Told(), await handler(call)
 
     return answer
 

@@ -5,6 +5,7 @@ Knows which calls have to do with a worker's own state; nothing of what they say
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -15,7 +16,7 @@ from larix.serve.telemetry import below
 from larix.serve.workers.dispatch import Dispatch
 from larix.serve.workers.frames import Asked, Told
 from larix.serve.workers.merged import merged_metrics, merged_statistics
-from larix.serve.workers.worker import Answer
+from larix.serve.workers.worker import Answer, full_of
 
 _HEADERS = ("inference-header-content-length", "traceparent", "tracestate")  # what handlers look at
 _OWN = ("/", "/openapi.json", "/v1/feedback", "/v2/health/live")  # answered by the front itself
@@ -35,6 +36,8 @@ def key_of(route: Route) -> str:
 
 def _answering(route: Route) -> Answer:
     async def answer(asked: Asked, body: bytes) -> tuple[Told, bytes]:
+        if route.room is not None and (full := full_of(route.room)) is not None:
+            return full, b""
         call = Call(
             id=asked.id,
             bearer=asked.bearer,
@@ -45,7 +48,7 @@ def _answering(route: Route) -> Answer:
         )
         with below(asked.headers):
             reply = await route.handler(call)
-        told = Told(number=asked.number, status=reply.status, kind=reply.kind, headers=reply.headers)
+        told = Told(status=reply.status, kind=reply.kind, headers=reply.headers)
         return told, reply.body
 
     return answer
@@ -54,12 +57,7 @@ def _answering(route: Route) -> Answer:
 def relayed(routes: Iterable[Route], dispatch: Dispatch) -> list[Route]:
     """``routes`` of a server of its own, but answered by workers wherever a model has a part in it."""
     return [
-        route
-        if route.path in _OWN
-        else Route(
-            method=route.method, path=route.path, handler=_handler(route, dispatch), public=route.public
-        )
-        for route in routes
+        route if route.path in _OWN else replace(route, handler=_handler(route, dispatch)) for route in routes
     ]
 
 

@@ -7,12 +7,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from larix.serve.refusal import Refusal
 from larix.serve.workers.frames import PING, Asked, Frames, Told, failure_of
 
 _LOG = logging.getLogger(__name__)
 
 Answer = Callable[[Asked, bytes], Awaitable[tuple[Told, bytes]]]
 """Answers a kind of question; what it raises is told to whoever asked."""
+
+
+def full_of(room: Callable[[], None]) -> Told | None:
+    """What is told when ``room`` raises Refusal, as it does where no question of a kind would be taken."""
+    try:
+        room()
+    except Refusal as error:
+        return Told(failure=failure_of(error), full=True)
+    return None
 
 
 @asynccontextmanager
@@ -48,13 +58,14 @@ async def attend(path: Path, answers: Mapping[str, Answer]) -> AsyncIterator[Non
 
 
 async def _pong(asked: Asked, body: bytes) -> tuple[Told, bytes]:
-    return Told(number=asked.number), body
+    return Told(), body
 
 
 async def _answer(end: Frames[Asked], answers: Mapping[str, Answer], asked: Asked, body: bytes) -> None:
     reply = b""
     try:
         told, reply = await answers[asked.what](asked, body)
+        told.number = asked.number
     except Exception as error:
         failure = failure_of(error)
         if failure.why < 0:
