@@ -40,7 +40,7 @@ def get(url, path):
 
 
 def test_guests_act_and_come_back_to_pages_of_what_was_learned_of_it(replayed):
-    with showcase(replayed, quiet()) as case:
+    with showcase(replayed) as case:
         visits = case.visits(["like", "skip"])
         assert len(visits) == 3
         for visit in visits:
@@ -59,7 +59,7 @@ def test_guests_act_and_come_back_to_pages_of_what_was_learned_of_it(replayed):
 
 
 def test_the_page_in_a_browser_has_its_people_and_takes_what_they_do(replayed):
-    with showcase(replayed, quiet()) as case:
+    with showcase(replayed) as case:
         status, page = get(case.url, "/")
         assert status == 200
         assert b"<!doctype html>" in page.lower()
@@ -92,11 +92,11 @@ def test_what_cannot_be_shown_is_refused(place, data, replayed, tmp_path):
     bare = shutil.copytree(replayed, tmp_path / "bare", ignore=shutil.ignore_patterns("replay", "bundles"))
     with (
         pytest.raises(ConfigError, match="was not replayed; begin with: larix replay"),
-        showcase(bare, quiet()),
+        showcase(bare),
     ):
         pass
     config = json.loads((replayed / "config.json").read_text())
     other = shutil.copytree(replayed, tmp_path / "other", ignore=shutil.ignore_patterns("bundles"))
     (other / "config.json").write_text(json.dumps(config | {"recipe": small_feed.TINY}))
-    with pytest.raises(ConfigError, match="does not say what can be done"), showcase(other, quiet()):
+    with pytest.raises(ConfigError, match="does not say what can be done"), showcase(other):
         pass

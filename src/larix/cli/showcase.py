@@ -48,7 +48,7 @@ def show_case(run: Path, *, stay: bool, port: int = 0, at: Path | None = None) -
     console = Console()
     with ExitStack() as stack:
         with console.status("making a bundle of the run, and a server of it"):
-            shown = stack.enter_context(entered(run, console, at=at, front=Front(port=port)))
+            shown = stack.enter_context(entered(run, at=at, front=Front(port=port)))
         console.print(summary(shown.visits(["watch", "like"])))
         if stay:
             wide = Console(soft_wrap=True, markup=False, highlight=False)

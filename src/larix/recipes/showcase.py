@@ -132,7 +132,7 @@ class Showcase:
 
 @contextmanager
 def showcase(
-    run: Path, console: Console, *, at: Path | None = None, front: Front | None = None, seed: int = 0
+    run: Path, *, at: Path | None = None, front: Front | None = None, seed: int = 0
 ) -> Iterator[Showcase]:
     """Serve the run in ``run`` and what its replay has learned, and let its trainer go on, while it is entered.
 
@@ -147,10 +147,11 @@ def showcase(
         raise ConfigError(
             "the recipe does not say what can be done with an item; give its Live since and acts"
         )
-    served = place_of(str(run), console)
+    said = Console(quiet=True)  # whoever trained and replayed the run has been told which samples there are
+    served = place_of(str(run), said)
     with ExitStack() as stack:
         log = stack.enter_context(DiskLog(place.log))
-        feed = open_feed(run, console)
+        feed = open_feed(run, said)
         guests = guests_of(feed, live, _signature(served), opened.sample.group, seed)
         guests.wait(max(0, _last_ms(log, live.unjoin(feed.train.schema).time) - guests.now_ms))
         guests.wait(round(live.window_s * 1000))  # what comes to a log late is not taken
