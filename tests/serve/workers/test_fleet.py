@@ -104,7 +104,9 @@ def test_one_that_does_not_end_is_ended_when_time_is_up(fleet):
     assert made.processes == [0]
 
 
-def test_settings_that_cannot_be_are_told():
+def test_settings_that_cannot_be_are_told(tmp_path):
+    with pytest.raises(ConfigError, match="set TMPDIR"):
+        Fleet((), lambda _: "", tmp_path / ("x" * 100), FleetSettings(count=1))
     with pytest.raises(ConfigError, match="0 worker processes"):
         FleetSettings(count=0)
     with pytest.raises(ConfigError, match="hang_s is 0"):

@@ -23,6 +23,7 @@ from larix.serve.workers.frames import PING, Asked, framed
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.1
 _LONGEST_PAUSE_S = 30.0
+_LONGEST_FOLDER = 92  # bytes: a socket's whole path has 107 at most on Linux
 _KINDS: dict[str, type[LarixError]] = {each.__name__: each for each in (ConfigError, StorageError)}
 
 
@@ -48,7 +49,8 @@ class FleetSettings:
 class Fleet:
     """``command``: starts one. ``given``: the line that the worker of a number is told. ``folder``: of their sockets.
 
-    Each is watched by a thread. One that ends is started again, at once if it had lived for long.
+    Each is watched by a thread. One that ends is started again, at once if it had lived for long. ConfigError if ``folder``
+    has too long a name.
     """
 
     def __init__(
@@ -58,6 +60,10 @@ class Fleet:
         folder: Path,
         settings: FleetSettings,
     ) -> None:
+        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            raise ConfigError(
+                f"'{folder}' is too long a name for sockets, which have {_LONGEST_FOLDER} bytes; set TMPDIR to a shorter one"
+            )
         self._command, self._given, self._settings = list(command), given, settings
         self.members = [Member(folder / f"{at}.socket") for at in range(settings.count)]
         self.restarts = 0
