@@ -2,7 +2,7 @@
 
 `rps_at_p99_30ms`: the highest rate, found by halving, at which 99 of 100 requests are answered within 30 ms of the moment
 they were planned for; then `p50_ms`, `p99_ms` and `p999_ms` at that rate, and `cpu`, the share of the server's cores that is busy
-when more is asked than it can do. The load comes from a core of its own; the server has the others. Ours asks for `binary`
+when four times as much is asked as was too much, `saturated_per_s` what is answered then, and `flooded_p99_ms` the p99 of that. The load comes from a core of its own; the server has the others. Ours asks for `binary`
 tensors and for `json`; `adds` is what the server takes of the bare engine's capacity. With ``--peers`` the same net and requests
 behind other servers, in turn with ours.
 """
@@ -202,6 +202,7 @@ def measure(subject: Subject, cores: Cores, seconds: float, steps: int, runs: in
         # Last, since some servers go on with what nobody waits for any more.
         flood, busy = sender.flood(max(4 * high, 200), seconds, cores)
         _note(subject, cpu=busy, saturated_per_s=flood["answered_per_s"])
+        _note(subject, flooded_p99_ms=(flood["answered_p99"] or GIVE_UP_S) * 1e3)
         sender.end()
 
 

@@ -108,6 +108,7 @@ class Load:
             "answered": len(answered),
             "answered_per_s": len(answered) / max(1e-9, last - self.planned[0]),
             "status": {str(status): number for status, number in sorted(self._status.items())},
+            "answered_p99": float(np.quantile(answered, 0.99, method="higher")) if len(answered) else None,
             "without_connection": most_late,
             "latency": {name: value if np.isfinite(value) else None for name, value in quantiles.items()},
         }
