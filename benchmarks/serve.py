@@ -1,10 +1,10 @@
 """How much a server answers in time: requests of raw features over HTTP at a constant rate, whatever comes back.
 
 `rps_at_p99_30ms`: the highest rate, found by halving, at which 99 of 100 requests are answered within 30 ms of the moment
-they were planned for; then `p50_ms`, `p99_ms` and `p999_ms` at that rate, and `cpu`, the share of the server's cores that is busy
-when four times as much is asked as was too much, `saturated_per_s` what is answered then, and `flooded_p99_ms` the p99 of that. The load comes from a core of its own; the server has the others. Ours asks for `binary`
-tensors and for `json`; `adds` is what the server takes of the bare engine's capacity. With ``--peers`` the same net and requests
-behind other servers, in turn with ours.
+they were planned for; then `p50_ms`, `p99_ms` and `p999_ms` at that rate. Last a flood, four times what was too much: `cpu`, the
+share of the server's cores that is busy, `saturated_per_s`, what is answered, and `flooded_p99_ms`, the p99 of that. The load
+comes from a core of its own; the server has the others. Ours asks for `binary` tensors and for `json`; `adds` is what the
+server takes of the bare engine's capacity. With ``--peers`` the same net and requests behind other servers, in turn with ours.
 """
 
 import argparse
