@@ -257,6 +257,7 @@ NB_MODULE(_native, m) {
   bind_optimizers(m);
   bind_embedding(m);
   bind_replica(m);
+  bind_columns(m);
   bind_features(m);
   bind_feed(m);
 }

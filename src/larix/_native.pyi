@@ -1,7 +1,8 @@
-# What the compiled core offers; its doors, embedding/table.py, embedding/replica.py, features/kernels.py
-# and feed/kernels.py, check arguments.
+# What the compiled core offers; its doors, embedding/table.py, embedding/replica.py, features/kernels.py,
+# feed/kernels.py and serve/columns.py, check arguments.
 import enum
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -307,3 +308,12 @@ def dpp(
 def ssd(
     relevance: _Floats, vectors: _Floats, gamma: float, window: int, items: _Ids, diversity: _Numbers, /
 ) -> None: ...
+
+# ---- serving
+
+class Columns:
+    """The columns of a schema, by name and the type that ``serve.columns`` calls so, ready to take values."""
+
+    def __init__(self, typed: Sequence[tuple[str, str]]) -> None: ...
+    def take(self, values: dict[str, Any], row: bool) -> tuple[int, dict[str, int]] | None:
+        """The address of an ArrowArray, this thread's until its next call, and nulls by column."""

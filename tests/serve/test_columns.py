@@ -220,10 +220,89 @@ def outcome(call):
 @given(data=st.data())
 def test_a_row_in_one_go_is_the_row_that_is_looked_at_value_by_value(wild, data):
     schema, values = data.draw(rows(wild))
-    found = outcome(lambda: columns.Row(schema)(values)[0].columns)
-    assert found == outcome(lambda: columns.row(values, columns.typed(schema)))
-    if not wild:
-        assert isinstance(found, list)
+    taken = columns.Plain(schema)(values, row=True)
+    if taken is None:
+        assert wild
+        return
+    batch, nulls = taken
+    batch.validate(full=True)
+    assert batch.schema == schema
+    wanted = columns.row(values, columns.typed(schema))
+    assert outcome(lambda: batch.columns) == outcome(lambda: wanted)
+    assert (
+        nulls
+        == {name: 1 for name, array in zip(schema.names, wanted, strict=True) if array.null_count}
+        == {
+            name: column.null_count
+            for name, column in zip(schema.names, batch, strict=True)
+            if column.null_count
+        }
+    )
+
+
+@pytest.mark.parametrize("wild", [False, True])
+@settings(max_examples=300)
+@given(data=st.data())
+def test_rows_in_one_go_are_the_columns_that_are_looked_at(wild, data):
+    schema, size = pa.schema([]), data.draw(st.integers(0, 20))
+    values = {}
+    for at in range(data.draw(st.integers(1, 4))):
+        dtype = data.draw(st.sampled_from(TYPES))
+        value = st.none() | LIKELY[dtype] | VALUES if wild else st.none() | LIKELY[dtype]
+        if data.draw(st.booleans()):
+            dtype, value = pa.list_(dtype), st.none() | st.lists(value, max_size=3)
+        schema = schema.append(pa.field(f"c{at}", dtype))
+        if not at or data.draw(st.booleans()):
+            longer = data.draw(st.integers(0, 1)) if wild else 0
+            values[f"c{at}"] = data.draw(st.lists(value, min_size=size, max_size=size + longer))
+    taken = columns.Plain(schema)(values, row=False)
+    if taken is None:
+        assert wild
+        return
+    batch, nulls = taken
+    batch.validate(full=True)
+    for name, column in zip(schema.names, batch, strict=True):
+        given = values.get(name, [None] * len(values["c0"]))
+        wanted = columns._looked_at(name, given, column.type)
+        assert outcome(lambda: [column]) == outcome(lambda: [wanted])  # noqa: B023 - called at once
+        assert nulls.get(name, 0) == wanted.null_count
+
+
+@pytest.mark.parametrize(
+    ("values", "row"),
+    [
+        ({}, False),  # how many rows?
+        ({"a": [1, 2], "b": [0.5]}, False),
+        ({"a": (1, 2)}, False),
+        ({"a": 1}, False),
+        ({"a": np.array([1])}, False),
+        ({"a": [1]}, True),
+        ({"a": "1"}, True),
+        ({"a": 1.0}, True),
+        ({"a": np.int64(1)}, True),
+        ({"a": 2**63}, True),
+        ({"b": 2**53 + 1}, True),
+        ({"b": True}, True),
+        ({"c": "\ud800"}, True),
+        ({"c": b"a"}, True),
+        ({"d": [1, [2]]}, True),
+        ({"d": (1,)}, True),
+        ({"f": 2**24 + 1}, True),
+    ],
+    ids=told,
+)
+def test_what_is_not_plain_is_left_to_who_explains_it(values, row):
+    schema = pa.schema([("a", INT), ("b", REAL), ("c", TEXT), ("d", LIST), ("f", pa.float32())])
+    assert columns.Plain(schema)(values, row=row) is None
+
+
+def test_plain_columns_outlive_their_batch_and_the_next():
+    plain = columns.Plain(pa.schema([("a", INT), ("t", pa.list_(TEXT))]))
+    kept = [plain({"a": [at] * 99, "t": [[str(at)] * 5] * 99}, row=False)[0].column(1) for at in range(50)]
+    assert [column[98].as_py() for column in kept] == [[str(at)] * 5 for at in range(50)]
+    native = plain._columns
+    for _ in range(3):  # whoever does not take what was made leaves it to the next call
+        assert native.take({"a": [1], "t": [None]}, False) is not None
 
 
 @pytest.mark.parametrize("wild", [False, True])
@@ -242,26 +321,6 @@ def test_a_column_in_one_go_is_the_column_that_is_looked_at(wild, data):
     assert found == outcome(lambda: [columns._looked_at("c", values, dtype)])
     if not wild:
         assert isinstance(found, list)
-
-
-def test_a_row_of_plain_values_is_taken_in_one_go(monkeypatch):
-    monkeypatch.setattr(columns, "row", None)
-    schema = pa.schema([("a", INT), ("b", REAL), ("c", TEXT), ("d", LIST), ("e", pa.list_(TEXT))])
-    taken, nulls = columns.Row(schema)({"a": 1, "b": 2, "d": [1, None], "e": []})
-    assert [each.to_pylist() for each in taken] == [[1], [2.0], [None], [[1, None]], [[]]]
-    assert (taken.schema, nulls) == (schema, {"c": 1})
-
-
-def test_numbers_are_packed_without_a_look_at_each(monkeypatch):
-    monkeypatch.setattr(columns.pa, "array", None)
-    for values, dtype in (
-        ([1, True, -(2**63)], INT),
-        ([2**64 - 1], pa.uint64()),
-        ([0.5, float("inf")], pa.float32()),
-        ([[1], [], [2, 3]], LIST),
-        ([], REAL),
-    ):
-        assert columns.column("c", values, dtype).to_pylist() == values
 
 
 def test_a_wrong_value_among_others_of_its_type_is_found():

@@ -5,9 +5,8 @@ Knows nothing of features.
 """
 
 import reprlib
-import struct
 from collections.abc import Mapping
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+import larix._native as native  # noqa: TID251 - the door to bind_columns.cpp
 from larix.errors import ConfigError, DataError
 
 # Plain types, by the names that a signature's JSON has for them; a column is of one of these, or of lists of one.
@@ -40,13 +40,7 @@ _TAKEN: dict[int, frozenset[type]] = {
     **dict.fromkeys((pa.lib.Type_FLOAT, pa.lib.Type_DOUBLE), frozenset((float, int, type(None)))),
     **{dtype.id: frozenset((int, type(None))) for dtype in PLAIN.values() if types.is_integer(dtype)},
 }
-# How `struct` calls numbers of these types, laid out as Arrow has them.
-_CODES = {
-    dtype.id: np.dtype(dtype.to_pandas_dtype()).char
-    for dtype in PLAIN.values()
-    if types.is_integer(dtype) or types.is_floating(dtype)
-}
-_LISTS, _LIST, _FLOAT = frozenset((list, type(None))), frozenset((list,)), frozenset((float,))
+_LISTS = frozenset((list, type(None)))
 _WRONG = (ValueError, TypeError, OverflowError)  # those of pyarrow are among them
 
 
@@ -116,39 +110,12 @@ def column(name: str, values: Any, dtype: pa.DataType) -> pa.Array:
     """
     if isinstance(values, pa.Array) and values.type == dtype:
         return values
-    if type(values) is list:
-        if (packed := _packed(values, dtype)) is not None:
-            return packed
-        if _as_told(values, dtype):
-            try:
-                return pa.array(values, dtype)
-            except _WRONG:
-                pass  # it is told which one it is
+    if type(values) is list and _as_told(values, dtype):
+        try:
+            return pa.array(values, dtype)
+        except _WRONG:
+            pass  # it is told which one it is
     return _looked_at(name, values, dtype)
-
-
-def _packed(values: list[Any], dtype: pa.DataType) -> pa.Array | None:
-    """``values`` as an array if they are numbers of ``dtype`` alone, or lists of such; None otherwise, and it costs little.
-
-    What `struct` packs, true as 1, and what it refuses, are those that Arrow does; it takes a third of the time.
-    """
-    try:
-        if dtype.id == pa.lib.Type_LIST:
-            if not _LIST.issuperset(map(type, values)):
-                return None
-            elements = _packed(list(chain.from_iterable(values)), dtype.value_type)
-            if elements is None:
-                return None
-            ends = struct.pack(f"{len(values) + 1}i", 0, *accumulate(map(len, values)))
-            buffers = [None, pa.py_buffer(ends)]
-            return pa.Array.from_buffers(dtype, len(values), buffers, 0, children=[elements])
-        code = _CODES.get(dtype.id)
-        if code is None or (code in "fd" and not _FLOAT.issuperset(map(type, values))):
-            return None
-        buffers = [None, pa.py_buffer(struct.pack(f"{len(values)}{code}", *values))]
-        return pa.Array.from_buffers(dtype, len(values), buffers, 0)
-    except (struct.error, OverflowError):
-        return None
 
 
 def _looked_at(name: str, values: Any, dtype: pa.DataType) -> pa.Array:
@@ -195,8 +162,7 @@ def row(values: Mapping[str, Any], typed: Mapping[str, pa.DataType]) -> list[pa.
     for names in alike.values():  # many small arrays take longer than slices of a few
         dtype, given = typed[names[0]], [values.get(name) for name in names]
         try:
-            together = _packed(given, dtype)
-            together = _typed(given, dtype) if together is None else together
+            together = pa.array(given, dtype) if _as_told(given, dtype) else _typed(given, dtype)
         except _WRONG:
             found |= {name: one(name, value, dtype) for name, value in zip(names, given, strict=True)}
         else:
@@ -204,44 +170,25 @@ def row(values: Mapping[str, Any], typed: Mapping[str, pa.DataType]) -> list[pa.
     return [found[name] for name in typed]
 
 
-class Row:
-    """``row`` of one schema, as a batch: values of the types that JSON has for them are taken in one go."""
+class Plain:
+    """Values as JSON has them, for the columns of one schema, taken in one go."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._schema, self._struct = schema, pa.struct(list(schema))
-        self._typed = typed(schema)
-        self._plain: dict[frozenset[type], list[str]] = {}
-        self._lists: dict[frozenset[type], list[str]] = {}
-        for field in schema:
-            lists = types.is_list(field.type)
-            taken = _TAKEN[field.type.value_type.id if lists else field.type.id]
-            (self._lists if lists else self._plain).setdefault(taken, []).append(field.name)
+        self._schema = schema
+        self._columns = native.Columns([(field.name, type_name(field.type)) for field in schema])
 
-    def __call__(self, values: Mapping[str, Any]) -> tuple[pa.RecordBatch, dict[str, int]]:
-        """See ``row``; and a 1 for each column that is null."""
-        if self._fits(values):
-            try:
-                given = tuple(map(values.get, self._typed))
-                batch = pa.RecordBatch.from_struct_array(pa.array([given], self._struct))
-                return batch, {name: 1 for name in self._typed if values.get(name) is None}
-            except _WRONG:
-                pass  # it is told which one it is
-        arrays = row(values, self._typed)
-        nulls = {name: 1 for name, array in zip(self._typed, arrays, strict=True) if array.null_count}
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema), nulls
+    def __call__(
+        self, values: Mapping[str, Any], *, row: bool
+    ) -> tuple[pa.RecordBatch, dict[str, int]] | None:
+        """The batch, and how many values are null by column; None if not all are plainly of their column's type.
 
-    def _fits(self, values: Mapping[str, Any]) -> bool:
-        """Whether Arrow takes each value as it is, or refuses it, when it is told the type."""
-        for taken, names in self._plain.items():
-            if not taken.issuperset(map(type, map(values.get, names))):
-                return False
-        for taken, names in self._lists.items():
-            lists = [values.get(name) for name in names]
-            if not _LISTS.issuperset(map(type, lists)):
-                return False
-            if not taken.issuperset(map(type, chain.from_iterable(filter(None, lists)))):
-                return False
-        return True
+        ``values``: a list a column, or, for one ``row``, a value. What is not there is null.
+        """
+        taken = self._columns.take(values, row) if type(values) is dict else None
+        if taken is None:
+            return None
+        address, nulls = taken
+        return pa.RecordBatch._import_from_c(address, self._schema), nulls
 
 
 def _as_told(values: list[Any], dtype: pa.DataType) -> bool:

@@ -44,7 +44,7 @@ class Signature:
     optional: frozenset[str] = frozenset()
     per_request: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
-    _row: columns.Row = field(init=False, repr=False, compare=False)
+    _plain: tuple[columns.Plain, columns.Plain] = field(init=False, repr=False, compare=False)
     typed: tuple[dict[str, pa.DataType], dict[str, pa.DataType]] = field(
         init=False, repr=False, compare=False
     )
@@ -68,8 +68,8 @@ class Signature:
         unknown = (self.optional | set(self.shared)) - {*self.context.names, *self.candidates.names}
         if unknown:
             raise ConfigError(f"there are no columns {sorted(unknown)}")
-        object.__setattr__(self, "_row", columns.Row(self.context))
-        object.__setattr__(self, "typed", (columns.typed(self.context), columns.typed(self.candidates)))
+        for name, made in {"_plain": columns.Plain, "typed": columns.typed}.items():
+            object.__setattr__(self, name, (made(self.context), made(self.candidates)))
 
     def context_of(self, values: Mapping[str, Any], now_ms: int) -> tuple[pa.RecordBatch, Counts]:
         """The context's one row, and which columns of it are null or not given.
@@ -85,9 +85,10 @@ class Signature:
             raise self._unknown(values, self.context, "the context's")
         if self.time is not None and values.get(self.time) is None:
             values = {**values, self.time: now_ms}
-        batch, missing = self._row(values)
-        self._check(missing, batch, values)
-        return batch, missing
+        if (taken := self._plain[0](values, row=True)) is None:
+            arrays = columns.row(values, self.typed[0])
+            taken = _batch(dict(zip(self.typed[0], arrays, strict=True)), self.context)
+        return self._checked(*taken, values)
 
     def candidates_of(
         self, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -104,6 +105,8 @@ class Signature:
             raise self._unknown(values, self.candidates, "the candidates'")
         if values.get(self.item) is None:
             raise DataError(f"column '{self.item}' is missing; it names the candidates")
+        if (taken := self._plain[1](values, row=False)) is not None:
+            return self._checked(*taken, values)
         found = {
             name: columns.column(name, values[name], dtype)
             for name, dtype in typed.items()
@@ -119,10 +122,7 @@ class Signature:
             name: pa.nulls(rows, dtype) if (array := found.get(name)) is None else array
             for name, dtype in typed.items()
         }
-        batch = pa.RecordBatch.from_arrays(list(arrays.values()), schema=self.candidates)
-        missing = {name: count for name, array in arrays.items() if (count := array.null_count)}
-        self._check(missing, batch, values)
-        return batch, missing
+        return self._checked(*_batch(arrays, self.candidates), values)
 
     def beside(
         self, context: pa.RecordBatch, candidates: pa.RecordBatch, of: NDArray[np.int64] | None = None
@@ -213,8 +213,10 @@ class Signature:
             )
         return {name: [each.get(name) for each in values] for name in names | {self.item}}
 
-    def _check(self, missing: Counts, batch: pa.RecordBatch, given: Mapping[str, Any]) -> None:
-        """Raise DataError if a column that must be there is null somewhere."""
+    def _checked(
+        self, batch: pa.RecordBatch, missing: Counts, given: Mapping[str, Any]
+    ) -> tuple[pa.RecordBatch, Counts]:
+        """DataError if a column that must be there is null somewhere."""
         for name in missing.keys() - self.optional:
             array = batch.column(name)
             expected = columns.type_name(array.type)
@@ -222,6 +224,12 @@ class Signature:
                 raise DataError(f"column '{name}' is missing; expected {expected}")
             at = f" row {columns.first_null(array)}" if name in self.typed[1] else ""
             raise DataError(f"column '{name}'{at} is null; expected {expected}")
+        return batch, missing
+
+
+def _batch(arrays: dict[str, pa.Array], schema: pa.Schema) -> tuple[pa.RecordBatch, Counts]:
+    missing = {name: count for name, array in arrays.items() if (count := array.null_count)}
+    return pa.RecordBatch.from_arrays(list(arrays.values()), schema=schema), missing
 
 
 def signature_of(sample: Sample, logged: pa.Schema, *, item: str, candidates: Collection[str]) -> Signature:

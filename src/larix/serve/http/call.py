@@ -91,8 +91,8 @@ def document_of(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, li
 
 async def answered(future: "Future[T]", deadline: float) -> T:
     """What a future holds. TimeoutError if it holds nothing for long after ``deadline``; the work is cancelled then."""
-    left = max(0.0, deadline - time.monotonic()) + LATE_S
-    return await asyncio.wait_for(asyncio.wrap_future(future), left)
+    async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + LATE_S):
+        return await asyncio.wrap_future(future)
 
 
 def named(service: Service, model: str) -> str:
