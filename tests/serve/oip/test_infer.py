@@ -91,7 +91,7 @@ def test_what_may_be_missing_is_null_and_the_time_is_now():
 
 
 def test_columns_of_numbers_are_read_in_place():
-    rates, tags, past = np.ones(2, np.float32), np.arange(4), np.arange(3)
+    rates, tags, past = np.ones(2, np.float32), np.arange(4), np.arange(1000)
     sent = least(
         Tensor.of("rate", rates),
         Tensor.of("tag", tags),

@@ -26,6 +26,7 @@ LENGTHS = ".lengths"
 VALUE, ORDER = "value", "order"
 Parameter = bool | int | float | str
 _ARROW = {name: pa.from_numpy_dtype(dtype) for name, dtype in NUMBERS.items()}
+_SHORT = 256  # elements of a list that are sooner read than pointed at
 _LONGEST = np.iinfo(np.int32).max
 _LEAST = {"timeout": 0, "count": 1}
 DIVERSITY = "diversity"
@@ -85,7 +86,7 @@ def columns_of(
     candidates: dict[str, pa.Array] = {}
     for name, dtype, tensor, lengths in _paired(columns.typed[0], given):
         _check_rows(dtype, tensor, lengths, 1, most)
-        value = None if lengths is not None or dtype.id == pa.lib.Type_LIST else _value(dtype, tensor.values)
+        value = _value(dtype, tensor, lengths)
         context[name] = _column(dtype, tensor, lengths) if value is None else value
     for name, dtype, tensor, lengths in _paired(columns.typed[1], given):
         _check_rows(dtype, tensor, lengths, None, most)
@@ -190,11 +191,16 @@ def _check_rows(
         )
 
 
-def _value(dtype: pa.DataType, values: Any) -> Any:
-    """The one value as Python has it; None for text that is none.
+def _value(dtype: pa.DataType, tensor: Tensor, lengths: Tensor | None) -> Any:
+    """The one value as Python has it; None for text that is none, and for lists that are long or not of numbers.
 
-    Many arrays of one row take longer than one of many values, which is what is made of these.
+    Many arrays of one row take longer than to read so many values of all columns in one go.
     """
+    values = tensor.values
+    if dtype.id == pa.lib.Type_LIST:
+        short = isinstance(values, np.ndarray) and len(values) <= _SHORT
+        whole = lengths is None or lengths.values.tolist() == [len(values)]
+        return values.tolist() if short and whole else None
     if isinstance(values, np.ndarray):
         return values.item()
     with suppress(UnicodeDecodeError):
