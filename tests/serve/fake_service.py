@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from asked import SIGNATURE, TASKS
@@ -47,6 +48,18 @@ class FakeSessions:
         opened = Opened(id=secrets.token_urlsafe(16), stamp=stamp, ttl_s=ttl_s or 30.0, missing={})
         self.open_ones[opened.id] = (bearer, context)
         future.set_result(opened)
+        return future
+
+    def open_and_score(self, request, *, ttl_s=None, bearer=""):
+        model, version, context = request.model, request.version, request.context
+        opened = self.open(model=model, context=context, version=version, ttl_s=ttl_s, bearer=bearer).result()
+        inside = replace(request, session=opened.id, context=None)
+        future = Future()
+        try:
+            future.set_result((opened, self.score(inside, bearer=bearer).result()))
+        except Refusal as refusal:
+            self.close(opened.id)
+            future.set_exception(refusal)
         return future
 
     def score(self, request, *, bearer=""):

@@ -93,6 +93,24 @@ def test_opening_again_with_the_same_id_opens_no_second_session(server, service)
     assert service.sessions.stats.open == 1
 
 
+def test_a_session_opened_with_its_first_round_is_one_request_however_often_it_is_sent(server, service):
+    body, expected = next(asked())
+    words = {"json": {**body, "diversity": False}, "headers": {"x-request-id": "both"}, "timeout": 20}
+    first, again = (requests.post(f"{server.url}/v1/sessions", **words) for _ in range(2))
+    assert first.status_code == again.status_code == 201, again.text
+    assert first.json() == again.json()
+    np.testing.assert_allclose(clicks(first.json()["page"], body["candidates"]), expected, atol=1e-5)
+    assert (service.sessions.stats.open, service.sessions.stats.scored) == (1, 1)
+    path = f"{server.url}/v1/sessions/{first.json()['session']}/score"
+    scored = requests.post(path, json={"candidates": body["candidates"], "diversity": False}, timeout=20)
+    assert scored.json()["items"] == first.json()["page"]["items"]
+    other = {"json": {**body, "count": 1}, "headers": {"x-request-id": "both"}, "timeout": 20}
+    assert requests.post(f"{server.url}/v1/sessions", **other).status_code == 400
+    late = requests.post(f"{server.url}/v1/sessions", json={**body, "timeout_ms": 1e-3}, timeout=20)
+    assert late.status_code == 504
+    assert service.sessions.stats.open == 1
+
+
 def test_tensors_say_the_same(server):
     compared = 0
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:

@@ -131,6 +131,12 @@ class Sessions(Protocol):
         """
         ...
 
+    def open_and_score(
+        self, request: Request, *, ttl_s: float | None = None, bearer: str = ""
+    ) -> "Future[tuple[Opened, Answer]]":
+        """`open` with the request's context and `score` its candidates, under one id; no session is left if either fails."""
+        ...
+
     def score(self, request: Request, *, bearer: str = "") -> "Future[Answer]":
         """Score ``request.candidates`` against ``request.session``; the same ``request.id`` gives the same answer again."""
         ...

@@ -144,7 +144,7 @@ def test_a_token_is_asked_for_everywhere_but_where_nothing_is_told(serving, serv
     own = {"authorization": f"Bearer {TOKEN}"}
     for method, path, body in (
         ("POST", "/v1/rank", RANK),
-        ("POST", "/v1/sessions", RANK),
+        ("POST", "/v1/sessions", {"user": RANK["user"]}),
         ("DELETE", "/v1/sessions/x", None),
         ("POST", "/v1/feedback", {"actions": [{}]}),
         ("POST", "/v2/models/feed/infer", {}),

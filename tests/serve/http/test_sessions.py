@@ -1,6 +1,8 @@
 import pytest
 from wire import TOKEN, ask
 
+from larix.serve import Refusal, Why
+
 OTHER = "another-token-long-enough"
 OPEN = {"user": {"user_id": 5}, "context": {"past": [1, 2]}}
 SCORE = {"candidates": {"video_id": [10, 3, 20]}}
@@ -20,6 +22,29 @@ def test_open_score_and_close(talk, service):
     assert talk("DELETE", f"/v1/sessions/{told['session']}").status == 204
     assert not service.sessions.open_ones
     assert talk("POST", f"/v1/sessions/{told['session']}/score", SCORE).status == 404
+
+
+def test_a_session_may_be_opened_with_its_first_round(talk, service):
+    both = talk("POST", "/v1/sessions", {**OPEN, **SCORE, "count": 2, "ttl_s": 12}, {"x-request-id": "mine"})
+    assert both.status == 201
+    told = both.document
+    assert (told["ttl_s"], told["page"]["id"]) == (12.0, "mine")
+    again = talk("POST", f"/v1/sessions/{told['session']}/score", {**SCORE, "count": 2}).document
+    assert told["page"]["items"] == again["items"]
+    assert [item["item"] for item in again["items"]] == [3, 10]
+    assert told["page"]["missing"] == again["missing"] == {"tag": 2, "rate": 3, "new": 3, "kind": 3}
+    assert told["missing"] == {"city": 1}
+    assert "page" not in talk("POST", "/v1/sessions", OPEN).document
+
+
+def test_a_first_round_that_fails_leaves_no_session(talk, service):
+    assert talk("POST", "/v1/sessions", {**OPEN, "candidates": {"video_id": ["a"]}}).status == 400
+    assert (
+        talk("POST", "/v1/sessions", {**OPEN, "candidates": {"video_id": list(range(10_001))}}).status == 413
+    )
+    service.fails = Refusal(Why.OVERLOADED, "not now", retry_after_s=1.0)
+    assert talk("POST", "/v1/sessions", {**OPEN, **SCORE}).status == 429
+    assert not service.sessions.open_ones
 
 
 def test_a_session_is_read_and_scored_by_its_own_version_whatever_answers_others(talk, service):

@@ -14,6 +14,7 @@ from larix.serve.http.ranking import (
     Candidates,
     Count,
     Milliseconds,
+    Page,
     Row,
     State,
     check_number,
@@ -31,7 +32,10 @@ REMEMBERED = 1 << 14  # requests to open a session, for their retries
 
 
 class OpenBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What opens a session. ``ttl_s``: how long it stays unused before it ends, in seconds."""
+    """What opens a session. ``ttl_s``: how long it stays unused before it ends, in seconds.
+
+    ``candidates``: of the first round, which is answered at once; what follows them is as in `ScoreBody`.
+    """
 
     user: Row = {}
     context: Row = {}
@@ -39,6 +43,10 @@ class OpenBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     version: str = ""
     ttl_s: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     timeout_ms: Milliseconds | None = None
+    candidates: Candidates | None = None
+    count: Count | None = None
+    explain: bool = False
+    diversity: bool = True
 
 
 class ScoreBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -51,8 +59,8 @@ class ScoreBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     timeout_ms: Milliseconds | None = None
 
 
-class OpenedSession(msgspec.Struct, kw_only=True):
-    """An open session, pinned to one version. ``session``: its secret name."""
+class OpenedSession(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An open session, pinned to one version. ``session``: its secret name. ``page``: the first round's, if one was asked for."""
 
     id: str
     session: str
@@ -61,6 +69,7 @@ class OpenedSession(msgspec.Struct, kw_only=True):
     stamp: State
     ttl_s: float
     missing: dict[str, int]
+    page: Page | None = None
 
 
 class SessionCalls:
@@ -81,23 +90,44 @@ class SessionCalls:
         ]
 
     async def open(self, call: Call) -> Reply:
-        """Compute a user's side and keep it."""
+        """Compute a user's side and keep it; score the first candidates against it if there are any."""
         asked = document_of(self._open, call.body, self._limits)
         model = named(self._service, asked.model)
         columns = self._service.signature(model, asked.version)
         context, missing = columns.context_of(merged(asked.user, asked.context), self._first_ms(call))
         deadline = call.deadline(asked.timeout_ms, self._limits)
-        future = self._service.sessions.open(
-            model=model,
-            context=context,
-            version=asked.version,
-            user=columns.user_of(context),
-            ttl_s=asked.ttl_s,
-            bearer=call.bearer,
-            id=call.id,
-            deadline=deadline,
-        )
-        opened = await answered(future, deadline)
+        sessions, user = self._service.sessions, columns.user_of(context)
+        page = None
+        if asked.candidates is None:
+            opening = sessions.open(
+                model=model,
+                context=context,
+                version=asked.version,
+                user=user,
+                ttl_s=asked.ttl_s,
+                bearer=call.bearer,
+                id=call.id,
+                deadline=deadline,
+            )
+            opened = await answered(opening, deadline)
+        else:
+            check_number(asked.candidates, self._limits)
+            candidates, not_given = columns.candidates_of(asked.candidates)
+            request = Request(
+                id=call.id,
+                candidates=candidates,
+                context=context,
+                model=model,
+                version=asked.version,
+                user=user,
+                deadline=deadline,
+                count=asked.count,
+                explain=asked.explain,
+                diversity=asked.diversity,
+            )
+            both = sessions.open_and_score(request, ttl_s=asked.ttl_s, bearer=call.bearer)
+            opened, answer = await answered(both, deadline)
+            page = page_of(answer, request, columns, not_given)
         return reply_of(
             OpenedSession(
                 id=call.id,
@@ -107,6 +137,7 @@ class SessionCalls:
                 stamp=state_of(opened.stamp),
                 ttl_s=opened.ttl_s,
                 missing={name: count for name, count in {**missing, **opened.missing}.items() if count},
+                page=page,
             ),
             201,
         )
