@@ -4,6 +4,7 @@ Knows tasks by name only; knows nothing of where predictions come from or what i
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -127,6 +128,10 @@ class ValueModel:
 
 
 def _checked(fusion: Fusion, predictions: Mapping[str, ArrayLike]) -> dict[str, Numbers]:
+    with suppress(KeyError, ValueError, TypeError):  # of all tasks in one go; what is wrong is told below
+        block = np.array([predictions[name] for name in fusion.weights], np.float64)
+        if block.ndim == 2 and ((block >= 0) & (block < np.inf)).all():
+            return dict(zip(fusion.weights, block, strict=True))
     missing = sorted(set(fusion.weights) - set(predictions))
     if missing:
         raise DataError(f"the value model needs predictions of {missing}, but got {sorted(predictions)}")
