@@ -1,5 +1,6 @@
-// A request's values, as Python has them, to columns of Arrow's C data interface, https://arrow.apache.org/docs/format/CDataInterface.html.
-// Takes what is plainly of a column's type and gives up at anything else, without a word: columns.py then tells what it is.
+// A request's values, as Python has them, to columns of Arrow's C data interface,
+// https://arrow.apache.org/docs/format/CDataInterface.html. Takes what is plainly of a column's type and gives up at
+// anything else, without a word: columns.py then tells what it is. Values are read with the GIL held, no Python runs.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -34,7 +35,8 @@ namespace {
 
 struct Kind;
 
-// A column in the making. ``values``: numbers as they are, a byte for a boolean, or text end to end. ``ends``: of text and lists.
+// A column in the making. ``values``: numbers as they are, a byte for a boolean, or text end to end. ``ends``: of text
+// and lists.
 struct Column {
   const Kind* kind = nullptr;
   int64_t size = 0;
@@ -191,7 +193,8 @@ void let_go(ArrowArray* array) { array->release = nullptr; }  // of a column: wh
 
 std::vector<char> bits(const std::vector<char>& bytes) {
   std::vector<char> found((bytes.size() + 7) / 8);
-  for (size_t at = 0; at < bytes.size(); ++at) found[at / 8] = static_cast<char>(found[at / 8] | bytes[at] << at % 8);
+  for (size_t at = 0; at < bytes.size(); ++at)
+    found[at / 8] = static_cast<char>(found[at / 8] | bytes[at] << at % 8);
   return found;
 }
 
@@ -200,7 +203,8 @@ void finish(Column& column) {
   ArrowArray& array = column.array;
   if (!column.nulls.empty()) {
     column.valid.assign(static_cast<size_t>(column.size + 7) / 8, 0xff);
-    for (const int64_t at : column.nulls) column.valid[static_cast<size_t>(at) / 8] &= static_cast<uint8_t>(~(1 << at % 8));
+    for (const int64_t at : column.nulls)
+      column.valid[static_cast<size_t>(at) / 8] &= static_cast<uint8_t>(~(1 << at % 8));
     column.buffers[0] = column.valid.data();
   }
   array.length = column.size;
@@ -249,8 +253,9 @@ class Columns {
     }
   }
 
-  // A batch of ``values``, each a list of as many rows, or, for one row, a value: where its ArrowArray is, until this thread's
-  // next call, and how many are null by column. None is for a column that is not given. Nothing if one is not plainly of its type.
+  // A batch of ``values``, each a list of as many rows, or, for one row, a value: where its ArrowArray is, until this
+  // thread's next call, and how many are null by column. A column that is not given, or is None, is null. Nothing if a
+  // value is not plainly of its column's type.
   std::optional<std::tuple<uintptr_t, nb::dict>> take(const nb::dict& values, bool row) const {
     auto batch = std::make_unique<Batch>();
     batch->columns.resize(fields_.size());
