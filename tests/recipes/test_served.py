@@ -269,7 +269,7 @@ def test_a_wall_clock_that_jumps_is_seen_by_nobody_who_asks_or_is_followed(tmp_p
 
 def test_the_collector_leaves_alone_what_is_there_when_serving_begins():
     before = gc.get_threshold()
-    with served._settled():
+    with served.settled():
         assert gc.get_freeze_count() > 10_000
         assert gc.get_threshold() > before
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)

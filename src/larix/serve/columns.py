@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-import larix._native as native  # noqa: TID251 - the door to bind_columns.cpp
+import larix._native as native
 from larix.errors import ConfigError, DataError
 
 # Plain types, by the names that a signature's JSON has for them; a column is of one of these, or of lists of one.
