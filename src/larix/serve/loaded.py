@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from larix.batch import Batch, Floats
+from larix.batch import Floats
 from larix.compile import Forms, Session
 from larix.compile.backends.backend import zeros
 from larix.embedding import Replica
 from larix.errors import ConfigError, DataError
 from larix.features import Sample, Task
-from larix.serve.lookups import Arrays, Counts, Lookups
+from larix.serve.lookups import Arrays, Counts, Lookups, Read
 from larix.serve.request import Stamp
 from larix.serve.scorer import Looked, User
 from larix.serve.signature import Signature
@@ -130,10 +130,10 @@ class Loaded:
             self._one_row(context)
         context, candidates = (_together(each) for each in zip(*asked, strict=True))
         sizes = [len(each) for _, each in asked]
-        batch, shared = self._context.sample.transform(context, labels=False), self._shared(context)
+        batch, shared = self._context.read(context), self._shared(context)
         if shared is not None:
             candidates = self.signature.beside(shared, candidates, np.repeat(np.arange(len(asked)), sizes))
-        theirs = self._candidates.sample.transform(candidates, labels=False)
+        theirs = self._candidates.read(candidates)
         with self.rows.reading() as rows:
             mine, lacking = self._context.find_parts(context, batch, rows, [1] * len(asked))
             found, theirs_lacking = self._candidates.find_parts(candidates, theirs, rows, sizes)
@@ -188,25 +188,25 @@ class Loaded:
         if len(context) != 1:
             raise DataError(f"the context has {len(context)} rows; it is one")
 
-    def _of_context(self, context: pa.RecordBatch) -> Batch:
+    def _of_context(self, context: pa.RecordBatch) -> Read:
         self._one_row(context)
-        return self._context.sample.transform(context, labels=False)
+        return self._context.read(context)
 
-    def _of_candidates(self, shared: pa.RecordBatch | None, candidates: pa.RecordBatch) -> Batch:
+    def _of_candidates(self, shared: pa.RecordBatch | None, candidates: pa.RecordBatch) -> Read:
         records = candidates if shared is None else self.signature.beside(shared, candidates)
-        return self._candidates.sample.transform(records, labels=False)
+        return self._candidates.read(records)
 
     def _shared(self, context: pa.RecordBatch) -> pa.RecordBatch | None:
         return context.select(list(self.signature.shared)) if self.signature.shared else None
 
     def _user(
-        self, context: pa.RecordBatch, batch: Batch, found: Arrays, missing: Counts, stamp: Stamp
+        self, context: pa.RecordBatch, batch: Read, found: Arrays, missing: Counts, stamp: Stamp
     ) -> User:
         return self._users(batch, found, [missing], stamp, self._shared(context))[0]
 
     def _users(
         self,
-        batch: Batch,
+        batch: Read,
         found: Arrays,
         missing: Sequence[Counts],
         stamp: Stamp,
@@ -238,7 +238,7 @@ class Loaded:
     def _looked(
         self,
         user: User,
-        batch: Batch,
+        batch: Read,
         found: Arrays,
         missing: Mapping[str, int],
         stamp: Stamp,
