@@ -68,6 +68,7 @@ class Loaded:
 
     def _take(self, forms: Forms, stamp: Callable[[int], Stamp]) -> None:
         self._forms, self._stamp = forms, stamp
+        self._kept = tuple(each.name for each in forms.alone.graph.inputs if each.per_request)
         ((self._output, _),) = forms.alone.graph.outputs
         logits = forms.alone.run(_zeros(forms.alone, 1))[self._output]
         if logits.shape != (1, len(self.sample.tasks)):
@@ -216,17 +217,19 @@ class Loaded:
         form = self._forms.user
         if form is not None:
             found |= form.run({each.name: found[each.name] for each in form.graph.inputs})
-        wanted = [each.name for each in self._forms.alone.graph.inputs if each.per_request]
         users = []
         for row, lacking in enumerate(missing):
-            arrays = {name: found[name][row : row + 1] for name in wanted}
-            own = None if shared is None else shared.slice(row, 1)
+            arrays = {name: found[name] for name in self._kept}
+            own = shared
+            if len(missing) > 1:
+                arrays = {name: each[row : row + 1] for name, each in arrays.items()}
+                own = None if shared is None else shared.slice(row, 1)
             users.append(
                 User(
                     arrays=arrays,
                     stamp=stamp,
                     scene=None if batch.scene is None else int(batch.scene[row]),
-                    size_bytes=sum(each.nbytes for each in arrays.values())
+                    size_bytes=sum([each.nbytes for each in arrays.values()])
                     + (0 if own is None else own.nbytes),
                     missing=lacking,
                     shared=own,
