@@ -2,7 +2,8 @@
 
 The stages are busy in native code without the GIL for about 2 ms a request, as features, look-ups and a network are; the page
 is a real one. ``rank``: whoever asks waits for the answer, ``submit``: a future; ``ceiling pool``: what handing the plain calls
-to threads costs by itself. CPU time is that of the whole process. ``--quick``: a tenth of the requests.
+to threads costs by itself. CPU time is that of the whole process. ``--workers``: of the engine, a core each unless told.
+``--quick``: a tenth of the requests.
 """
 
 import argparse
@@ -87,7 +88,9 @@ def timed(ask: Callable[[], object], clients: int, requests: int) -> tuple[float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    requests = 160 if parser.parse_args().quick else 1600
+    parser.add_argument("--workers", type=int, default=EngineSettings().workers)
+    told = parser.parse_args()
+    requests = 160 if told.quick else 1600
     scorer = Busy()
     pages = Pages(tasks=TASKS, value=ValueModel(fusion=WeightedSum(weights={"click": 1.0, "like": 5.0})))
     target = Target(scorer=scorer, pages=pages)
@@ -102,7 +105,7 @@ def main() -> None:
         looked = scorer.look_up(scorer.user(asked.context), asked.candidates)
         return pages.answer(asked, looked, scorer.score([looked])[0], {})
 
-    settings = EngineSettings(wait_s=10.0)
+    settings = EngineSettings(workers=told.workers, sparse=told.workers, dense=told.workers, wait_s=10.0)
     with Engine(lambda _: target, settings) as engine, ThreadPoolExecutor(settings.workers) as pool:
         subjects = {
             "ceiling": plainly,

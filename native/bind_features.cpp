@@ -62,11 +62,13 @@ const lf::ArrowArray& batch_of(const nb::capsule& capsule, const lf::Transform& 
   return *batch;
 }
 
+using Threes = nb::ndarray<int64_t, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 using Ints2 = nb::ndarray<int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 void expect_lists(const lf::Transform& plan, const lf::ArrowArray& batch, const Ints2& starts, const Ints2& offsets) {
   const auto rows = static_cast<size_t>(batch.length);
-  expect(starts.shape(0) == plan.lists() && offsets.shape(0) == plan.lists(), "there must be ranges for every list column");
+  expect(starts.shape(0) == plan.lists() && offsets.shape(0) == plan.lists() + plan.gaps(),
+         "there must be ranges for every list column, and offsets for every slot with gaps");
   expect(starts.shape(1) == rows && offsets.shape(1) == rows + 1, "starts must have one entry a row, and offsets one more");
 }
 
@@ -157,6 +159,14 @@ void bind_transform(nb::module_& m) {
                                              .matrix = matrix,
                                              .index = index});
            })
+      .def("slot",
+           [](Transform& self, int step, bool gaps) {
+             expect(0 <= step && static_cast<size_t>(step) < self.steps().size(), "there is no such step");
+             const Transform::Step& of = self.steps()[static_cast<size_t>(step)];
+             const bool listed = self.sources()[static_cast<size_t>(of.source)].width != 0;
+             expect(of.matrix < 0 && !(gaps && listed), "a slot is of whole numbers, one with gaps of a flat column");
+             self.add(Transform::Ids{.step = step, .gaps = gaps});
+           })
       .def("measure",
            [](const Transform& self, const nb::capsule& capsule, const Ints2& starts, const Ints2& offsets) {
              const lf::ArrowArray& batch = batch_of(capsule, self);
@@ -166,17 +176,18 @@ void bind_transform(nb::module_& m) {
            })
       .def("run", [](const Transform& self, const nb::capsule& capsule, const std::vector<int64_t>& bytes, const Ints2& starts,
                      const Ints2& offsets, Array1<int64_t> ints, Array1<uint8_t> known, Array1<float> floats,
-                     nb::ndarray<int64_t, nb::shape<-1, 3>, nb::c_contig> statuses) {
+                     const Threes& statuses, const Threes& found) {
         const lf::ArrowArray& batch = batch_of(capsule, self);
         expect_lists(self, batch, starts, offsets);
         expect(bytes.size() == self.sources().size(), "there must be a size for every column");
         expect(statuses.shape(0) == self.steps().size(), "there must be a status for every read");
+        expect(found.shape(0) == self.slots().size(), "there must be a place for every slot");
         const int64_t whole = self.ints(batch.length, offsets.data()), numbers = self.floats(batch.length, offsets.data());
         expect(static_cast<int64_t>(ints.size()) == whole && known.size() == ints.size(), "the output is of another size");
         expect(static_cast<int64_t>(floats.size()) == numbers, "the output is of another size");
         WithoutGil quiet(whole + numbers);
-        self.run(batch, bytes.data(), starts.data(), offsets.data(), ints.data(), known.data(), floats.data(),
-                 reinterpret_cast<lf::Status*>(statuses.data()));
+        return self.run(batch, bytes.data(), starts.data(), offsets.data(), ints.data(), known.data(), floats.data(),
+                        reinterpret_cast<lf::Status*>(statuses.data()), reinterpret_cast<Transform::Found*>(found.data()));
       });
 }
 
@@ -264,6 +275,17 @@ void bind_features(nb::module_& m) {
       },
       nb::arg("column"), nb::arg("starts").none(), nb::arg("offsets").none(), nb::arg("mul"), nb::arg("div"),
       nb::arg("out"));
+  m.def("pad", [](Array1<const int64_t> offsets, nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> from,
+                  nb::ndarray<bool, nb::ndim<2>, nb::c_contig, nb::device::cpu> mask,
+                  nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu> out) {
+    const size_t rows = mask.shape(0), length = mask.shape(1), width = from.shape(1);
+    expect(offsets.size() == rows + 1, "there must be an offset more than rows");
+    expect(out.shape(0) == rows && out.shape(1) == length && out.shape(2) == width, "the output is of another size");
+    expect(offsets.data()[0] == 0 && offsets.data()[rows] == static_cast<int64_t>(from.shape(0)), "offsets are of other elements");
+    WithoutGil quiet(static_cast<int64_t>(out.size()));
+    return lf::pad(offsets.data(), static_cast<int64_t>(rows), from.data(), static_cast<int64_t>(width),
+                   static_cast<int64_t>(length), mask.data(), out.data());
+  });
   nb::class_<lf::Reads>(m, "Reads", "Reads to be done together; whoever adds one keeps its buffers alive until the run.")
       .def(nb::init<>())
       .def(

@@ -33,10 +33,8 @@ struct Reading {
 };
 
 // Returns the number of the first slot whose offsets are not sound (nothing is done then), or -1. ``missing``: zeros a slot,
-// of each part of the samples; ``ends``: where parts end, rising to ``samples``.
-int gather(Replica::Reading& reading, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
-           int64_t* missing, std::span<const int64_t> ends) {
-  const auto slots = bind_slots(plan, jaggeds, outs, samples, nullptr);
+// of each part of the samples; ``ends``: where parts end, rising to the number of samples.
+int gather(Replica::Reading& reading, const std::vector<larix::Slot>& slots, int64_t* missing, std::span<const int64_t> ends) {
   larix::Status status;
   {
     const nb::gil_scoped_release release;
@@ -61,7 +59,7 @@ int gather(Replica::Reading& reading, const Plan& plan, const nb::list& jaggeds,
 int gather(Replica::Reading& reading, const Plan& plan, const nb::list& jaggeds, const nb::list& outs, size_t samples,
            const Array<int64_t, 1>& missing) {
   const auto whole = static_cast<int64_t>(samples);
-  return gather(reading, plan, jaggeds, outs, samples, missing.data(), {&whole, 1});
+  return gather(reading, bind_slots(plan, jaggeds, outs, samples, nullptr), missing.data(), {&whole, 1});
 }
 
 void lookup(Replica::Reading& reading, uint32_t table, const Ids& ids, const Array<float, 2>& out) {
@@ -167,7 +165,18 @@ void bind_replica(nb::module_& m) {
               const Array<int64_t, 2>& missing) {
              const std::span<const int64_t> parts{ends.data(), ends.shape(0)};
              const auto samples = static_cast<size_t>(parts.empty() ? 0 : parts.back());
-             return gather(self.here(), plan, jaggeds, outs, samples, missing.data(), parts);
+             return gather(self.here(), bind_slots(plan, jaggeds, outs, samples, nullptr), missing.data(), parts);
+           })
+      // The same of slots that lie side by side: ``found`` [slots, 3] has of each its first of ``ids``, how many, and its row of
+      // ``offsets`` [lists, samples + 1], or -1.
+      .def("gather_packed",
+           [](Reading& self, const Plan& plan, const Ids& ids, const Array<const int64_t, 2>& found,
+              const Array<const int64_t, 2>& offsets, const nb::list& outs, const Array<const int64_t, 1>& ends,
+              const Array<int64_t, 2>& missing) {
+             const std::span<const int64_t> parts{ends.data(), ends.shape(0)};
+             const int64_t samples = parts.empty() ? 0 : parts.back();
+             if (static_cast<int64_t>(offsets.shape(1)) != samples + 1) throw std::invalid_argument("offsets are of other samples");
+             return gather(self.here(), bind_packed(plan, ids, found, offsets, outs), missing.data(), parts);
            })
       .def("lookup", [](Reading& self, uint32_t table, const Ids& ids,
                         const Array<float, 2>& out) { lookup(self.here(), table, ids, out); })

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <tuple>
 #include <vector>
 
@@ -34,15 +35,20 @@ const T* optional_data(nb::handle given) {
   return given.is_none() ? nullptr : nb::cast<Array<const T, 1>>(given).data();
 }
 
-// Joins a layout's plan with one batch. ``jaggeds``: (values, offsets or None, weights or None) a slot. The arrays have
-// the shapes that table.py or replica.py checked; they are kept alive by the caller. ``handles`` may be null.
-inline std::vector<larix::Slot> bind_slots(const Plan& plan, const nb::list& jaggeds, const nb::list& buffers, size_t samples,
-                                    larix::Handle* handles) {
+inline std::vector<float*> bind_buffers(const nb::list& buffers) {
   std::vector<float*> data;
   for (nb::handle buffer : buffers) {
     const auto array = nb::cast<nb::ndarray<const float, nb::c_contig, nb::device::cpu>>(buffer);
     data.push_back(const_cast<float*>(array.data()));  // gather's buffers are writable: table.py saw to it
   }
+  return data;
+}
+
+// Joins a layout's plan with one batch. ``jaggeds``: (values, offsets or None, weights or None) a slot. The arrays have
+// the shapes that table.py or replica.py checked; they are kept alive by the caller. ``handles`` may be null.
+inline std::vector<larix::Slot> bind_slots(const Plan& plan, const nb::list& jaggeds, const nb::list& buffers, size_t samples,
+                                    larix::Handle* handles) {
+  const auto data = bind_buffers(buffers);
   std::vector<larix::Slot> slots;
   for (size_t i = 0; i < plan.slots.size(); ++i) {
     const auto& [table, pool, output, column] = plan.slots[i];
@@ -62,6 +68,35 @@ inline std::vector<larix::Slot> bind_slots(const Plan& plan, const nb::list& jag
                      .width = width,
                      .handles = handles});
     if (handles) handles += ids.shape(0);
+  }
+  return slots;
+}
+
+// The same for slots without weights whose ids lie side by side: see bind_replica.cpp, gather_packed.
+inline std::vector<larix::Slot> bind_packed(const Plan& plan, const Ids& ids, const Array<const int64_t, 2>& found,
+                                            const Array<const int64_t, 2>& offsets, const nb::list& buffers) {
+  const auto data = bind_buffers(buffers);
+  const size_t samples = offsets.shape(1) - 1;
+  const auto all = static_cast<int64_t>(ids.shape(0)), lists = static_cast<int64_t>(offsets.shape(0));
+  if (found.shape(0) != plan.slots.size() || found.shape(1) != 3) throw std::invalid_argument("slots are not those of the layout");
+  std::vector<larix::Slot> slots;
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    const auto& [table, pool, output, column] = plan.slots[i];
+    const auto& [width, length] = plan.outputs[output];
+    const int64_t* const slot = found.data() + 3 * i;
+    if (slot[0] < 0 || slot[1] < 0 || slot[0] > all - slot[1] || slot[2] < -1 || slot[2] >= lists) {
+      throw std::invalid_argument("a slot lies outside of the ids or the offsets");
+    }
+    slots.push_back({.table = table,
+                     .pool = static_cast<larix::Pool>(pool),
+                     .ids = ids.data() + slot[0],
+                     .count = static_cast<size_t>(slot[1]),
+                     .offsets = slot[2] < 0 ? nullptr : offsets.data() + static_cast<size_t>(slot[2]) * (samples + 1),
+                     .samples = samples,
+                     .data = data[output] + column,
+                     .stride = width * (length ? length : 1),
+                     .length = length,
+                     .width = width});
   }
   return slots;
 }

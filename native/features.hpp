@@ -2,6 +2,7 @@
 // Each writes buffers that the caller gives and returns a status. Knows nothing of Python.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -221,6 +222,21 @@ inline void read_log_ages(const Column& column, const Ranges& ranges, int64_t mu
       ages_block(then, now[r], n, out + (ranges.offsets[r] + done) * stride, stride);
     }
   }
+}
+
+// Lists of `width` numbers an element, row behind row, as `length` places a row: `mask` says which hold an element, the others
+// hold zeros. False, and something half done, if offsets do not rise or a row has more elements than places.
+inline bool pad(const int64_t* offsets, int64_t rows, const float* from, int64_t width, int64_t length, bool* mask, float* to) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t count = offsets[r + 1] - offsets[r];
+    if (count < 0 || count > length) return false;
+    std::fill_n(mask + r * length, count, true);
+    std::fill_n(mask + r * length + count, length - count, false);
+    float* const row = to + r * length * width;
+    std::copy_n(from + offsets[r] * width, count * width, row);
+    std::fill_n(row + count * width, (length - count) * width, 0.0f);
+  }
+  return true;
 }
 
 }  // namespace larix::features

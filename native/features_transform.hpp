@@ -1,5 +1,5 @@
-// A transform that was planned for record batches of one schema: which column each read is of and how, told once; then two calls
-// a batch. Knows nothing of Python or of what is read.
+// A transform that was planned for record batches of one schema: which column each read is of and how, and which reads are slots
+// of ids, told once; then two calls a batch. Knows nothing of Python or of what is read.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +48,18 @@ class Transform {
     int matrix = -1, index = 0;
   };
 
+  // A slot of ids: what a step writes. With `gaps` a row whose id is null has none; such slots are numbered from 0, too.
+  struct Ids {
+    int step;
+    bool gaps;
+    size_t gap = 0;
+  };
+  // Where a slot's ids are: among the whole numbers, from `first` on, and which row of the offsets says whose each is; -1: one
+  // a row.
+  struct Found {
+    int64_t first, count, list;
+  };
+
   static constexpr int64_t kUnplanned = 9;  // Status::bad: what nobody has planned for; it is to be looked at with care
 
   int add(Source source) {
@@ -63,11 +75,17 @@ class Transform {
     steps_.push_back(std::move(step));
     return static_cast<int>(steps_.size()) - 1;
   }
+  void add(Ids slot) {
+    if (slot.gaps) slot.gap = gaps_++;
+    slots_.push_back(slot);
+  }
 
   const std::vector<Source>& sources() const { return sources_; }
   const std::vector<Matrix>& matrices() const { return matrices_; }
   const std::vector<Step>& steps() const { return steps_; }
+  const std::vector<Ids>& slots() const { return slots_; }
   size_t lists() const { return lists_; }
+  size_t gaps() const { return gaps_; }
 
   // Whether the batch has the columns that were told.
   bool fits(const ArrowArray& batch) const {
@@ -82,8 +100,8 @@ class Transform {
     return true;
   }
 
-  // Fills `starts` [lists, rows] and `offsets` [lists, rows + 1]; false if a list lies outside its column or is not as long as
-  // the one that it must be as long as.
+  // Fills `starts` [lists, rows] and of `offsets` [lists + gaps, rows + 1] those of lists; false if a list lies outside its column
+  // or is not as long as the one that it must be as long as.
   bool measure(const ArrowArray& batch, int64_t* starts, int64_t* offsets) const {
     const int64_t rows = batch.length;
     for (const Source& source : sources_) {
@@ -110,9 +128,13 @@ class Transform {
 
   // Does every step. `bytes`: of the characters of each source. Whole numbers go to `ints`, one step behind the other, and
   // beside them to `known`, where a step is of ids that may be null and `missing` of its status says that some are, whether
-  // they are there; numbers to `floats`, one matrix behind the other.
-  void run(const ArrowArray& batch, const int64_t* bytes, const int64_t* starts, const int64_t* offsets, int64_t* ints,
-           uint8_t* known, float* floats, Status* out) const {
+  // they are there; numbers to `floats`, one matrix behind the other. `found`: by slot where its ids are; a slot with gaps that
+  // has some is moved together, and its row of `offsets`, behind those of lists, is written. Returns how many values are
+  // missing, or -1 if something is to be looked at with care.
+  int64_t run(const ArrowArray& batch, const int64_t* bytes, const int64_t* starts, int64_t* offsets, int64_t* ints,
+              uint8_t* known, float* floats, Status* out, Found* found) const {
+    const Status* const first = out;
+    const int64_t* const begin = ints;
     const int64_t rows = batch.length;
     std::vector<Column> columns;
     std::vector<Ranges> ranges;
@@ -128,13 +150,17 @@ class Transform {
       matrices.push_back(floats);
       floats += matrix.width * count(matrix.source, rows, offsets);
     }
-    std::vector<const int64_t*> written;
+    std::vector<int64_t*> written;
+    std::vector<const uint8_t*> there;
+    int64_t missing = 0;
+    bool planned = true;
     for (const Step& step : steps_) {
       const Source& source = sources_[static_cast<size_t>(step.source)];
       const Column& of = columns[static_cast<size_t>(step.source)];
       const Ranges& in = ranges[static_cast<size_t>(step.source)];
       Status status;
       written.push_back(ints);
+      there.push_back(known);
       switch (step.what) {
         case What::ids:
           if (read_ids(of, in, ints) >= 0) status.bad = kUnplanned;
@@ -180,6 +206,8 @@ class Transform {
           }
         }
       }
+      missing += status.missing;
+      planned &= status.bad == 0;
       *out++ = status;
       if (step.matrix < 0) {
         const int64_t wrote = count(step.source, rows, offsets);
@@ -187,6 +215,19 @@ class Transform {
         known += wrote;
       }
     }
+    if (!planned) return -1;
+    for (const Ids& slot : slots_) {
+      const auto at = static_cast<size_t>(slot.step);
+      const Source& source = sources_[static_cast<size_t>(steps_[at].source)];
+      const int64_t all = count(steps_[at].source, rows, offsets);
+      *found = {written[at] - begin, all, source.width ? static_cast<int64_t>(source.list) : -1};
+      if (slot.gaps && first[at].missing) {
+        found->list = static_cast<int64_t>(lists_ + slot.gap);
+        found->count = together(written[at], there[at], rows, offsets + found->list * (rows + 1));
+      }
+      ++found;
+    }
+    return missing;
   }
 
  private:
@@ -210,6 +251,16 @@ class Transform {
     });
     return some;
   }
+  // Moves the `known` ones of `ids` to the front and fills `offsets`; returns how many there are.
+  static int64_t together(int64_t* ids, const uint8_t* known, int64_t rows, int64_t* offsets) {
+    int64_t kept = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      offsets[r] = kept;
+      if (known[r]) ids[kept++] = ids[r];
+    }
+    offsets[rows] = kept;
+    return kept;
+  }
   int64_t count(int source, int64_t rows, const int64_t* offsets) const {
     if (source < 0 || !sources_[static_cast<size_t>(source)].width) return rows;
     return offsets[static_cast<int64_t>(sources_[static_cast<size_t>(source)].list + 1) * (rows + 1) - 1];
@@ -218,7 +269,8 @@ class Transform {
   std::vector<Source> sources_;
   std::vector<Matrix> matrices_;
   std::vector<Step> steps_;
-  size_t lists_ = 0;
+  std::vector<Ids> slots_;
+  size_t lists_ = 0, gaps_ = 0;
 };
 
 }  // namespace larix::features

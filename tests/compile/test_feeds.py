@@ -3,7 +3,7 @@ import pytest
 import torch
 from nets import Sketch, dense, feed
 
-from larix.compile.feeds import checked_rows, parts_of
+from larix.compile.feeds import Wanted, parts_of
 from larix.compile.graph import Ref
 from larix.compile.rules import hoist
 from larix.errors import DataError
@@ -23,7 +23,7 @@ def test_whole_arrays_are_cut_into_the_requests_row_and_the_candidates_rows():
         "x.request": (1, 6), "x.candidate": (4, 3), "y": (4, 2), "z": (1, 2),
     }  # fmt: skip
     np.testing.assert_array_equal(parts["x.request"][0], whole["x"][0, [0, 1, 2, 3, 4, 8]])
-    assert checked_rows(after, parts) == 4
+    assert Wanted(after).rows(parts) == 4
     assert parts_of(before.inputs, after, whole, each=True)["x.request"].shape == (4, 6)
 
 
@@ -45,7 +45,7 @@ def test_what_the_graph_does_not_take_is_refused(change, match):
     parts = parts_of(before.inputs, after, feed(before, rows=4))
     change(parts)
     with pytest.raises(DataError, match=match):
-        checked_rows(after, parts)
+        Wanted(after).rows(parts)
 
 
 def test_masks_are_given_as_bool():

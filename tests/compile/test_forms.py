@@ -9,6 +9,7 @@ from larix.compile import (
     Eager,
     OpenVINO,
     Precision,
+    Samples,
     capture,
     compile_forms,
     everywhere,
@@ -17,6 +18,7 @@ from larix.compile import (
     split,
 )
 from larix.compile.feeds import parts_of
+from larix.compile.forms import USERS
 from larix.compile.lower import lower
 from larix.errors import ConfigError
 
@@ -44,7 +46,7 @@ def test_a_folder_holds_three_forms_that_give_what_the_graph_gives(backend, tmp_
     captured, graph = hoisted()
     compile_forms(graph, tmp_path, backend=backend, buckets=(4, 8))
     forms = load_forms(tmp_path, streams=2)
-    assert (forms.user.buckets, forms.alone.buckets, forms.together.buckets) == ((1,), (4, 8), (4, 8))
+    assert (forms.user.buckets, forms.alone.buckets, forms.together.buckets) == (USERS, (4, 8), (4, 8))
     assert forms.alone.streams == 2
     requests = [parts_of(captured.inputs, graph, feed(captured, rows, seed=rows)) for rows in (3, 11, 1)]
     wanted = [outputs(graph, parts, rows)["output"] for parts, rows in zip(requests, (3, 11, 1), strict=True)]
@@ -54,6 +56,28 @@ def test_a_folder_holds_three_forms_that_give_what_the_graph_gives(backend, tmp_
     for order in (1, -1):  # what a run left behind is not seen by the next
         for found, logits in zip(forms.together.run_together(given[::order]), wanted[::order], strict=True):
             np.testing.assert_allclose(found["output"], logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8"])
+@pytest.mark.parametrize("backend", [Eager(), OpenVINO()], ids=lambda each: each.name)
+def test_users_who_share_a_run_get_each_what_they_get_alone(backend, kind, tmp_path):
+    try:
+        backend.version()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    captured, graph = hoisted()
+    low = everywhere(graph, kind, Samples(arrays=feed(graph, 128, requests=128)))
+    compile_forms(graph, tmp_path, backend=backend, buckets=(4,), precision=low)
+    user = load_forms(tmp_path).user
+    asked = feed(captured, 20, requests=20)["x"][:, :8]
+    (name,) = (each.name for each in user.graph.inputs)
+    alone = [user.run({name: asked[at : at + 1]}) for at in range(20)]
+    assert len({each[out].tobytes() for each in alone for out in each}) > 10, "users differ"
+    for count in (2, 3, 8, 7, 20, 1):  # what stands behind the last user is of a run before
+        together = user.run({name: asked[-count:]})
+        for at, mine in enumerate(alone[-count:]):
+            for out, values in mine.items():
+                np.testing.assert_allclose(together[out][at : at + 1], values, rtol=1e-4, atol=1e-5)
 
 
 def test_each_form_is_computed_in_the_precision_chosen_for_the_whole(tmp_path):

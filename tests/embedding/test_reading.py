@@ -1,6 +1,7 @@
 """A reading of a replica: one version over several calls, whatever the writer does meanwhile."""
 
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from test_histories import random_batch, random_ids, worlds
 
 from larix.embedding import Replica, TableSpec
-from larix.embedding.layout import slot_ids
+from larix.embedding.layout import Layout, Output, Slot, slot_ids
 from larix.errors import ConfigError, DataError
 
 SPECS = [TableSpec(name="a", dim=3), TableSpec(name="b", dim=8, default=0.5)]
@@ -182,6 +183,77 @@ def test_what_does_not_fit_a_reading_is_named_and_one_that_has_ended_reads_nothi
         rows.lookup("a", [1])
 
 
+def filled(layout, size):
+    pooled, history = layout.outputs
+    shapes = [(size, pooled.width), (size, history.length, history.width)]
+    return [np.full(shape, 7, np.float32) for shape in shapes]
+
+
+def packed(layout, batch):
+    """The batch's ids side by side, others between them; weights are left out."""
+    ids, found, offsets, at = [np.array([5, 6])], [], [], 2
+    for jagged in slot_ids(layout, batch):
+        found.append((at, len(jagged.values), -1 if jagged.offsets is None else len(offsets)))
+        if jagged.offsets is not None:
+            offsets.append(jagged.offsets)
+        ids += [jagged.values, np.array([7])]
+        at += len(jagged.values) + 1
+    table = np.array(offsets, np.int64).reshape(len(offsets), batch.size + 1)
+    return np.concatenate(ids), np.array(found, np.int64).reshape(-1, 3), table
+
+
+@settings(deadline=None, max_examples=60)
+@given(worlds(), st.integers(0, 2**32), st.lists(st.integers(0, 4), max_size=5))
+def test_a_gather_of_ids_side_by_side_is_that_of_the_same_slot_by_slot(world, seed, sizes):
+    specs, layout = world
+    rng, replica = np.random.default_rng(seed), Replica(specs)
+    ids = np.unique(random_ids(rng, 8))
+    rows = {spec.name: (ids, rng.standard_normal((len(ids), spec.dim))) for spec in specs}
+    replica.replace(replicas.snapshot(specs, 1, rows))
+    batch = random_batch(rng, layout, sum(sizes))
+    plain = {name: replace(jagged, weights=None) for name, jagged in batch.ids.items()}
+    batch = replace(batch, ids=plain)
+    ours, theirs = (filled(layout, batch.size) for _ in range(2))
+    given = packed(layout, batch)
+    with replica.reading() as reading:
+        missing = reading.gather_packed(layout, given, ours, sizes)
+        np.testing.assert_array_equal(missing, reading.gather_parts(layout, batch, theirs, sizes))
+        assert [out.tobytes() for out in ours] == [out.tobytes() for out in theirs]
+        with pytest.raises(DataError, match="are no parts of a batch"):
+            reading.gather_packed(layout, given, ours, [*sizes, 1])
+
+
+def test_slots_side_by_side_that_do_not_fit_are_refused():
+    layout = Layout(
+        outputs=(Output(name="pooled", width=2), Output(name="h", width=2, length=2)),
+        slots=(
+            Slot(name="x", table="a", output=0, column=0, pool="sum"),
+            Slot(name="h.x", table="a", output=1, column=0, pool="sequence"),
+        ),
+    )
+    outs = [np.zeros((2, 2), np.float32), np.zeros((2, 2, 2), np.float32)]
+    ids, good = np.arange(5), [[0, 2, -1], [2, 3, 0]]
+    with Replica([TableSpec(name="a", dim=2)]).reading() as rows:
+
+        def ask(found, offsets, buffers=outs):
+            table = np.array([offsets], np.int64)
+            return rows.gather_packed(layout, (ids, np.array(found), table), buffers, [2])
+
+        assert ask(good, [0, 1, 3]).tolist() == [[2, 3]]
+        for offsets in ([0, 3, 3], [1, 2, 3], [0, 2, 1], [0, 1, 2]):
+            with pytest.raises(DataError, match=r"offsets of slot 'h\.x'"):
+                ask(good, offsets)
+        with pytest.raises(DataError, match="offsets of slot 'x'"):
+            ask([[0, 3, -1], [2, 3, 0]], [0, 1, 3])
+        for wrong in ([3, 3, 0], [-1, 3, 0], [2, -1, 0], [2, 3, 1], [2, 3, -2], [2**62, 2**62, 0]):
+            with pytest.raises(ValueError, match="lies outside"):
+                ask([good[0], wrong], [0, 1, 3])
+        with pytest.raises(ValueError, match="not those of the layout"):
+            ask(good[:1], [0, 1, 3])
+        with pytest.raises(ConfigError, match="output 'h'"):
+            ask(good, [0, 1, 3], [outs[0], outs[1][:, :1]])
+
+
 @settings(deadline=None, max_examples=60)
 @given(worlds(), st.integers(0, 2**32), st.lists(st.integers(0, 4), max_size=5))
 def test_a_gather_by_parts_is_that_of_the_whole_and_counts_as_gathers_of_each_part_do(world, seed, sizes):
@@ -191,9 +263,7 @@ def test_a_gather_by_parts_is_that_of_the_whole_and_counts_as_gathers_of_each_pa
     rows = {spec.name: (ids, rng.standard_normal((len(ids), spec.dim))) for spec in specs}
     replica.replace(replicas.snapshot(specs, 1, rows))
     batch = random_batch(rng, layout, sum(sizes))
-    pooled, history = layout.outputs
-    shapes = [(batch.size, pooled.width), (batch.size, history.length, history.width)]
-    ours, theirs = ([np.full(shape, 7, np.float32) for shape in shapes] for _ in range(2))
+    ours, theirs = (filled(layout, batch.size) for _ in range(2))
     with replica.reading() as reading:
         missing = reading.gather_parts(layout, batch, ours, sizes)
         whole = reading.gather(layout, batch, theirs)

@@ -120,3 +120,14 @@ def test_an_output_shorter_than_what_is_read_is_refused():
     ranges = Ranges(np.array([0]), np.array([0, 3]))
     with pytest.raises(ValueError, match="shorter than the ranges"):
         reads.ids(view.column, *ranges, np.empty(2, np.int64))
+
+
+def test_a_list_that_does_not_fit_its_places_is_not_padded():
+    numbers = np.ones((3, 2), np.float32)
+    assert kernels.padded(np.array([0, 1, 3]), numbers, 2)[0].tolist() == [[True, False], [True, True]]
+    for wrong in ([0, 0, 3], [0, 3, 2, 3]):
+        with pytest.raises(AssertionError, match="longer than its places"):
+            kernels.padded(np.array(wrong), numbers, 2)
+    for wrong in ([0, 1, 2], [1, 2, 3], [0, 4]):
+        with pytest.raises(ValueError, match="offsets are of other elements"):
+            kernels.padded(np.array(wrong), numbers, 2)

@@ -54,28 +54,36 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
     return torch.empty(0, dtype=dtype).numpy().dtype
 
 
-def checked_rows(graph: Graph, arrays: Arrays, *, repeated: bool = False) -> int:
-    """How many candidates ``arrays`` hold. DataError if they are not what the graph takes.
+class Wanted:
+    """What a graph's inputs must be like, for whoever asks again and again."""
 
-    With ``repeated`` an array of one row stands for as many as the others have.
-    """
-    if arrays.keys() != {each.name for each in graph.inputs}:
-        names = sorted(each.name for each in graph.inputs)
-        raise DataError(f"a request holds {sorted(arrays)}; this graph takes {names}")
-    rows: dict[int, str] = {}
-    for each in graph.inputs:
-        array, wanted, dtype = arrays[each.name], each.shape[1:], numpy_dtype(each.dtype)
-        if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != wanted:
-            inner = ", ".join(["1" if each.per_request else "n", *map(str, wanted)])
-            raise DataError(f"input '{each.name}' is {array.dtype} {array.shape}; give {dtype} [{inner}]")
-        if each.per_request:
-            if array.shape[0] != 1:
-                raise DataError(f"input '{each.name}' is per request but has {array.shape[0]} rows; give one")
-        else:
-            rows.setdefault(array.shape[0], each.name)
-    if repeated and len(rows) > 1:
-        rows.pop(1, None)
-    if len(rows) > 1:
-        told = " and ".join(f"'{name}' has {count}" for count, name in rows.items())
-        raise DataError(f"candidates differ in number: {told}; give as many rows of each")
-    return next(iter(rows), 1)
+    def __init__(self, graph: Graph) -> None:
+        self._inputs = tuple(
+            (each.name, numpy_dtype(each.dtype), each.shape[1:], each.per_request) for each in graph.inputs
+        )
+        self._names = frozenset(each.name for each in graph.inputs)
+
+    def rows(self, arrays: Arrays, *, repeated: bool = False) -> int:
+        """How many candidates ``arrays`` hold. DataError if they are not what the graph takes.
+
+        With ``repeated`` an array of one row stands for as many as the others have.
+        """
+        if arrays.keys() != self._names:
+            raise DataError(f"a request holds {sorted(arrays)}; this graph takes {sorted(self._names)}")
+        rows: dict[int, str] = {}
+        for name, dtype, inner, per_request in self._inputs:
+            array = arrays[name]
+            shape = array.shape
+            if array.dtype != dtype or not shape or shape[1:] != inner:
+                told = ", ".join(["1" if per_request else "n", *map(str, inner)])
+                raise DataError(f"input '{name}' is {array.dtype} {shape}; give {dtype} [{told}]")
+            if not per_request:
+                rows.setdefault(shape[0], name)
+            elif shape[0] != 1:
+                raise DataError(f"input '{name}' is per request but has {shape[0]} rows; give one")
+        if repeated and len(rows) > 1:
+            rows.pop(1, None)
+        if len(rows) > 1:
+            told = " and ".join(f"'{name}' has {count}" for count, name in rows.items())
+            raise DataError(f"candidates differ in number: {told}; give as many rows of each")
+        return next(iter(rows), 1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larix.compile.backends.backend import Runner, zeros
-from larix.compile.feeds import Arrays, checked_rows, parts_of
+from larix.compile.feeds import Arrays, Wanted, parts_of
 from larix.compile.graph import Graph, Input
 
 _COPIED = 64 << 10  # bytes up to which a copy takes less time than telling the back-end of another array
@@ -37,7 +37,9 @@ class Session:
     ) -> None:
         self.graph, self.captured, self.buckets = graph, tuple(captured), tuple(sorted(buckets))
         self.streams = streams
-        self._runner = runner
+        self._runner, self._wanted = runner, Wanted(graph)
+        self._inputs = tuple((each.name, each.per_request) for each in graph.inputs)
+        self._names = tuple(name for name, _ in graph.outputs)
         self._free: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
         for number in range(streams):
             rooms = [
@@ -58,7 +60,7 @@ class Session:
         ``arrays``: by ``graph.inputs``: one row of those per request, n of the others. More than the largest bucket
         go in several runs. DataError if they are not what the graph takes.
         """
-        rows = checked_rows(self.graph, arrays)
+        rows = self._wanted.rows(arrays)
         with self._stream() as stream:
             parts = [self._one(stream, arrays, start, end) for start, end in self._windows(rows)]
         return self._outputs(parts)
@@ -70,7 +72,7 @@ class Session:
         many as the others have. DataError as with ``run``.
         """
         assert not any(each.per_request for each in self.graph.inputs), "requests share a lifted graph only"
-        rows = [checked_rows(self.graph, arrays, repeated=True) for arrays in requests]
+        rows = [self._wanted.rows(arrays, repeated=True) for arrays in requests]
         ends = list(accumulate(rows, initial=0))
         with self._stream() as stream:
             parts = [self._shared(stream, requests, ends, *window) for window in self._windows(ends[-1])]
@@ -96,13 +98,16 @@ class Session:
     def _one(self, stream: _Stream, arrays: Arrays, start: int, end: int) -> list[NDArray[Any]]:
         bucket = self._bucket(end - start)
         inputs = []
-        for each, room in zip(self.graph.inputs, stream.padded[bucket], strict=True):
-            given = arrays[each.name] if each.per_request else arrays[each.name][start:end]
-            if len(given) == len(room) and given.nbytes > _COPIED and given.flags.carray:
+        for (name, per_request), room in zip(self._inputs, stream.padded[bucket], strict=True):
+            given = arrays[name] if per_request else arrays[name][start:end]
+            if len(given) < len(room):  # what stands behind the candidates is of an earlier request
+                room[: len(given)] = given  # and its results are cut off
+            elif given.nbytes > _COPIED and given.flags.carray:
                 inputs.append(given)
-            else:  # what stands behind the candidates is of an earlier request; its results are cut off
-                room[: len(given)] = given
-                inputs.append(room)
+                continue
+            else:
+                np.copyto(room, given)
+            inputs.append(room)
         return [each[: end - start] for each in self._runner.run(stream.number, bucket, inputs)]
 
     def _shared(
@@ -113,14 +118,13 @@ class Session:
         for arrays, (first, last) in zip(requests, pairwise(ends), strict=True):
             low, high = max(first, start), min(last, end)
             if low < high:
-                for each, room in zip(self.graph.inputs, rooms, strict=True):
-                    given = arrays[each.name]
+                for (name, _), room in zip(self._inputs, rooms, strict=True):
+                    given = arrays[name]
                     room[low - start : high - start] = (
                         given if len(given) == 1 else given[low - first : high - first]
                     )
         return [each[: end - start] for each in self._runner.run(stream.number, bucket, rooms)]
 
     def _outputs(self, parts: Sequence[Sequence[NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        names = [name for name, _ in self.graph.outputs]
         those = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
-        return dict(zip(names, those, strict=True))
+        return dict(zip(self._names, those, strict=True))

@@ -18,6 +18,7 @@ from larix.embedding.spec import TableSpec
 from larix.errors import DataError
 
 Heat = NDArray[np.uint16]
+PackedIds = tuple[Ids, NDArray[np.int64], Offsets]
 HOT = 256  # native/replica.hpp
 
 
@@ -56,13 +57,32 @@ class Questions:
         self, rows: core.Reading, layout: Layout, batch: Batch, outs: Sequence[Floats], sizes: Sequence[int]
     ) -> Ids:
         """See ``Reading.gather_parts``."""
-        ends = np.cumsum(sizes, dtype=np.int64)
-        if any(size < 0 for size in sizes) or (ends[-1] if len(ends) else 0) != batch.size:
-            raise DataError(f"parts of {list(sizes)} samples are no parts of a batch of {batch.size}")
+        ends = _ends(sizes, batch.size)
         jaggeds, given = self._checked(layout, batch, outs)
         missing = np.zeros((len(ends), len(jaggeds)), np.int64)
         if rows.gather_parts(self._plans.of(layout), given, list(outs), ends, missing) >= 0:
             self._unsound(layout, jaggeds)
+        return missing
+
+    def gather_packed(
+        self,
+        rows: core.Reading,
+        layout: Layout,
+        packed: PackedIds,
+        outs: Sequence[Floats],
+        sizes: Sequence[int],
+    ) -> Ids:
+        """See ``Reading.gather_packed``."""
+        ids, found, offsets = packed
+        size = offsets.shape[1] - 1
+        ends = _ends(sizes, size)
+        plan = self._plans.of(layout)
+        check.buffers(layout, size, outs, writable=True)
+        missing = np.zeros((len(ends), len(layout.slots)), np.int64)
+        if (wrong := rows.gather_packed(plan, ids, found, offsets, list(outs), ends, missing)) >= 0:
+            raise DataError(
+                f"offsets of slot '{layout.slots[wrong].name}' are not those of its ids and output"
+            )
         return missing
 
     def _checked(
@@ -77,6 +97,12 @@ class Questions:
     def _unsound(layout: Layout, jaggeds: Sequence[Jagged]) -> NoReturn:
         check.offsets(layout, jaggeds)
         raise AssertionError("the core refused offsets that are sound")
+
+
+def _ends(sizes: Sequence[int], size: int) -> Ids:
+    if min(sizes, default=0) < 0 or sum(sizes) != size:
+        raise DataError(f"parts of {list(sizes)} samples are no parts of a batch of {size}")
+    return np.array(sizes, np.int64).cumsum()
 
 
 class Reading:
@@ -130,6 +156,17 @@ class Reading:
         ``sizes``: how many samples each part has, one after the other; DataError if they are not the batch's.
         """
         return self._questions.gather_parts(self._begun(), layout, batch, outs, sizes)
+
+    def gather_packed(
+        self, layout: Layout, packed: PackedIds, outs: Sequence[Floats], sizes: Sequence[int]
+    ) -> Ids:
+        """``gather_parts`` of ids that lie side by side: what several slots cost one by one is paid once.
+
+        ``packed``: all ids; int64 ``[slots, 3]``, of each slot of the layout its first of them, how many there are, and its
+        row of the offsets, or -1 for one id a sample; offsets ``[lists, samples + 1]``. DataError if offsets do not rise from
+        0 to a slot's ids, or a sequence is longer than its output.
+        """
+        return self._questions.gather_packed(self._begun(), layout, packed, outs, sizes)
 
     def hot(self, table: str, ids: Ids) -> NDArray[np.bool_]:
         """Return of each id whether it has a row that is hot in this version: bool ``[n]``."""

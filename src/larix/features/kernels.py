@@ -134,6 +134,17 @@ def read_times(view: Flat) -> Ids:
     return out
 
 
+def padded(offsets: Offsets, dense: Floats, length: int) -> tuple[Mask, Floats]:
+    """Lists of numbers ``[n, k]``, a row's behind the other's, as ``length`` places a row.
+
+    Mask ``[size, length]``, True where there is an element; ``[size, length, k]``, zeros elsewhere.
+    """
+    size, width = len(offsets) - 1, dense.shape[1]
+    mask, out = np.empty((size, length), np.bool_), np.empty((size, length, width), np.float32)
+    assert native.pad(offsets, dense, mask, out), "a list is longer than its places"
+    return mask, out
+
+
 class Reads:
     """What a transform has to read: gathered column by column, then done in one native call.
 

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from larix.batch import Batch, History, Ids, Jagged
 from larix.features import kernels
 from larix.features.bucket import Bucket
 from larix.features.dense import Dense
 from larix.features.ids import Cross, Id
 from larix.features.ids import Ids as ManyIds
 from larix.features.kernels import FILLS, PARTS
+from larix.features.packed import Order, Packed
 from larix.features.records import ID, NUMBER, TICKS, TIME, Kinds
 from larix.features.sequence import LogAge, Sequence
-from larix.features.slot import jagged
 from larix.features.timepart import Hour, Weekday
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class Plans:
     def __init__(self) -> None:
         self._made: tuple[tuple[pa.Schema, Plan | None], ...] = ()
 
-    def read(self, sample: "Sample", batch: pa.RecordBatch) -> Batch | None:
+    def read(self, sample: "Sample", batch: pa.RecordBatch) -> Packed | None:
         """What ``transform`` gives without labels, or None if that has to be asked."""
         schema = batch.schema
         known = next((each for each in self._made if schema.equals(each[0])), None)
@@ -69,16 +68,15 @@ class Plan:
         self._texts: list[tuple[int, int, bool]] = []  # source, column, whether in lists
         self._of: list[int] = []  # by source the list that it is, or -1
         self._lists = 0
-        self._ints: list[tuple[int, int]] = []  # the steps that write whole numbers, each with its list or -1
+        self._ints: list[int] = []  # by step that writes whole numbers its list, or -1
         self._steps = 0
+        self._gaps = 0  # slots whose nulls are left out
         self._widths: list[tuple[int, int]] = [(-1, len(sample.dense))]  # of matrices: list or -1, width
         self._core.matrix(-1, len(sample.dense))
-        self._slots: list[
-            tuple[str, int, int, bool]
-        ] = []  # name, step, list or -1, whether nulls are left out
+        self._now = -1
+        self._slots: list[tuple[str, int]] = []  # name, step
         self._numbers: list[tuple[str, int]] = []
         self._histories: list[tuple[str, int, list[tuple[str, int]], list[tuple[str, int]], int]] = []
-        self._now = -1
         for name, feature in sample.features.items():
             if isinstance(feature, Sequence):
                 self._sequence(name, feature, sample.time)
@@ -87,60 +85,45 @@ class Plan:
                 self._numbers.append((name, step))
             else:
                 self._slot(name, feature)
-        self._scene = (
-            -1 if sample.scene is None else self._whole(self._core.ids, self._flat(sample.scene, ID))
-        )
+        scene = -1 if sample.scene is None else self._whole(self._core.ids, self._flat(sample.scene, ID))
+        self.order = self._ordered(len(sample.dense), scene)
 
-    def read(self, batch: pa.RecordBatch) -> Batch | None:
-        """The batch, or None where something is to be looked at with care."""
+    def _ordered(self, dense: int, scene: int) -> Order:
+        slots, counted = [name for name, _ in self._slots], [*self._slots, *self._numbers]
+        sequences = []
+        for name, of, ids, numbers, width in self._histories:
+            for element, step in ids:
+                slots.append(f"{name}.{element}")
+                self._core.slot(step, False)
+            counted += [(f"{name}.{element}", step) for element, step in numbers]
+            sequences.append((name, of, tuple(element for element, _ in ids), width))
+        return Order(tuple(slots), tuple(counted), tuple(sequences), dense, scene)
+
+    def read(self, batch: pa.RecordBatch) -> Packed | None:
+        """What is in the batch, or None where something is to be looked at with care."""
         rows = batch.num_rows
         _, capsule = batch.__arrow_c_array__()
         starts = np.empty((self._lists, rows), np.int64)
-        offsets = np.empty((self._lists, rows + 1), np.int64)
+        offsets = np.empty((self._lists + self._gaps, rows + 1), np.int64)
         if self._lists and not self._core.measure(capsule, starts, offsets):
             return None
-        totals = [*offsets[:, -1].tolist(), rows]  # at -1: of what is no list
-        at, ends = 0, {}
-        for step, of in self._ints:
-            ends[step] = at, at + totals[of]
-            at += totals[of]
-        ints, known = np.empty(at, np.int64), np.empty(at, np.uint8)
-        shapes = [(totals[of], width) for of, width in self._widths]
-        floats = np.empty(sum(count * width for count, width in shapes), np.float32)
+        totals = [*offsets[: self._lists, -1].tolist(), rows]  # at -1: of what is no list
+        ints = np.empty(sum([totals[of] for of in self._ints]), np.int64)
+        known = np.empty(len(ints), np.uint8)
+        floats = np.empty(sum([totals[of] * width for of, width in self._widths]), np.float32)
         statuses = np.empty((self._steps, 3), np.int64)
-        self._core.run(capsule, self._sizes(batch), starts, offsets, ints, known, floats, statuses)
-        told = statuses.tolist()
-        if any(status[0] for status in told) or (self._scene >= 0 and told[self._scene][2]):
+        found = np.empty((len(self.order.slots), 3), np.int64)
+        more = statuses, found
+        lacking = self._core.run(capsule, self._sizes(batch), starts, offsets, ints, known, floats, *more)
+        if lacking < 0:
             return None
-
-        def written(step: int) -> Ids:
-            first, last = ends[step]
-            return ints[first:last]
-
-        matrices, begin = [], 0
-        for count, width in shapes:
-            matrices.append(floats[begin : begin + count * width].reshape(count, width))
-            begin += count * width
-        missing: dict[str, int] = {}
-        ids: dict[str, Jagged] = {}
-        for name, step, of, left_out in self._slots:
-            values, missing[name] = written(step), told[step][2]
-            if of >= 0:
-                ids[name] = Jagged(values, offsets[of])
-            elif left_out and missing[name]:
-                first, last = ends[step]
-                ids[name], _ = jagged(values, known[first:last].view(np.bool_))
-            else:
-                ids[name] = Jagged(values)
-        for name, step in self._numbers:
-            missing[name] = told[step][2]
-        sequences = {}
-        for name, of, elements, numbers, matrix in self._histories:
-            columns = {element: written(step) for element, step in elements}
-            sequences[name] = History(offsets[of], columns, matrices[matrix])
-            missing |= {f"{name}.{element}": told[step][2] for element, step in numbers}
-        scene = None if self._scene < 0 else written(self._scene)
-        return Batch(size=rows, ids=ids, sequences=sequences, dense=matrices[0], scene=scene, missing=missing)
+        scene = None
+        if self.order.scene >= 0:
+            if lacking and statuses[self.order.scene, 2]:
+                return None
+            scene = ints[len(ints) - rows :]  # read last
+        missing = statuses[:, 2] if lacking else None
+        return Packed(self.order, rows, ints, found, offsets, floats, scene, missing)
 
     def _sizes(self, batch: pa.RecordBatch) -> list[int]:
         """Of each source how many bytes its characters are, which the C interface does not tell."""
@@ -180,7 +163,7 @@ class Plan:
 
     def _whole(self, add: Any, source: int, *more: Any) -> int:
         """A step that writes whole numbers."""
-        self._ints.append((self._steps, self._of[source]))
+        self._ints.append(self._of[source])
         return self._added(add(source, *more))
 
     def _added(self, step: int) -> int:
@@ -190,25 +173,27 @@ class Plan:
     def _slot(self, name: str, feature: "Feature") -> None:
         match feature:
             case Id(column=column):
-                step, of, left_out = self._whole(self._core.ids, self._flat(column, ID)), -1, True
+                step, gaps = self._whole(self._core.ids, self._flat(column, ID)), True
             case ManyIds(column=column, weights=None, newest=newest):
                 source = self._source(column, ID, listed=True, newest=newest, like=-1)
-                step, of, left_out = self._whole(self._core.ids, source), self._of[source], False
+                step, gaps = self._whole(self._core.ids, source), False
             case Cross(left=left, right=right):
                 step = self._whole(self._core.cross, self._flat(left, ID), self._flat(right, ID))
-                of, left_out = -1, True
+                gaps = True
             case Bucket(column=column, edges=edges):
                 assert edges is not None
                 step = self._whole(self._core.buckets, self._flat(column, NUMBER), list(edges))
-                of, left_out = -1, False
+                gaps = False
             case Hour(column=column) | Weekday(column=column):
                 part = PARTS["hour" if isinstance(feature, Hour) else "weekday"]
                 more = *self._ticks(column), part, feature.shift_ms
                 step = self._whole(self._core.time_parts, self._flat(column, TIME), *more)
-                of, left_out = -1, True
+                gaps = True
             case _:
                 raise _UnplannedError
-        self._slots.append((name, step, of, left_out))
+        self._slots.append((name, step))
+        self._core.slot(step, gaps)
+        self._gaps += gaps
 
     def _dense(self, feature: Dense, source: int, matrix: int, index: int) -> int:
         how = feature.how
@@ -250,4 +235,4 @@ class Plan:
             else:
                 numbers.append((element, self._dense(of, source, matrix, index)))
             index += 1
-        self._histories.append((name, self._of[first], ids, numbers, matrix))
+        self._histories.append((name, self._of[first], ids, numbers, count))

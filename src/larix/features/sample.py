@@ -17,6 +17,7 @@ from larix.features.dense import Dense
 from larix.features.fit import fit
 from larix.features.ids import Cross, Id, Ids
 from larix.features.label import Binary, Seconds, Task
+from larix.features.packed import Packed
 from larix.features.planned import Plans
 from larix.features.sequence import Sequence, SequenceSlots
 from larix.features.slot import IdSlot, check_column
@@ -134,6 +135,10 @@ class Sample:
     def transform(self, batch: pa.RecordBatch, labels: bool = True, *, threads: int = 1) -> Batch:
         """``features.transform(self, batch, labels, threads=threads)``."""
         return transform(self, batch, labels, threads=threads)
+
+    def packed(self, batch: pa.RecordBatch) -> Packed | None:
+        """``transform(batch, labels=False)`` side by side, for a lookup in one go; None where it has to be read with care."""
+        return None if self.unfitted else self._plans.read(self, batch)
 
     def fit(self, batches: Iterable[pa.RecordBatch]) -> "Sample":
         """The sample with every quantile edge, mean and std found on ``batches``; see ``features.fit``."""

@@ -39,7 +39,7 @@ def transform(sample: "Sample", batch: pa.RecordBatch, labels: bool = True, *, t
         raise ConfigError(f"threads is {threads}; it must be at least 1")
     records = Records(batch)
     if not labels and threads == 1 and (found := sample._plans.read(sample, batch)) is not None:
-        return found
+        return found.batch()
     ages = any(isinstance(feature, Sequence) and feature.needs_time for feature in sample.features.values())
     time = records.times(sample.time) if sample.time is not None and (labels or ages) else None
 

@@ -16,7 +16,7 @@ from larix.batch import Batch, Floats, History
 from larix.embedding.layout import Layout, Output, Slot
 from larix.embedding.lookup import Lookup
 from larix.errors import ConfigError
-from larix.features import Sample
+from larix.features import Sample, kernels
 from larix.model.inputs import Columns, Inputs, SequenceInput, columns_of
 
 
@@ -158,10 +158,7 @@ def device_of(name: str | torch.device) -> torch.device:
 
 def padded(history: History, length: int) -> tuple[NDArray[np.bool_], Floats]:
     """Mask ``[size, length]``, True where there is an event; dense values ``[size, length, k]``."""
-    mask = np.arange(length) < np.diff(history.offsets)[:, None]
-    dense = np.zeros((*mask.shape, history.dense.shape[1]), np.float32)
-    dense[mask] = history.dense
-    return mask, dense
+    return kernels.padded(history.offsets, history.dense, length)
 
 
 def leaves_of(inputs: Inputs) -> list[Tensor]:

@@ -5,6 +5,7 @@ Knows what is compared; knows nothing of how either side computes.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from larix.batch import Batch, Floats, History, Jagged
 from larix.errors import LarixError
 from larix.features import Sample
-from larix.serve.scorer import Looked, Scorer
+from larix.serve.scorer import Joint, Scorer
 from larix.serve.signature import Signature
 from larix.serve.warm import Warm, crossed
 
 BOUND = 1e-4  # of a logit, where everything is computed in fp32
 _TOGETHER = 16  # requests of one call
+_WAYS = (1, 2, 3, _TOGETHER)  # alone, and in runs of the user's half that are full and that are not
 
 
 class ParityError(LarixError):
@@ -64,20 +66,19 @@ def check_features(sample: Sample, signature: Signature, warm: Warm) -> None:
 def logits_of(scorer: Scorer, signature: Signature, warm: Warm, together: int = _TOGETHER) -> Floats:
     """What ``scorer`` says of the requests, ``[n, k, tasks]``, so many of them in a call."""
     found: list[Floats] = []
-    held: list[Looked] = []
-    for context, candidates in _records(signature, warm):
-        held.append(scorer.look_up(scorer.user(context), candidates))
-        if len(held) == together:
-            found += scorer.score(held)
-            held = []
-    found += scorer.score(held) if held else []
+    records = _records(signature, warm)
+    while asked := list(islice(records, together)):
+        if isinstance(scorer, Joint) and together > 1:
+            found += scorer.score(scorer.requests(asked))
+        else:
+            found += scorer.score([scorer.look_up(scorer.user(mine), theirs) for mine, theirs in asked])
     return np.stack(found)
 
 
 def check_logits(scorer: Scorer, signature: Signature, warm: Warm, bound: float) -> Parity:
-    """Score each request alone, then several together. ParityError if a logit is off by more than ``bound``."""
+    """Score each request alone, then several together, in every stage. ParityError if a logit is off by more than ``bound``."""
     error = 0.0
-    for together in (1, _TOGETHER):
+    for together in _WAYS:
         ours = logits_of(scorer, signature, warm, together)
         off = np.abs(ours.astype(np.float64) - warm.logits)
         worst = float(np.max(off, initial=0.0))  # NaN if there is one

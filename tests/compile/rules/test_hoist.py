@@ -35,6 +35,13 @@ def test_a_linear_over_both_kinds_of_columns_is_split():
     assert_equal(graph, after)
 
 
+def test_a_graph_that_gives_its_inputs_as_they_are_is_hoisted_too():
+    graph = Sketch(dense(u1=2, c1=3)).graph(X)
+    after = hoist(graph)[0]
+    assert [each.name for each in after.inputs] == ["x.request", "x.candidate"]
+    assert_equal(graph, after)
+
+
 def test_what_depends_on_the_request_alone_is_computed_on_one_row_through_any_depth():
     sequence = Input("s", (Rows(1), 3, 4), torch.float32, (Column("s", 4, True),))
     sketch = Sketch(dense(c1=3), sequence)

@@ -91,10 +91,13 @@ class OpenVINO(Backend):
         # torch cannot export what int8 is written as without its sizes.
         simulated = any("fake_quantize" in node.op for node in graph.nodes)
         if simulated or all(each.per_request for each in graph.inputs):
-            return _convert(exported(graph, rows))
-        if self._converted is None or self._converted[0] is not graph:
-            self._converted = graph, _convert(exported(graph, max(rows, 2), any_rows=True))
-        model = self._converted[1].clone()
+            model = _convert(exported(graph, rows))
+        else:
+            if self._converted is None or self._converted[0] is not graph:
+                self._converted = graph, _convert(exported(graph, max(rows, 2), any_rows=True))
+            model = self._converted[1].clone()
+        # A converted model has inputs of any size, whatever it was exported for. With sizes that it knows the plugin plans its
+        # memory once, without them at each run.
         model.reshape({port: list(zeros(graph.inputs[_number(port)], rows).shape) for port in model.inputs})
         return model
 

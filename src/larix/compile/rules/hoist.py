@@ -88,7 +88,7 @@ class _Hoisting:
 
     def result(self) -> Graph:
         """The new graph. An output that is per request is given for every candidate."""
-        like = self.old.nodes[-1]
+        like = self.old.nodes[-1] if self.old.nodes else Node("output", "", ())  # of inputs as they are
         outputs = []
         for name, of in self.old.outputs:
             if of in self.values:

@@ -15,6 +15,8 @@ def split(rows: int, free: int, largest: int, seconds: Seconds, waste: float) ->
     than ``waste`` of additional work.
     """
     fewest = -(-rows // largest)
+    if fewest == 1 and free <= 1:
+        return [rows]
     best, least = fewest, _rounds(fewest, free) * seconds((-(-rows // fewest),))
     most_work = (1 + waste) * fewest * seconds((-(-rows // fewest),))
     for parts in range(fewest + 1, min(free, rows) + 1):

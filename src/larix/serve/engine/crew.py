@@ -122,9 +122,9 @@ class Crew:
         except BaseException as error:
             fatal = error
             work.error = Refusal(
-                Why.BROKEN, f"the thread of the {work.stage} stage died of {type(error).__name__}; ask again"
+                Why.BROKEN, f"the thread of the {work.now} stage died of {type(error).__name__}; ask again"
             )
-            logger.critical("a thread died in the %s stage; it is replaced", work.stage, exc_info=error)
+            logger.critical("a thread died in the %s stage; it is replaced", work.now, exc_info=error)
         after = None
         with self.lock:
             if work.given_up:  # those it was for have been told
@@ -142,7 +142,7 @@ class Crew:
         return after
 
     def _done(self, work: Work) -> None:
-        if work.stage == "dense" and work.error is None:
+        if work.pieces and work.error is None:
             self.counts.ran(work)
         self.schedule.done(work, time.monotonic())
 
@@ -228,8 +228,8 @@ class Crew:
     def _give_up(self, work: Work) -> None:
         work.given_up = True
         given = self._settings.stall_s
-        error = Refusal(Why.BROKEN, f"the {work.stage} stage hangs for more than {given:g} s; ask again")
-        logger.critical("the %s stage hangs for more than %g s", work.stage, given)
+        error = Refusal(Why.BROKEN, f"the {work.now} stage hangs for more than {given:g} s; ask again")
+        logger.critical("the %s stage hangs for more than %g s", work.now, given)
         self.hanging += 1
         work.error = error
         self.schedule.done(work, time.monotonic())

@@ -77,6 +77,10 @@ class Job:
     answer: Any = None
     error: BaseException | None = None
 
+    def hopeless(self, now: float, least: float = 0.0) -> bool:
+        """Whether nobody waits for it any more, or it cannot be in time. ``least``: seconds it takes from now on."""
+        return now + least > self.deadline or (self.future is not None and self.future.cancelled())
+
     @property
     def sparse_cost(self) -> Line:
         """What its sparse stage costs by rows."""
@@ -106,6 +110,8 @@ class Work:
 
     ``result``: by job a User, Looked or Answer, or by piece logits; or what went wrong with it. ``error``: what went wrong with
     all of it. ``inline``: on the thread of whoever asked. ``given_up``: it took too long, and those it was for have been told so.
+    ``through``: what follows for its only job is done at once, as far as that is not late; ``now``: the stage that it has come
+    to, and ``answers`` the page, or what went wrong with it.
     """
 
     stage: Stage
@@ -116,6 +122,12 @@ class Work:
     error: BaseException | None = None
     inline: bool = False
     given_up: bool = False
+    through: bool = False
+    now: Stage = "sparse"
+    answers: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.now = self.stage
 
     @property
     def target(self) -> Target:

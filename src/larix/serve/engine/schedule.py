@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from larix.serve.engine import batching
 from larix.serve.engine.admission import Admission
@@ -21,7 +22,8 @@ _SEEN = 64  # pieces at the head of the queue that may share a run
 class Schedule:
     """Queues before each stage, what is under way, and the rules of who comes next.
 
-    What is nearest to its end goes first: pages, then runs, then what has not begun. ``ended``: jobs that were answered or given
+    What is nearest to its end goes first: pages, then runs, then what has not begun. Where there is one worker, it goes through
+    all that follows on a job at once: that is what would be next. ``ended``: jobs that were answered or given
     up since it was last taken; whoever asked is to be told. ``wake``: when to ask again though nothing happens, inf for never.
     """
 
@@ -81,7 +83,11 @@ class Schedule:
         self.running -= 1
         if stage == "dense":
             self._scored(work, now)
+        elif work.through and (work.pieces or work.error is not None):
+            self._gone_through(work, now)
         else:
+            if work.through:
+                self.admission.begin(work.jobs[0], -_behind(work.jobs[0]))
             results = work.result if work.error is None else [work.error] * len(work.jobs)
             took = (now - work.began) / len(work.jobs)
             for job, result in zip(work.jobs, results, strict=True):
@@ -89,13 +95,35 @@ class Schedule:
                 if isinstance(result, BaseException):
                     self.end(job, result)
                     continue
-                cost = job.target.costs.page if stage == "page" else job.sparse_cost
-                cost.add(job.rows, took)
-                if stage == "sparse" and job.request is not None:
+                if stage == "page":
+                    self._paged(job, result, took)
+                    continue
+                job.sparse_cost.add(job.rows, took)
+                if job.request is not None:
                     self._looked(job, result, now)
                 else:
                     job.answer = result
                     self.end(job)
+
+    def _gone_through(self, work: Work, now: float) -> None:
+        """The only job of ``work`` came beyond its look-up: it has its page, or has failed, or there was no time for one."""
+        (job,) = work.jobs
+        self.admission.did(job.expected["sparse"] + _behind(job))
+        if work.pieces:
+            job.sparse_cost.add(job.rows, job.ready - work.began)
+        error = work.error or (None if work.answers else work.result[0])
+        if isinstance(error, BaseException):
+            self.end(job, error)
+        elif work.answers:
+            self._paged(job, work.answers[0], now - job.scored)
+        else:
+            over = self._gone(job, now)
+            assert over, "what was hopeless before is so now"
+
+    def _paged(self, job: Job, answer: Any, seconds: float) -> None:
+        job.target.costs.page.add(job.rows, seconds)
+        job.answer = answer
+        self.end(job)
 
     def end(self, job: Job, error: BaseException | None = None) -> None:
         """``job`` is over; whatever of it still waits is passed by."""
@@ -122,17 +150,17 @@ class Schedule:
         """Whether ``job`` is over; ends it if it is cancelled or cannot be in time. ``least``: seconds it takes from now on."""
         if job.over:
             return True
+        if not job.hopeless(now, least):
+            return False
         if job.future is not None and job.future.cancelled():
             self.cancelled += 1
             self.end(job)
-            return True
-        if now + least > job.deadline:
+        else:
             self.late += 1
             stood = "not begun" if math.isnan(job.began) else "begun, but not done"
             since = f"{(now - job.arrived) * 1e3:.0f} ms after it came it was {stood}"
             self.end(job, Refusal(Why.TOO_LATE, f"there was no time for it: {since}"))
-            return True
-        return False
+        return True
 
     def _page(self, now: float, mine: Job | None) -> Work | None:
         while self.pages:
@@ -166,12 +194,20 @@ class Schedule:
                 else:
                     taken = set(map(id, jobs))
                     self.sparse = deque(job for job in self.sparse if id(job) not in taken)
+                work = Work("sparse", jobs, [], now, through=len(jobs) == 1 and self._alone(job))
                 for job in jobs:
-                    self.admission.begin(job, job.expected["sparse"])
+                    seconds = job.expected["sparse"] + (_behind(job) if work.through else 0.0)
+                    self.admission.begin(job, seconds)
                     job.began = now
-                return self._begun(Work("sparse", jobs, [], now))
+                return self._begun(work)
             self.sparse.popleft()
         return None
+
+    def _alone(self, job: Job) -> bool:
+        """Whether what follows on its sparse stage is for this thread, and there is nothing more urgent till then."""
+        if self.settings.workers > 1 or job.request is None or self.dense or self.pages:
+            return False
+        return job.rows <= job.target.runs.largest
 
     def _joining(self, head: Job, now: float) -> list[Job]:
         """Who is looked up together with ``head``: this thread's share of those that wait, no more rows than a run takes."""
@@ -240,7 +276,8 @@ class Schedule:
                 self.admission.begin(piece.job, piece.cost)
                 if piece.job.dense == 0.0:
                     piece.job.dense = now
-            return self._begun(Work("dense", [], chosen, now))
+            through = self.settings.workers == 1 and len(chosen) == len(head.job.parts) == 1
+            return self._begun(Work("dense", [], chosen, now, through=through))
         return None
 
     def _sharing(self, head: Piece, now: float) -> list[Piece]:
@@ -293,7 +330,13 @@ class Schedule:
                 continue
             job.parts[piece.at] = result
             job.waiting -= 1
-            if not job.waiting:
+            if job.waiting:
+                continue
+            if work.answers:
+                self.admission.begin(job, job.expected["page"])
+                self.admission.did(job.expected["page"])
+                self._paged(job, work.answers[0], now - job.scored)
+            else:
                 job.scored = now
                 self.pages.append(job)
 
@@ -301,6 +344,11 @@ class Schedule:
         self.under_way[work.stage].add(work)
         self.running += 1
         return work
+
+
+def _behind(job: Job) -> float:
+    """Expected seconds of what follows on its sparse stage."""
+    return job.expected["dense"] + job.expected["page"]
 
 
 def _whole(job: Job) -> bool:

@@ -26,8 +26,35 @@ def carry_out(work: Work) -> None:
             work.result = [_page(job) for job in work.jobs]
         else:
             work.result = _sparse(work.jobs)
+            if work.through:
+                _go_on(work)
+        if work.through:
+            _finish(work)
     except Exception as error:
-        work.error = told(error, work.stage, work.target)
+        work.error = told(error, work.now, work.target)
+
+
+def _go_on(work: Work) -> None:
+    """From rows that were looked up to logits."""
+    (job,), (looked,) = work.jobs, work.result
+    job.ready = time.monotonic()
+    if work.given_up or not isinstance(looked, Looked) or job.hopeless(job.ready, job.expected["dense"]):
+        return
+    work.now, job.looked, job.dense = "dense", looked, job.ready
+    job.parts, job.waiting = [None], 1
+    work.pieces = [Piece(job, looked, 0, job.ready, job.expected["dense"])]
+    work.result = _dense(work.pieces)
+
+
+def _finish(work: Work) -> None:
+    """From logits to the page."""
+    if not work.pieces or not isinstance(work.result[0], np.ndarray):
+        return
+    job = work.pieces[0].job
+    job.scored = time.monotonic()
+    if not (work.given_up or job.hopeless(job.scored)):
+        work.now, job.parts[0] = "page", work.result[0]
+        work.answers = [_page(job)]
 
 
 def told(error: BaseException, stage: Stage, target: Target) -> LarixError:
