@@ -48,7 +48,7 @@ def feed(count, *, seed=0, span_ms=7_200_000, window_ms=1_800_000, append_rows=5
 
 
 def crowd(count, *, seed=0) -> list[Events]:
-    """About ``count`` events of 20 keys, many at one time: one in four an impression, some with the id of others."""
+    """About ``count`` events of 8 keys, many at one time: one in four an impression, some with the id of others."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(count // 40):
@@ -56,7 +56,7 @@ def crowd(count, *, seed=0) -> list[Events]:
         shows = number % 4 == 0
         times = at - rng.choice([0, 20, 60, 200], 40)
         names = rng.integers(0, 20, 40)  # of one time and key in one partition: copies, or kinds of one event
-        keys, topic = rng.integers(0, 20, 40), "shows" if shows else "acts"
+        keys, topic = rng.integers(0, 8, 40), "shows" if shows else "acts"
         partition = number % FEED[topic]
         columns = {
             "key": keys,

@@ -30,6 +30,11 @@ def spec_of(**more):
     return JoinSpec(**given | more)
 
 
+FEW = Downsample(label="clicked", rate=0.3, seed=5)
+# A watermark after nearly every event, so that whatever came after one would be lost here.
+OFTEN = {"pipeline.auto-watermark-interval": "1 ms"}
+
+
 @pytest.fixture(scope="module")
 def jvm():
     # The first compiler only: it starts in half the time, and these jobs are short.
@@ -69,25 +74,21 @@ def drops(stats):
 
 
 @needs_flink
-@pytest.mark.parametrize("emit", ["end", "at_once"])
-def test_samples_and_drops_are_those_of_the_oracle(jvm, tmp_path, emit):
-    spec = spec_of(negatives=Downsample(label="clicked", rate=0.3, seed=5), emit=emit)
-    # A watermark after nearly every event, so that whatever came after one would be lost here.
-    often = {"pipeline.auto-watermark-interval": "1 ms"}
-    (samples, dropped), (wanted, said) = both(jvm, tmp_path, spec, feed(20_000), parallelism=2, options=often)
+def test_samples_and_drops_are_those_of_the_oracle(jvm, tmp_path):
+    spec = spec_of(negatives=FEW)
+    (samples, dropped), (wanted, said) = both(jvm, tmp_path, spec, feed(20_000), parallelism=2, options=OFTEN)
     assert dropped == said
     assert all(min(fate.values()) > 0 for name, fate in said.items() if name in ("impression", "click"))
     assert samples == wanted
     assert {row["sample_rate"] for row in samples} == {1.0, float(np.float32(0.3))}
-    assert all(len({row.get(label) for row in samples}) > 1 for label in spec.labels)
-    assert {row.get("correction") for row in samples} == ({None} if emit == "end" else {True, False})
+    assert all(len({row[label] for row in samples}) > 1 for label in spec.labels)
 
 
 @needs_flink
 @pytest.mark.timeout(900)  # minutes on a machine where much else runs
-@pytest.mark.parametrize("emit", ["end", "at_once"])
-def test_a_million_events_give_the_samples_of_the_embedded_joiner(jvm, tmp_path, emit):
-    spec, events = spec_of(window_s=600, emit=emit), feed(1_000_000, window_ms=600_000)
+@pytest.mark.parametrize(("emit", "count"), [("end", 1_000_000), ("at_once", 250_000)])
+def test_a_million_events_give_the_samples_of_the_embedded_joiner(jvm, tmp_path, emit, count):
+    spec, events = spec_of(window_s=600, emit=emit), feed(count, window_ms=600_000)
     write(events, tmp_path)
     files = flink.Files(folder=tmp_path, partitions=FEED)
     jvm.run(flink.sql(spec, SCHEMAS, source=files, sink=files, checkpoint_s=60), parallelism=2)
@@ -96,29 +97,32 @@ def test_a_million_events_give_the_samples_of_the_embedded_joiner(jvm, tmp_path,
     wanted = pl.DataFrame(pa.concat_tables([*pushes, joiner.finish()], promote_options="permissive"))
     dropped = fates(read(tmp_path / "dropped"), spec.kinds)
     assert dropped == drops(joiner.stats)
-    assert sum(fate["late"] for fate in dropped.values()) > 10_000
-    assert sum(fate["duplicate"] for fate in dropped.values()) > 3_000
+    assert sum(fate["late"] for fate in dropped.values()) > count // 100
+    assert sum(fate["duplicate"] for fate in dropped.values()) > count // 300
     samples = frame(tmp_path / "samples", wanted.schema)
     order = ["time", "key", "id", *spec.made]
-    assert joiner.stats.samples > 700_000
-    assert (joiner.stats.corrections > 100_000) == (emit == "at_once")
+    assert joiner.stats.samples > 0.7 * count
+    assert (joiner.stats.corrections > 0.1 * count) == (emit == "at_once")
     assert samples.height == joiner.stats.samples + joiner.stats.corrections
     assert samples.sort(order).equals(wanted.sort(order))
 
 
 @needs_flink
 def test_actions_of_one_millisecond_correct_one_after_another_as_in_the_oracle(jvm, tmp_path):
-    spec = spec_of(emit="at_once", window_s=1, lateness_s=0.3, ahead_s=None)
+    spec = spec_of(emit="at_once", negatives=FEW, window_s=1, lateness_s=0.15, ahead_s=None)
     events = crowd(2400)
-    often = {"pipeline.auto-watermark-interval": "1 ms"}
-    (samples, dropped), (wanted, said) = both(jvm, tmp_path, spec, events, parallelism=3, options=often)
+    (samples, dropped), (wanted, said) = both(jvm, tmp_path, spec, events, parallelism=3, options=OFTEN)
     assert dropped == said
+    assert min(said["impression"][reason] for reason in ("late", "duplicate")) > 0
     assert samples == wanted
+    times = [row["time"] for row in samples]
+    assert max(times) - min(times) > 5000  # windows, one after another
     corrections = Counter(
         (row["key"], row["time"], row["id"], row["ready_ms"]) for row in samples if row["correction"]
     )
     assert sum(count > 2 for count in corrections.values()) > 10
-    assert max(row["time"] for row in samples) - min(row["time"] for row in samples) > 5000  # windows
+    first = [float(np.float32(0.3))] * sum(not row["correction"] for row in samples)
+    assert sorted(row["sample_rate"] for row in samples) == first + [1.0] * corrections.total()
 
 
 ODD = pa.schema(
