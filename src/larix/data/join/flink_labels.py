@@ -64,12 +64,14 @@ _MET = """\
 -- Looking back from an action by the window, it sees exactly the impressions that it belongs to.
 CREATE TEMPORARY VIEW `looked_back` AS
 SELECT `kind`, `k`, `at`, `amount`,
-  ARRAY_AGG(CASE WHEN `kind` = {impression} THEN ROW(`at`, `id`, `shown`) END) IGNORE NULLS OVER (
-    {back}
-  ) AS `impressions`
+  ARRAY_AGG(CASE WHEN `kind` = {impression} THEN ROW(`at`, `id`, `shown`) END) IGNORE NULLS
+    OVER `since` AS `impressions`
 FROM (
   SELECT `kind`, `k`, `id`, `at`, `amount`, `shown`, `due` FROM `accepted` WHERE `kind` = {impression}
   UNION ALL SELECT `kind`, `k`, `id`, `at`, `amount`, CAST(NULL AS {shown}), `due` FROM `in_turn`
+)
+WINDOW `since` AS (
+  {back}
 );
 
 CREATE TEMPORARY VIEW `met` AS
