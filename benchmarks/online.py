@@ -22,6 +22,7 @@ CASES = {
     "join": online_join.saved,
     "join unsaved": online_join.unsaved,
     "join flink": online_flink.joined,
+    "join flink at once": online_flink.joined_at_once,
     "train": online_train.trained,
     "freshness": online_freshness.freshness,
     "whole": online_freshness.whole,

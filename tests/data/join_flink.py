@@ -47,6 +47,34 @@ def feed(count, *, seed=0, span_ms=7_200_000, window_ms=1_800_000, append_rows=5
     return [*_appended(rng, "shows", shows, append_rows), *_appended(rng, "acts", acts, append_rows)]
 
 
+def crowd(count, *, seed=0) -> list[Events]:
+    """About ``count`` events of 8 keys, many at one time: one in four an impression, some with the id of others."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count // 40):
+        at = START_MS + number * 100
+        shows = number % 4 == 0
+        times = at - rng.choice([0, 20, 60, 200], 40)
+        names = rng.integers(0, 20, 40)  # of one time and key in one partition: copies, or kinds of one event
+        keys, topic = rng.integers(0, 8, 40), "shows" if shows else "acts"
+        partition = number % FEED[topic]
+        columns = {
+            "key": keys,
+            "time": times,
+            "id": [
+                f"{name}-{key}-{when}-{partition}" for name, key, when in zip(names, keys, times, strict=True)
+            ],
+            "user": rng.integers(0, 9, 40),
+            "score": rng.integers(0, 9, 40) / 8,
+            "tag": rng.choice(["a", "b"], 40),
+            "kind": rng.choice(["click", "like", "unlike", "watch", "nod"], 40),
+            "ms": rng.integers(0, 3, 40),
+        }
+        rows = pa.record_batch([columns[name] for name in SCHEMAS[topic].names], schema=SCHEMAS[topic])
+        found.append(Events(topic=topic, partition=partition, offset=number, time_ms=at, rows=rows))
+    return found
+
+
 def _shows(rng, count, span_ms):
     return {
         "key": np.arange(count) // 10 * 9 + np.minimum(np.arange(count) % 10, 8),  # one in ten keys has two

@@ -1,13 +1,14 @@
 """Scripts run in Flink give what the oracle and the embedded joiner give. Skipped where Flink or Java is missing."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from join_flink import FEED, SCHEMAS, fates, feed, frame, read, write
+from join_flink import FEED, SCHEMAS, crowd, fates, feed, frame, read, write
 
 from larix.data.join import Action, Clicked, Downsample, Impressions, Joiner, JoinSpec, Toggle, Total, flink
 from larix.data.join.reference import join
@@ -29,6 +30,11 @@ def spec_of(**more):
     return JoinSpec(**given | more)
 
 
+FEW = Downsample(label="clicked", rate=0.3, seed=5)
+# A watermark after nearly every event, so that whatever came after one would be lost here.
+OFTEN = {"pipeline.auto-watermark-interval": "1 ms"}
+
+
 @pytest.fixture(scope="module")
 def jvm():
     # The first compiler only: it starts in half the time, and these jobs are short.
@@ -45,7 +51,12 @@ def both(jvm, folder, spec, events, *, partitions=FEED, schemas=SCHEMAS, **optio
     ours = spec.impressions
 
     def ordered(rows):
-        return sorted(rows, key=lambda row: (row[ours.time], row[ours.key], row[ours.event_id]))
+        # By sample; corrections of one, of one millisecond too, come in the order in which they became true.
+        sample = (ours.time, ours.key, ours.event_id)
+        return sorted(
+            rows,
+            key=lambda row: (*(row[each] for each in sample), row.get("correction", False), row["ready_ms"]),
+        )
 
     found = read(folder / "samples")
     for row in found:  # JSON has the shortest decimals of a float32
@@ -64,10 +75,8 @@ def drops(stats):
 
 @needs_flink
 def test_samples_and_drops_are_those_of_the_oracle(jvm, tmp_path):
-    spec = spec_of(negatives=Downsample(label="clicked", rate=0.3, seed=5))
-    # A watermark after nearly every event, so that whatever came after one would be lost here.
-    often = {"pipeline.auto-watermark-interval": "1 ms"}
-    (samples, dropped), (wanted, said) = both(jvm, tmp_path, spec, feed(20_000), parallelism=2, options=often)
+    spec = spec_of(negatives=FEW)
+    (samples, dropped), (wanted, said) = both(jvm, tmp_path, spec, feed(20_000), parallelism=2, options=OFTEN)
     assert dropped == said
     assert all(min(fate.values()) > 0 for name, fate in said.items() if name in ("impression", "click"))
     assert samples == wanted
@@ -77,8 +86,9 @@ def test_samples_and_drops_are_those_of_the_oracle(jvm, tmp_path):
 
 @needs_flink
 @pytest.mark.timeout(900)  # minutes on a machine where much else runs
-def test_a_million_events_give_the_samples_of_the_embedded_joiner(jvm, tmp_path):
-    spec, events = spec_of(window_s=600), feed(1_000_000, window_ms=600_000)
+@pytest.mark.parametrize(("emit", "count"), [("end", 1_000_000), ("at_once", 250_000)])
+def test_a_million_events_give_the_samples_of_the_embedded_joiner(jvm, tmp_path, emit, count):
+    spec, events = spec_of(window_s=600, emit=emit), feed(count, window_ms=600_000)
     write(events, tmp_path)
     files = flink.Files(folder=tmp_path, partitions=FEED)
     jvm.run(flink.sql(spec, SCHEMAS, source=files, sink=files, checkpoint_s=60), parallelism=2)
@@ -87,12 +97,32 @@ def test_a_million_events_give_the_samples_of_the_embedded_joiner(jvm, tmp_path)
     wanted = pl.DataFrame(pa.concat_tables([*pushes, joiner.finish()], promote_options="permissive"))
     dropped = fates(read(tmp_path / "dropped"), spec.kinds)
     assert dropped == drops(joiner.stats)
-    assert sum(fate["late"] for fate in dropped.values()) > 10_000
-    assert sum(fate["duplicate"] for fate in dropped.values()) > 3_000
+    assert sum(fate["late"] for fate in dropped.values()) > count // 100
+    assert sum(fate["duplicate"] for fate in dropped.values()) > count // 300
     samples = frame(tmp_path / "samples", wanted.schema)
-    order = ["time", "key", "id"]
-    assert samples.height == joiner.stats.samples > 700_000
+    order = ["time", "key", "id", *spec.made]
+    assert joiner.stats.samples > 0.7 * count
+    assert (joiner.stats.corrections > 0.1 * count) == (emit == "at_once")
+    assert samples.height == joiner.stats.samples + joiner.stats.corrections
     assert samples.sort(order).equals(wanted.sort(order))
+
+
+@needs_flink
+def test_actions_of_one_millisecond_correct_one_after_another_as_in_the_oracle(jvm, tmp_path):
+    spec = spec_of(emit="at_once", negatives=FEW, window_s=1, lateness_s=0.15, ahead_s=None)
+    events = crowd(2400)
+    (samples, dropped), (wanted, said) = both(jvm, tmp_path, spec, events, parallelism=3, options=OFTEN)
+    assert dropped == said
+    assert min(said["impression"][reason] for reason in ("late", "duplicate")) > 0
+    assert samples == wanted
+    times = [row["time"] for row in samples]
+    assert max(times) - min(times) > 5000  # windows, one after another
+    corrections = Counter(
+        (row["key"], row["time"], row["id"], row["ready_ms"]) for row in samples if row["correction"]
+    )
+    assert sum(count > 2 for count in corrections.values()) > 10
+    first = [float(np.float32(0.3))] * sum(not row["correction"] for row in samples)
+    assert sorted(row["sample_rate"] for row in samples) == first + [1.0] * corrections.total()
 
 
 ODD = pa.schema(
@@ -123,8 +153,8 @@ def odd_events(partition):
         row("like", 1950),
         row("unlike", 1950),
         row("like", 1950),
-        row("unlike", 2100, -7),
-        row("like", 2100, -7),
+        row("unlike", 2100, -70 - partition),
+        row("like", 2100, -70 - partition),
     ]
     yield [row("watch", 2000, ms=ms, long=True) for ms in ("1.5", "2", "x", None, "nan")]
     yield [
@@ -140,7 +170,8 @@ def odd_events(partition):
 
 
 @needs_flink
-def test_one_topic_may_hold_everything_and_an_event_be_of_two_kinds(jvm, tmp_path):
+@pytest.mark.parametrize("emit", ["end", "at_once"])
+def test_one_topic_may_hold_everything_and_an_event_be_of_two_kinds(jvm, tmp_path, emit):
     here = {"topic": "feed", **AT}
     spec = JoinSpec(
         impressions=Impressions(where={"kind": "show"}, **here),
@@ -152,6 +183,7 @@ def test_one_topic_may_hold_everything_and_an_event_be_of_two_kinds(jvm, tmp_pat
         ),
         labels={"liked": Toggle("like", "unlike"), "ms": Total("watch"), "it's long": Clicked("long")},
         **{"window_s": 1, "lateness_s": 0.2, "ahead_s": None, "keys": "string", "ids": "int64"},
+        emit=emit,
     )
     events = [
         Events(
@@ -171,6 +203,25 @@ def test_one_topic_may_hold_everything_and_an_event_be_of_two_kinds(jvm, tmp_pat
     assert got[0] == wanted[0]
     samples, dropped = got
     assert dropped["impression"] == {"null": 6, "future": 0, "late": 4, "duplicate": 4}
+    if emit == "at_once":
+        mine = [row for row in samples if row["key"] == "ü'0" and row["time"] in (1900, 2701)]
+        assert [(row["ready_ms"], row.get("liked"), row.get("ms"), row.get("it's long")) for row in mine] == [
+            (1900, 0.0, 0.0, 0.0),
+            (1950, 1.0, None, None),
+            (1950, 0.0, None, None),
+            (1950, 1.0, None, None),
+            (2000, None, 1.5, None),
+            (2000, None, None, 1.0),
+            (2000, None, 3.5, None),
+            (2001, None, 67.5, None),
+            (2100, 0.0, None, None),
+            (2100, 1.0, None, None),
+            (2900, None, 195.5, None),
+            (2701, 0.0, 0.0, 0.0),
+            (2900, None, 128.0, None),
+            (2901, None, 384.0, None),
+        ]
+        return
     assert [(row["time"], row["liked"], row["ms"], row["it's long"]) for row in samples[::2]] == [
         (1000, 1.0, 3.5, 1.0),
         (1000, 1.0, 3.5, 1.0),
@@ -199,9 +250,12 @@ def test_a_job_that_fails_says_why(jvm, tmp_path):
 
 
 @needs_flink
-def test_all_of_a_script_for_kafka_is_taken_but_its_connector_which_is_not_there(jvm):
+@pytest.mark.parametrize("emit", ["end", "at_once"])
+def test_all_of_a_script_for_kafka_is_taken_but_its_connector_which_is_not_there(jvm, emit):
+    names = ("k", "at", "kind", "ready", "label k", "before k")  # of labels, as the job calls its columns
+    spec = spec_of(idle_s=5, emit=emit, labels=dict.fromkeys(names, Toggle("like", "unlike")))
     kafka = flink.Kafka(servers="localhost:9", options={"properties.security.protocol": "SSL"})
-    script = flink.sql(spec_of(idle_s=5), SCHEMAS, source=kafka, sink=kafka)
+    script = flink.sql(spec, SCHEMAS, source=kafka, sink=kafka)
     with pytest.raises(ConfigError, match="identifier 'kafka'"):
         jvm.run(script)
 

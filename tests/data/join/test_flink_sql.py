@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from join_flink import SCHEMAS
 
@@ -40,11 +41,50 @@ def test_kafka_and_files_differ_in_their_tables_only(tmp_path):
 
 
 def test_a_sample_has_its_features_labels_and_when_it_was_final():
-    told = ["key", "time", "id", "user", "score", "tag", "watched", "ms", "ready_ms"]
-    assert columns_of(script_of(), "samples") == told
+    told = ["key", "time", "id", "user", "score", "tag", "watched", "ms"]
+    assert columns_of(script_of(), "samples") == [*told, "ready_ms"]
     few = script_of(replace(SPEC, negatives=Downsample(label="watched", rate=0.25, seed=7)))
-    assert columns_of(few, "samples") == [*told, "sample_rate"]
+    assert columns_of(few, "samples") == [*told, "sample_rate", "ready_ms"]
     assert "MD5('7:' || CAST(`k` AS STRING)), 1, 8) < '40000000'" in few
+
+
+AT_ONCE = replace(SPEC, emit="at_once")
+
+
+def test_at_once_a_sample_waits_for_no_window_and_says_whether_it_corrects():
+    script = script_of(AT_ONCE)
+    assert columns_of(script, "samples")[-4:] == ["watched", "ms", "correction", "ready_ms"]
+    assert "`time` + 1800000" in script_of()
+    assert "`time` + 1800000" not in script
+    first, later = script[script.index("INSERT INTO `samples`") :].split("UNION ALL")[:2]
+    assert "FROM `accepted`" in first
+    assert "FROM `corrected`" in later
+
+
+def test_down_sampling_at_once_leaves_out_no_correction():
+    script = script_of(replace(AT_ONCE, negatives=Downsample(label="watched", rate=0.25)))
+    first, later = script[script.index("INSERT INTO `samples`") :].split("UNION ALL")[:2]
+    assert "< '40000000'" in first
+    assert "CAST(0.25 AS FLOAT)" in first
+    assert "WHERE" not in later[: later.index(";")]
+    assert "CAST(1 AS FLOAT)" in later
+
+
+def test_a_feature_gives_way_to_what_the_join_makes_and_only_to_that():
+    shows = SCHEMAS["shows"]
+    for name in ("sample_rate", "correction", "watched"):
+        shows = shows.append(pa.field(name, pa.string()))
+    for spec in (SPEC, AT_ONCE, replace(AT_ONCE, negatives=Downsample(label="watched", rate=0.5))):
+        columns = columns_of(script_of(spec, schemas=SCHEMAS | {"shows": shows}), "samples")
+        assert sorted(columns) == sorted({*shows.names, *spec.made})
+
+
+def test_labels_may_be_called_as_the_job_calls_its_columns():
+    names = ("k", "at", "kind", "shown", "ready", "label k", "before k")
+    labels = {name: Total("watch") for name in names}
+    script = script_of(replace(AT_ONCE, labels=labels))
+    assert "AS `label label k`" in script
+    assert columns_of(script, "samples")[-9:-2] == [*names]
 
 
 def test_all_negatives_stay_where_the_rate_is_one():
@@ -81,7 +121,6 @@ def test_options_of_the_connector_win_over_ours_and_those_of_reading_stay_there(
 @pytest.mark.parametrize(
     ("change", "schemas", "complaint"),
     [
-        ({"emit": "at_once"}, SCHEMAS, "embedded joiner"),
         ({}, {"shows": SCHEMAS["shows"]}, "topic 'acts' are not said"),
         ({}, SCHEMAS | {"acts": SCHEMAS["shows"]}, "no column 'kind'|no column 'ms'"),
         ({"window_s": 1000 * 86400}, SCHEMAS, "999 days"),

@@ -76,3 +76,10 @@ def test_a_share_of_keys_is_kept_the_same_one_every_time():
     # md5("1:7") begins with 0xa9857b21
     assert Downsample(label="x", rate=0xA9857B22 / 2**32, seed=1).keeps(7)
     assert not Downsample(label="x", rate=0xA9857B21 / 2**32, seed=1).keeps(7)
+
+
+def test_what_the_join_makes_follows_from_how_it_emits_and_what_it_leaves_out():
+    labels, few = {"x": Clicked("click")}, Downsample(label="x", rate=0.5)
+    assert spec_of(labels=labels, emit="end", negatives=None).made == ("x", "ready_ms")
+    every = spec_of(labels=labels, emit="at_once", negatives=few).made
+    assert every == ("x", "sample_rate", "correction", "ready_ms")

@@ -56,6 +56,11 @@ def type_of(column: str, kind: pa.DataType) -> str:
     )
 
 
+def row_of(schema: pa.Schema) -> str:
+    """The SQL type of a row of such columns."""
+    return f"ROW<{', '.join(f'{quoted(field.name)} {type_of(field.name, field.type)}' for field in schema)}>"
+
+
 def whole(schema: pa.Schema, column: str, kind: Type) -> str:
     """A key, an event id or a time, as BIGINT or STRING; null if it cannot be had so.
 
@@ -121,6 +126,14 @@ def sortable(expression: str, kind: Type) -> str:
     padded = "LPAD(CAST({} AS STRING), 19, '0')"
     below = padded.format(f"({expression} + {2**63 - 1} + 1)")
     return f"CASE WHEN {expression} < 0 THEN '-' || {below} ELSE '0' || {padded.format(expression)} END"
+
+
+def interval(milliseconds: int) -> str:
+    """A span of time, of 999 days at most."""
+    seconds, rest = divmod(milliseconds, 1000)
+    days, seconds = divmod(seconds, 86_400)
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
+    return f"INTERVAL '{days} {clock}' DAY(3) TO SECOND(3)"
 
 
 def _is_text(held: pa.DataType) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from larix.data.join.flink_columns import equals, literal, number, quoted, type_of, whole
+from larix.data.join.flink_columns import equals, literal, number, quoted, row_of, type_of, whole
 from larix.data.join.flink_tables import APPENDED, PARTITION, Files, Kafka, Part, with_clause
-from larix.data.join.spec import IMPRESSION, RATE, READY, Action, Impressions, JoinSpec
+from larix.data.join.spec import IMPRESSION, Action, Impressions, JoinSpec
 from larix.errors import ConfigError
 
 TIME, DUE, ARRIVED, OLDEST = "_time", "_due", "_arrived", "_oldest"
@@ -70,10 +70,9 @@ class Side:
 
     def _table(self, part: Part) -> str:
         columns = {field.name: type_of(field.name, field.type) for field in self._schema} | dict(part.columns)
-        if self._impressions:
+        due, when = self._at, "the same"
+        if self._impressions and self._spec.emit == "end":
             due, when = f"{self._at} + {self._spec.window_ms}", "when its window has passed"
-        else:
-            due, when = self._at, "the same"
         valid = self._valid(part)
         lines = [
             *(f"  {quoted(name)} {kind}," for name, kind in columns.items()),
@@ -117,13 +116,13 @@ class Side:
         late = f"{time} < {oldest}"
         if self._spec.idle_s is not None:  # the watermark may have gone on without this partition
             late += f" OR TO_TIMESTAMP_LTZ({time}, 3) <= CURRENT_WATERMARK({quoted(DUE)})"
-        row = ", ".join(f"{quoted(field.name)} {type_of(field.name, field.type)}" for field in self._carried)
-        shown, amount = f"CAST(NULL AS ROW<{row}>)", number(self._schema, None)
+        row = row_of(self._carried)
+        shown, amount = f"CAST(NULL AS {row})", number(self._schema, None)
         if isinstance(event, Action):
             amount = number(self._schema, event.value)
         else:
             features = ", ".join(quoted(field.name) for field in self._carried)
-            shown = f"CAST(ROW({features}) AS ROW<{row}>)"
+            shown = f"CAST(ROW({features}) AS {row})"
         where = " AND ".join(equals(self._schema, *each) for each in event.where.items())
         return (
             f"SELECT {_text(name)} AS `kind`, {_text(self._topic)} AS `topic`, {quoted(PARTITION)} AS `part`,\n"
@@ -156,9 +155,8 @@ def sides_of(spec: JoinSpec, schemas: Mapping[str, pa.Schema], source: Kafka | F
                 f"column '{taken[0]}' of topic '{topic}' is named as one of the job's own; rename it"
             )
     ours = spec.impressions.topic
-    made = {*spec.labels, READY, RATE}
     own = {spec.impressions.key, spec.impressions.time, spec.impressions.event_id}
-    features = [field for field in schemas[ours] if field.name not in made | own]
+    features = [field for field in schemas[ours] if field.name not in {*spec.made} | own]
     carried = pa.schema(features or [field for field in schemas[ours] if field.name in own])
     sides = [Side(spec, ours, schemas[ours], source.parts(ours), carried, impressions=True)]
     for topic in dict.fromkeys(action.topic for action in spec.actions):

@@ -5,14 +5,15 @@ watermark only decides when they come out.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from larix.data.join.flink_columns import literal, quoted, sortable, type_of
+from larix.data.join.flink_columns import literal, quoted, row_of, type_of
+from larix.data.join.flink_labels import at_the_end, corrections, label
 from larix.data.join.flink_sides import Side, sides_of
 from larix.data.join.flink_tables import Files, Kafka, with_clause
-from larix.data.join.spec import IMPRESSION, RATE, READY, Clicked, Form, JoinSpec, Total
+from larix.data.join.spec import CORRECTION, IMPRESSION, RATE, READY, JoinSpec
 from larix.errors import ConfigError
 
 SHORTEST_MEMORY_MS = 600_000  # of event ids, by the wall clock
@@ -32,7 +33,7 @@ def sql(
     """The job that joins as ``spec`` says: a script for Flink's SQL client, or for `flink.run`.
 
     Args:
-        spec: what to join; ``emit`` must be ``end``.
+        spec: what to join.
         schemas: the columns of each topic that is read. What is not among them is not carried.
         source: where topics are read.
         sink: where samples and dropped events are written.
@@ -43,10 +44,6 @@ def sql(
     Raises:
         ConfigError: a column is missing or of another type, or the spec has what the job cannot do.
     """
-    if spec.emit != "end":
-        raise ConfigError(
-            "a Flink job emits at the window's end; for emit='at_once' take the embedded joiner"
-        )
     if spec.window_ms > LONGEST_WINDOW_MS:
         raise ConfigError(f"window_s={spec.window_s!r}; Flink SQL looks back 999 days at most")
     if not 0 < checkpoint_s < 86_400:
@@ -58,7 +55,7 @@ def sql(
         *(part for side in sides for part in side.statements()),
         _judged(sides),
         _told_apart(),
-        _labelled(spec),
+        at_the_end(spec) if spec.emit == "end" else corrections(spec, row_of(carried)),
         _samples_table(spec, carried, with_clause(sink.sink(samples))),
         _dropped_table(with_clause(sink.sink(dropped))),
         _inserts(spec, carried),
@@ -75,8 +72,8 @@ def _settings(spec: JoinSpec, checkpoint_s: float) -> str:
         "SET 'pipeline.object-reuse' = 'true';",
         "SET 'table.local-time-zone' = 'UTC';",
         f"SET 'execution.checkpointing.interval' = '{round(checkpoint_s * 1000)} ms';",
-        "-- How long event ids, and what is newest in a silent partition, are remembered by the wall clock.",
-        "-- All other state goes by event time.",
+        "-- How long event ids, what is newest in a silent partition and (at once) an impression's labels so far are",
+        "-- remembered by the wall clock. All other state goes by event time.",
         f"SET 'table.exec.state.ttl' = '{memory} ms';",
     ]
     if spec.idle_s is not None:
@@ -105,56 +102,18 @@ CREATE TEMPORARY VIEW `accepted` AS
 SELECT * FROM `told_apart` WHERE `before` IS NULL OR `before` < `oldest`;"""
 
 
-def _labelled(spec: JoinSpec) -> str:
-    parts = [part for name, form in spec.labels.items() for part in _gathered(spec, name, form)]
-    formed = [f"{_formed(spec, name, form)} AS {quoted(name)}" for name, form in spec.labels.items()]
-    gathered = ",\n".join(f"  {expression} OVER `since` AS {quoted(name)}" for name, expression in parts)
-    return (
-        "-- An impression's row is due when its window has passed, an action's at its time: looking back from the due\n"
-        "-- time by the window, an impression sees exactly its own actions. Rows are taken in order of due time.\n"
-        "CREATE TEMPORARY VIEW `gathered` AS\n"
-        f"SELECT `kind`, `k`, `id`, `at`, `shown`,\n{gathered}\nFROM `accepted`\n"
-        "WINDOW `since` AS (\n  PARTITION BY `k` ORDER BY `due`\n"
-        f"  RANGE BETWEEN {_interval(spec.window_ms)} PRECEDING AND CURRENT ROW\n);\n\n"
-        "CREATE TEMPORARY VIEW `labelled` AS\n"
-        "SELECT `k`, `id`, `at`, `shown`,\n  " + ",\n  ".join(formed) + "\n"
-        f"FROM `gathered` WHERE `kind` = {literal(IMPRESSION)};"
-    )
-
-
-def _gathered(spec: JoinSpec, label: str, form: Form) -> list[tuple[str, str]]:
-    """What is counted or summed for a label: names and aggregates."""
-    if isinstance(form, Clicked):
-        return [(label, f"COUNT(CASE WHEN `kind` = {literal(form.action)} THEN 1 END)")]
-    if isinstance(form, Total):
-        return [(label, f"SUM(CASE WHEN `kind` = {literal(form.action)} THEN `amount` END)")]
-    last = f"LPAD(CAST(`at` AS STRING), 19, '0') || {sortable('`id`', spec.ids)}"
-    return [
-        (f"{label} {way}", f"MAX(CASE WHEN `kind` = {literal(action)} THEN {last} END)")
-        for way, action in (("on", form.on), ("off", form.off))
-    ]
-
-
-def _formed(spec: JoinSpec, label: str, form: Form) -> str:
-    """A label's value, a DOUBLE."""
-    if isinstance(form, Clicked):
-        return f"CASE WHEN {quoted(label)} > 0 THEN 1e0 ELSE 0e0 END"
-    if isinstance(form, Total):
-        return f"COALESCE({quoted(label)}, 0e0)"
-    # Of two at one time with one id, the one whose action is declared later is the last.
-    order = [*spec.kinds]
-    over = ">=" if order.index(form.on) > order.index(form.off) else ">"
-    on, off = quoted(f"{label} on"), quoted(f"{label} off")
-    return f"CASE WHEN {on} IS NOT NULL AND ({off} IS NULL OR {on} {over} {off}) THEN 1e0 ELSE 0e0 END"
+_MADE = {RATE: "FLOAT", CORRECTION: "BOOLEAN", READY: "BIGINT"}  # and labels, which are FLOAT
 
 
 def _samples_table(spec: JoinSpec, carried: pa.Schema, clause: str) -> str:
-    columns = [f"{quoted(name)} {kind}" for name, kind, _ in _columns(spec, carried)]
+    types = {name: kind for name, (kind, _) in _carried(spec, carried).items()}
+    types |= {name: _MADE.get(name, "FLOAT") for name in spec.made}
+    columns = [f"{quoted(name)} {kind}" for name, kind in types.items()]
     return "CREATE TEMPORARY TABLE `samples` (\n  " + ",\n  ".join(columns) + f"\n) {clause};"
 
 
-def _columns(spec: JoinSpec, carried: pa.Schema) -> list[tuple[str, str, str]]:
-    """Name, type and expression of the columns of a sample."""
+def _carried(spec: JoinSpec, carried: pa.Schema) -> dict[str, tuple[str, str]]:
+    """The columns of impressions: type and expression, by name."""
     plain = {"int64": "BIGINT", "string": "STRING"}
     ours = spec.impressions
     own = {
@@ -162,17 +121,12 @@ def _columns(spec: JoinSpec, carried: pa.Schema) -> list[tuple[str, str, str]]:
         ours.time: ("BIGINT", "`at`"),
         ours.event_id: (plain[spec.ids], "`id`"),
     }
-    made = {name: ("FLOAT", f"CAST({quoted(name)} AS FLOAT)") for name in spec.labels}
-    made |= {READY: ("BIGINT", f"`at` + {spec.window_ms}")}
-    if spec.negatives is not None:
-        negative = f"{quoted(spec.negatives.label)} = 0e0"
-        made[RATE] = ("FLOAT", f"CAST(CASE WHEN {negative} THEN {spec.negatives.rate!r} ELSE 1 END AS FLOAT)")
     features = {
-        field.name: (type_of(field.name, field.type), f"`labelled`.`shown`.{quoted(field.name)}")
+        field.name: (type_of(field.name, field.type), f"`s`.`shown`.{quoted(field.name)}")
         for field in carried
         if field.name not in own
     }
-    return [(name, *each) for name, each in (own | features | made).items()]
+    return own | features
 
 
 def _dropped_table(clause: str) -> str:
@@ -185,28 +139,54 @@ def _dropped_table(clause: str) -> str:
 
 
 def _inserts(spec: JoinSpec, carried: pa.Schema) -> str:
-    columns = ",\n  ".join(expression for _, _, expression in _columns(spec, carried))
     told = "SELECT `topic`, `part`, `kind`, {}, CAST(`k` AS STRING), CAST(`id` AS STRING), `at`"
     return (
         "EXECUTE STATEMENT SET BEGIN\n"
-        f"INSERT INTO `samples` SELECT\n  {columns}\nFROM `labelled`{_kept(spec)};\n\n"
+        f"INSERT INTO `samples`\n{_samples(spec, carried)};\n\n"
         f"INSERT INTO `dropped`\n{told.format('`fault`')}\nFROM `judged` WHERE `fault` IS NOT NULL\n"
         f"UNION ALL\n{told.format(literal('duplicate'))}\nFROM `told_apart` WHERE `before` >= `oldest`;\nEND;"
     )
 
 
-def _kept(spec: JoinSpec) -> str:
-    """Which samples stay: those that are not negative, and of the others a share by their key's digest."""
+def _samples(spec: JoinSpec, carried: pa.Schema) -> str:
+    """The query whose rows are the samples."""
+    labels = {name: f"CAST({label(name)} AS FLOAT)" for name in spec.labels}
+    if spec.emit == "end":
+        ready, negative, rate = f"`at` + {spec.window_ms}", None, "1"
+        if spec.negatives is not None:
+            negative = f"{label(spec.negatives.label)} = 0e0"
+            rate = f"CASE WHEN {negative} THEN {spec.negatives.rate!r} ELSE 1 END"
+        made = labels | {RATE: f"CAST({rate} AS FLOAT)", READY: ready}
+        return _chosen(spec, carried, made, "labelled", [f"NOT {negative} OR {few}" for few in _few(spec)])
+    rate = "1" if spec.negatives is None else repr(spec.negatives.rate)
+    first = dict.fromkeys(spec.labels, "CAST(0 AS FLOAT)")
+    first |= {RATE: f"CAST({rate} AS FLOAT)", CORRECTION: "FALSE", READY: "`at`"}
+    later = labels | {RATE: "CAST(1 AS FLOAT)", CORRECTION: "TRUE", READY: "`ready`"}
+    return (
+        _chosen(spec, carried, first, "accepted", [f"`kind` = {literal(IMPRESSION)}", *_few(spec)])
+        + "\nUNION ALL\n"
+        + _chosen(spec, carried, later, "corrected", [])
+    )
+
+
+def _chosen(
+    spec: JoinSpec, carried: pa.Schema, made: Mapping[str, str], view: str, where: Sequence[str]
+) -> str:
+    expressions = [expression for _, expression in _carried(spec, carried).values()]
+    expressions += [made[name] for name in spec.made]
+    return (
+        "SELECT\n  "
+        + ",\n  ".join(expressions)
+        + f"\nFROM {quoted(view)} AS `s`"
+        + ("\nWHERE " + " AND ".join(where) if where else "")
+    )
+
+
+def _few(spec: JoinSpec) -> list[str]:
+    """The condition, if there is one, by which a negative sample stays: a share of them does, by their key's digest."""
     few = spec.negatives
     limit = math.ceil(few.limit) if few else 1 << 32
     if few is None or limit >= 1 << 32:
-        return ""
+        return []
     digest = f"SUBSTRING(MD5({literal(f'{few.seed}:')} || CAST(`k` AS STRING)), 1, 8)"
-    return f"\nWHERE {quoted(few.label)} <> 0e0 OR {digest} < '{limit:08x}'"
-
-
-def _interval(milliseconds: int) -> str:
-    seconds, rest = divmod(milliseconds, 1000)
-    days, seconds = divmod(seconds, 86_400)
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
-    return f"INTERVAL '{days} {clock}' DAY(3) TO SECOND(3)"
+    return [f"{digest} < '{limit:08x}'"]

@@ -34,11 +34,8 @@ def table(
         correction: which samples are corrections.
     """
     columns: dict[str, pa.Array] = {}
-    names = {*spec.labels, READY}
-    names |= {RATE} if spec.negatives is not None else set()
-    names |= {CORRECTION} if spec.emit == "at_once" else set()
     for name, kind in carried.types.items():
-        if name not in names:
+        if name not in spec.made:
             columns[name] = pa.nulls(0, kind) if rows is None else rows.column(name)
     for number, name in enumerate(spec.labels):
         unknown = None if known is None else ~known[:, number]

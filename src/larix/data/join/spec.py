@@ -223,6 +223,13 @@ class JoinSpec:
         return {kind.topic: kind.time for kind in self.kinds.values()}
 
     @property
+    def made(self) -> tuple[str, ...]:
+        """The columns that the join makes, in every sample after those of impressions, which lose to them."""
+        rate = () if self.negatives is None else (RATE,)
+        correction = (CORRECTION,) if self.emit == "at_once" else ()
+        return (*self.labels, *rate, *correction, READY)
+
+    @property
     def window_ms(self) -> int:
         """The attribution window, in milliseconds like event times."""
         return round(self.window_s * 1000)
