@@ -1,3 +1,4 @@
+import os
 import shutil
 import sys
 
@@ -9,7 +10,16 @@ from nets import Experts, experts, feed, outputs
 from test_ranker import ranker, sample
 from torch import nn
 
-from larix.compile import Eager, OnnxRuntime, capture, capture_ranker, everywhere, load_forms, optimise
+from larix.compile import (
+    Eager,
+    OnnxRuntime,
+    afresh,
+    capture,
+    capture_ranker,
+    everywhere,
+    load_forms,
+    optimise,
+)
 from larix.compile.afresh import compile_apart, with_weights
 from larix.compile.capture import CONSTANT
 from larix.compile.feeds import parts_of
@@ -138,3 +148,21 @@ def test_a_disk_that_takes_nothing_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         compile_apart(captured(experts()), tmp_path / "file" / "forms", backend=Eager())
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be told their cores")
+def test_it_compiles_on_the_cores_that_it_is_told_though_this_thread_has_fewer(tmp_path, monkeypatch):
+    seen, allowed = tmp_path / "seen", os.sched_getaffinity(0)
+    spying = "import os; from larix.compile import afresh; inner = afresh.compile_forms\n"
+    spying += "def compile_forms(*given, **more):\n"
+    spying += (
+        f"    open({str(seen)!r}, 'w').write(repr(os.sched_getaffinity(0)))\n    inner(*given, **more)\n"
+    )
+    spying += "afresh.compile_forms = compile_forms\n"
+    monkeypatch.setattr(afresh, "_CODE", spying + afresh._CODE)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        compile_apart(captured(experts()), tmp_path / "made", backend=Eager(), buckets=(8,), cores=allowed)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert seen.read_text() == repr(allowed)

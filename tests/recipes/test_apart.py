@@ -150,6 +150,12 @@ def test_a_bundle_that_comes_is_taken_up_by_every_worker_while_all_are_answered(
     assert set(neighbour.stamps) == {"step-7", "step-8"}
 
 
+def test_workers_have_a_core_each_as_far_as_there_are_enough(server):
+    cores = sorted(os.sched_getaffinity(0))
+    found = sorted(tuple(sorted(os.sched_getaffinity(each))) for each in workers_of(os.getpid()))
+    assert found == ([(core,) for core in cores[:2]] if len(cores) > 1 else [tuple(cores)] * 2)
+
+
 def test_what_keeps_workers_from_starting_is_told_and_none_is_left(bundle, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "bundles" / "step-7")
     with (copy / "sample.json").open("r+b") as file:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from larix.compile.ranker import WITHIN
 from larix.errors import ConfigError, LarixError, StorageError
 
 _GRAPH, _WEIGHTS, _WANTED = "graph.json", "weights.safetensors", "wanted.json"
+_CODE = "import sys; from larix.compile import afresh; afresh.main(sys.argv[1])"
 _KINDS: Mapping[str, type[LarixError]] = {each.__name__: each for each in (ConfigError, StorageError)}
 
 
@@ -65,13 +66,15 @@ def compile_apart(
     buckets: Sequence[int] = BUCKETS,
     precision: Precision | None = None,
     nice: int = 10,
+    cores: Collection[int] | None = None,
     timeout_s: float = 600.0,
 ) -> None:
     """Put a captured graph through all rules and ``compile_forms`` into ``folder``, in a process of its own.
 
     ``precision``: as chosen for the graph of other weights; a product that these weights do not lead to is left out. ``nice``:
-    how far the process gives way, see ``nice(1)``. The module's class is not needed, nor imported. Errors as with ``compile``;
-    StorageError, too, if the process ends otherwise or takes longer than ``timeout_s``.
+    how far the process gives way, see ``nice(1)``. ``cores``: that it may run on, those of this thread if None. The module's
+    class is not needed, nor imported. Errors as with ``compile``; StorageError, too, if the process ends otherwise or takes
+    longer than ``timeout_s``.
     """
     target = Path(folder).resolve()
     wanted = {
@@ -80,6 +83,7 @@ def compile_apart(
         "buckets": list(buckets),
         "precision": (precision or Precision()).to_json(),
         "nice": nice,
+        "cores": None if cores is None else list(cores),
     }
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,11 +100,10 @@ def compile_apart(
 
 def _carry_out(place: str, timeout_s: float) -> None:
     """Have another interpreter do ``main`` on what stands in ``place``."""
-    code = f"from larix.compile import afresh; afresh.main({place!r})"
     one = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", _CODE, place],
             env=os.environ | one,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -127,6 +130,8 @@ def main(place: str) -> None:
 
     wanted = json.loads(Path(place, _WANTED).read_text(encoding="utf-8"))
     os.nice(wanted["nice"])
+    if wanted["cores"] is not None:
+        os.sched_setaffinity(0, wanted["cores"])
     torch.set_num_threads(1)
     graph = json.loads(Path(place, _GRAPH).read_text(encoding="utf-8"))
     captured = from_json(graph, safetensors.torch.load(Path(place, _WEIGHTS).read_bytes()))

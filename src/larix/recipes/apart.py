@@ -67,11 +67,13 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Told:
-    """What a worker is told: ``work``, its number, its socket, and what it has of the front's settings."""
+    """What a worker is told: ``work``, its number, its socket, its cores of all, and what it has of the front's settings."""
 
     work: Work
     number: int
     socket: str
+    own_cores: tuple[int, ...]
+    cores: tuple[int, ...]
     timeout_s: float
     drain_s: float
     log_calls: bool
@@ -123,11 +125,16 @@ def listening_apart(
     with logging_to(level=front.level), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="larix-workers-")))
 
+        cores = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else ()
+        own = len(cores) >= processes and work.streams == 1
+
         def given(number: int) -> str:
             told = _Told(
                 work=work,
                 number=number,
                 socket=str(folder / f"{number}.socket"),
+                own_cores=cores[number : number + 1] if own else cores,
+                cores=cores,
                 timeout_s=front.timeout_s,
                 drain_s=front.drain_s,
                 log_calls=front.log_calls,
@@ -195,12 +202,17 @@ def main() -> None:
         os._exit(1)  # whatever it still waits for, nobody waits for it
 
     threading.Thread(target=until_the_front_ends, name="front", daemon=True).start()
+    # A request passes from thread to thread: on one core that takes no waking of another. All threads begun later are there, too.
+    if told.own_cores:
+        os.sched_setaffinity(0, told.own_cores)
     try:
         with logging_to(level=Front(log_calls=told.log_calls).level), back_of(told.work) as (places, back):
             from larix.serve.workers.over_http import session_prefix
 
             sessions = SessionSettings(prefix=session_prefix(told.number))
-            back = replace(back, sessions=sessions, shared=Path(told.socket).parent)
+            back = replace(
+                back, sessions=sessions, shared=Path(told.socket).parent, cores=tuple(told.cores) or None
+            )
             with serving(places, back) as service, settled():
                 asyncio.run(_work(told, service, places, serving_now, stopped))
     except LarixError as error:

@@ -88,7 +88,7 @@ class Back:
     """What answers. ``streams``: cores that score at a time; 0 are all. ``follow``: what makes readers of a run's messages.
 
     ``dense_s``: a followed run's network is made anew at most so often, in seconds. ``shared``: a folder of all processes that
-    serve the same, where one at a time loads and compiles.
+    serve the same, where one at a time loads and compiles. ``cores``: that networks are compiled on, see ``Loading``.
     """
 
     streams: int = 0
@@ -100,6 +100,7 @@ class Back:
     dense_s: float = 30.0
     sessions: SessionSettings | None = None
     shared: Path | None = None
+    cores: tuple[int, ...] | None = None
 
 
 class Relayed(Protocol):
@@ -158,6 +159,7 @@ def serving(places: Sequence[Place], back: Back) -> Serving:
         dense_s=back.dense_s,
         scratch=back.shared,
         turn=turn,
+        cores=back.cores,
     )
     repository = Repository({place.name: place.folder for place in places}, loading, turn=turn)
     try:

@@ -166,7 +166,7 @@ def test_processes_that_take_turns_compile_a_network_once_and_keep_but_the_newes
 
     def process():
         make = loading_module._Scorer(bundle, 1)
-        return loading_module._Remake(bundle, make, scratch, Turn(scratch / "turn"))
+        return loading_module._Remake(bundle, make, Loading(scratch=scratch, turn=Turn(scratch / "turn")))
 
     rows, stamps = loading_module._rows_of(bundle, None), bundle.stamp_at
     first, second = process(), process()

@@ -49,7 +49,8 @@ class Loading:
     the bundle's, and to look at again. ``dense_s``: a network is made anew at most so often. ``catch_up_s``: how long a
     version may take to come up to its run before it answers all the same. ``scratch``: where networks are compiled, the system's
     folder for such things unless told. ``turn``: with other processes that serve the same: a network that is made anew is
-    compiled by the first whose turn it is, in ``scratch``, and read from there by the others.
+    compiled by the first whose turn it is, in ``scratch``, and read from there by the others. ``cores``: it is compiled on, those
+    of the thread that serves if None.
     """
 
     streams: int = 1
@@ -60,6 +61,7 @@ class Loading:
     catch_up_s: float = 60.0
     scratch: Path | None = None
     turn: Turn | None = None
+    cores: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("dense_s", "catch_up_s"):
@@ -94,7 +96,7 @@ class Loading:
             states=states,
             stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
             source=self.follow[model](),
-            remake=_Remake(bundle, make, self.scratch, self.turn),
+            remake=_Remake(bundle, make, self),
             empty=lambda: _like(rows),
             dense_s=self.dense_s,
         )
@@ -105,8 +107,9 @@ class Loading:
 class _Remake:
     """A bundle's network with other weights; see ``Remake``. It goes on if the bundle's folder is gone."""
 
-    def __init__(self, bundle: Bundle, scorer: "_Scorer", scratch: Path | None, turn: Turn | None) -> None:
-        self._scratch, self._turn, self._scorer = scratch, turn, scorer
+    def __init__(self, bundle: Bundle, scorer: "_Scorer", loading: Loading) -> None:
+        self._scorer, self._cores = scorer, loading.cores
+        self._scratch, self._turn = loading.scratch, loading.turn
         self._captured, self._precision = bundle.graph, bundle.precision
         self._buckets = bundle.manifest["buckets"]
         self._backend = find(bundle.folder / COMPILED / "alone").manifest["backend"]
@@ -142,7 +145,14 @@ class _Remake:
 
     def _compile(self, captured: Graph, folder: Path) -> None:
         backend = BACKENDS[self._backend]()
-        compile_apart(captured, folder, backend=backend, buckets=self._buckets, precision=self._precision)
+        compile_apart(
+            captured,
+            folder,
+            backend=backend,
+            buckets=self._buckets,
+            precision=self._precision,
+            cores=self._cores,
+        )
 
 
 class _Scorer:
