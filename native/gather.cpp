@@ -209,6 +209,9 @@ bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, B
 
 LARIX_SIMD void insert(Group& group, const TableRules& rules, std::span<const Miss> misses, unsigned me,
                        unsigned threads, Born& born) {
+  std::array<uint32_t, Index::kShards> inserts{};
+  for (const Miss& miss : misses) ++inserts[Index::shard_of(miss.hash)];
+  for (uint32_t shard = me; shard < Index::kShards; shard += threads) group.index.expect(shard, inserts[shard]);
   std::array<const Miss*, kBatch> mine;  // shards of others must not even be prefetched: they may be growing
   for (auto miss = misses.begin(); miss != misses.end();) {
     size_t filled = 0;
