@@ -58,7 +58,9 @@ LARIX_INLINE void copy_each(const Reader& read, size_t first, size_t last) {
   const size_t dim = Dim ? Dim : group.dim;
   for (size_t at = first; at < last; ++at) {
     prefetch(group, slot.handles, at, last);
-    __builtin_prefetch(slot.data + (at + kAhead) * slot.stride, 0, 2);
+    const float* later = slot.data + (at + kAhead) * slot.stride;
+    __builtin_prefetch(later, 0, 2);
+    if (reinterpret_cast<uintptr_t>(later) % 64 + dim * sizeof(float) > 64) __builtin_prefetch(later + dim - 1, 0, 2);
     load<precision>(read(at), slot.data + at * slot.stride, dim);
   }
 }
