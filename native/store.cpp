@@ -161,8 +161,8 @@ bool Store::gather_part(const Slot& slot, unsigned me, unsigned threads, Births 
   if (births != Births::done) {
     find(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
   }
-  // A slot is gathered while its handles are at hand, unless it has to wait for births.
-  if (births == Births::may_follow && misses.size() != before) {
+  // A slot is gathered while its handles, and rows just born, are at hand, unless it has to wait for births.
+  if (births == Births::may_follow && misses.size() != before && !bear_now(slot.table, before, threads)) {
     if (rules_.admissions[slot.table].sketch) {  // all misses must be known before any is admitted
       verify(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
     }
@@ -171,6 +171,17 @@ bool Store::gather_part(const Slot& slot, unsigned me, unsigned threads, Births 
   larix::gather(*groups_[group], slot, first, last, misses);
   if (births != Births::none && room_->needed()) groups_[group]->hold({slot.handles + begin, end - begin});
   return misses.size() == before;
+}
+
+bool Store::bear_now(uint32_t table, size_t first, unsigned threads) {
+  if (threads > 1 || tier_ || counts_misses_) return false;
+  std::vector<Miss>& misses = scratch_[0].misses[group_at(table)];
+  Born& born = scratch_[0].born;
+  insert(group_of(table), rules_, std::span(misses).subspan(first), 0, 1, born);
+  misses.resize(first);
+  misses.insert(misses.end(), born.homeless.begin(), born.homeless.end());
+  born.homeless.clear();
+  return misses.size() == first;
 }
 
 std::vector<Handle> Store::handles_of(uint32_t table, std::span<const int64_t> ids, std::vector<Miss>& misses) const {
