@@ -162,7 +162,7 @@ size_t Sweep::slice(size_t rows, size_t wanted, bool force) {
 
 size_t Sweep::drop(size_t number, std::span<const Victim> victims) {
   Group& group = *groups_[number];
-  for (const Victim& victim : victims) group.index.shard(victim.hash).prefetch(Index::tag_of(victim.hash));
+  for (const Victim& victim : victims) group.index.shard(victim.hash, group.rows.header(victim.row).table).prefetch(Index::tag_of(victim.hash));
   for (const Victim& victim : victims) {
     --sizes_[group.rows.header(victim.row).table];
     group.drop(victim.hash, victim.row);

@@ -138,7 +138,7 @@ void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, 
   const auto ask = [&](size_t start, Key* into) {
     for (size_t at = start; at < std::min(start + kBatch, count); ++at, ++into) {
       *into = {at, place_hash(ids[at], table)};
-      group.index.shard(into->hash).prefetch(Index::tag_of(into->hash));
+      group.index.shard(into->hash, table).prefetch(Index::tag_of(into->hash));
     }
   };
   const auto answer = [&](const Key& key, uint32_t row) {
@@ -152,7 +152,7 @@ void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, 
     for (size_t i = 0; i < std::min(kBatch, count - start); ++i) {
       const Key& key = keys[turn][i];
       const uint32_t tag = Index::tag_of(key.hash);
-      const Shard& shard = group.index.shard(key.hash);
+      const Shard& shard = group.index.shard(key.hash, table);
       const Bucket& home = shard.home_bucket(tag);
       const unsigned hits = home.match(tag);
       if (hits) {
@@ -166,7 +166,7 @@ void find(const Group& group, uint32_t table, const int64_t* ids, size_t count, 
     }
     for (size_t i = 0; i < more; ++i) {
       const Key& key = overflown[i];
-      answer(key, group.index.shard(key.hash).find(Index::tag_of(key.hash), [](uint32_t) { return true; }));
+      answer(key, group.index.shard(key.hash, table).find(Index::tag_of(key.hash), [](uint32_t) { return true; }));
     }
   }
 }
@@ -178,7 +178,7 @@ LARIX_INLINE bool settle_here(Group& group, const TableRules& rules, const Miss&
     *miss.handle = there;  // an id may be missed many times in one call
     return true;
   }
-  const uint32_t shard = Index::shard_of(miss.hash);
+  const uint32_t shard = group.index.shard_of(miss.hash, miss.table);
   const uint32_t row = any ? group.rows.take_any(shard) : group.rows.take(shard);
   if (row == kNoRow) return false;
   char* const place = group.rows.at(row);
@@ -192,7 +192,7 @@ LARIX_INLINE bool settle_here(Group& group, const TableRules& rules, const Miss&
     group.load_weights(place, weights);  // as they are kept: what state follows from
   }
   group.optimizer.first_state(weights, group.state_of(place), group.dim);
-  group.index.shard(miss.hash).insert(Index::tag_of(miss.hash), row);
+  group.index.shard(miss.hash, miss.table).insert(Index::tag_of(miss.hash), row);
   group.touch(row, header);
   header.id = miss.id;
   header.table = static_cast<uint16_t>(miss.table);
@@ -212,19 +212,19 @@ bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, B
 LARIX_SIMD void insert(Group& group, const TableRules& rules, std::span<const Miss> misses, unsigned me,
                        unsigned threads, Born& born) {
   std::array<uint32_t, Index::kShards> inserts{};
-  for (const Miss& miss : misses) ++inserts[Index::shard_of(miss.hash)];
+  for (const Miss& miss : misses) ++inserts[group.index.shard_of(miss.hash, miss.table)];
   for (uint32_t shard = me; shard < Index::kShards; shard += threads) group.index.expect(shard, inserts[shard]);
   std::array<const Miss*, kBatch> mine;  // shards of others must not even be prefetched: they may be growing
   for (auto miss = misses.begin(); miss != misses.end();) {
     size_t filled = 0;
     for (; miss != misses.end() && filled < kBatch; ++miss) {
-      if (Index::shard_of(miss->hash) % threads != me) continue;
+      if (group.index.shard_of(miss->hash, miss->table) % threads != me) continue;
       if (!rules.admissions[miss->table].admits(miss->id, group.clock.calls)) {
         *miss->handle = kRefused;
         ++born.refused;
         continue;
       }
-      group.index.shard(miss->hash).prefetch(Index::tag_of(miss->hash));
+      group.index.shard(miss->hash, miss->table).prefetch(Index::tag_of(miss->hash));
       mine[filled++] = &*miss;
     }
     for (size_t at = 0; at < filled; ++at) {

@@ -38,14 +38,15 @@ struct Clock {
 };
 
 struct Group {
-  // ``policies``: by table, of all the store's tables, as ``nothing``.
-  Group(size_t dim, Precision precision, const Optimizer& optimizer, Clock& clock, std::span<const Policy> policies,
+  // ``tables``: of the group. ``policies``: by table, of all the store's tables, as ``nothing``.
+  Group(size_t tables, size_t dim, Precision precision, const Optimizer& optimizer, Clock& clock, std::span<const Policy> policies,
         Ledger& ledger)
       : dim(dim),
         precision(precision),
         optimizer(optimizer),
         clock(clock),
         policies(policies),
+        index(tables),
         rows(weight_bytes(precision, dim) + optimizer.state(dim) * sizeof(float), ledger, index),
         nothing(policies.size()) {}
 
@@ -66,7 +67,7 @@ struct Group {
 
   // The row of (table, id), or kNoRow.
   uint32_t find(uint64_t hash, uint32_t table, int64_t id) const {
-    return index.shard(hash).find(Index::tag_of(hash), [&](uint32_t row) { return holds(row, table, id); });
+    return index.shard(hash, table).find(Index::tag_of(hash), [&](uint32_t row) { return holds(row, table, id); });
   }
   bool holds(uint32_t row, uint32_t table, int64_t id) const {
     const Header& header = rows.header(row);
@@ -98,8 +99,9 @@ struct Group {
   // Takes away a row that is there. To be called by the shard's one writer.
   void drop(uint64_t hash, uint32_t row) {
     leave(hash, row);
-    index.shard(hash).erase(Index::tag_of(hash), row);
-    rows.give_back(Index::shard_of(hash), row);
+    const uint32_t table = rows.header(row).table;
+    index.shard(hash, table).erase(Index::tag_of(hash), row);
+    rows.give_back(index.shard_of(hash, table), row);
   }
 
   // Takes a row out of memory that lives on elsewhere.
@@ -114,7 +116,7 @@ struct Group {
   bool move(uint32_t row) {
     Header& from = rows.header(row);
     const uint64_t hash = place_hash(from.id, from.table);
-    const uint32_t number = rows.take_any(Index::shard_of(hash));
+    const uint32_t number = rows.take_any(index.shard_of(hash, from.table));
     if (number == kNoRow) return false;
     Header& to = rows.header(number);
     const uint16_t generation = to.generation;
@@ -124,8 +126,8 @@ struct Group {
     rows.stamp(number).store(rows.stamp(row).load(std::memory_order_relaxed), std::memory_order_relaxed);
     if (clock.tracked) rows.mark(number, clock.sequence);
     if (moves) moves->note(handle_of(row, from.generation), handle_of(number, generation));
-    index.shard(hash).renumber(Index::tag_of(hash), row, number);
-    rows.give_back(Index::shard_of(hash), row);
+    index.shard(hash, from.table).renumber(Index::tag_of(hash), row, number);
+    rows.give_back(index.shard_of(hash, from.table), row);
     return true;
   }
 

@@ -1,11 +1,12 @@
 // From (table, id) to row number: buckets of one cache line, eight tags of 32 bits beside eight row numbers. The key
 // itself stands in the row's header, where whoever finds a row compares it; a tag is wrong about once in ten thousand.
 //
-// Thirty-two shards by the high bits of the hash, each with one writer at a time and any number of readers otherwise.
-// A full bucket overflows into the next. A shard grows by three eighths in place, a few buckets at each insert: tags keep
-// their order when they spread out, so buckets move up from the last to the first and no second index is needed.
+// Thirty-two shards, by table and by the high bits of the hash, each with one writer at a time and any number of readers
+// otherwise. A full bucket overflows into the next. A shard grows by three eighths in place, a few buckets for each insert:
+// tags keep their order when they spread out, so buckets move up from the last to the first and no second index is needed.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -86,13 +87,8 @@ class Chunks {
 
 class Shard {
  public:
-  // The most chunks a shard can have: those of its share of 2 ** 32 rows, twice over.
-  static constexpr size_t kMostChunks = (size_t{1} << 32) / 32 / 4 >> Chunks::kBits;
-
-  // ``chunks``: zeroed memory for the addresses of kMostChunks chunks.
-  void open(Chunks& supply, Bucket** chunks, uint32_t buckets) {
+  void open(Chunks& supply, uint32_t buckets) {
     supply_ = &supply;
-    chunks_ = chunks;
     count_ = wider_ = frontier_ = buckets;
     provide(buckets);
   }
@@ -168,6 +164,7 @@ class Shard {
  private:
   static constexpr uint32_t kPace = 4;  // buckets moved at an insert: growth is over after a quarter of an insert a bucket
   static constexpr uint32_t kNear = 3;
+  static constexpr size_t kMost = size_t{1} << 30;  // buckets: of 2 ** 32 rows, twice over
 
   Bucket& bucket(uint32_t at) const { return chunks_[at >> Chunks::kBits][at & ((1u << Chunks::kBits) - 1)]; }
   static uint32_t spread(uint32_t tag, uint32_t count) { return static_cast<uint32_t>(uint64_t{tag} * count >> 32); }
@@ -179,11 +176,10 @@ class Shard {
 
   // Sees to it that buckets [0, count) exist, and one or more after them for what overflows.
   void provide(size_t count) {
+    if (count > kMost) throw std::length_error("more than four billion rows of one kind");
     const size_t wanted = (count >> Chunks::kBits) + 1;
-    if (wanted > kMostChunks) throw std::length_error("more than four billion rows of one kind");
-    for (; provided_ >> Chunks::kBits < wanted; provided_ += 1u << Chunks::kBits) {
-      chunks_[provided_ >> Chunks::kBits] = supply_->take();
-    }
+    chunks_.reserve(wanted);
+    for (; chunks_.size() < wanted; provided_ += 1u << Chunks::kBits) chunks_.push_back(supply_->take());
   }
 
   void begin_growth() {
@@ -266,7 +262,7 @@ class Shard {
   };
 
   Chunks* supply_ = nullptr;
-  Bucket** chunks_ = nullptr;
+  std::vector<Bucket*> chunks_;
   uint32_t count_ = 0;     // buckets over which tags are spread
   uint32_t wider_ = 0;     // during growth: over which those at and after the frontier are
   uint32_t frontier_ = 0;  // in buckets of count_
@@ -280,16 +276,20 @@ class Index {
  public:
   static constexpr uint32_t kShards = 32;
 
-  Index() : addresses_(kShards * Shard::kMostChunks * sizeof(Bucket*), Pages::small) {
-    auto** addresses = reinterpret_cast<Bucket**>(addresses_.data());
+  // ``tables``: how many have rows in it. They part the shards among them, as far as there are enough, so that the lookups
+  // of a slot, which come one after the other, meet a small part of the index alone.
+  explicit Index(size_t tables)
+      : each_(kShards / static_cast<uint32_t>(std::min<size_t>(std::bit_ceil(tables), kShards))) {
     // First sizes differ by up to a third, about one growth step, so that memory rises evenly.
-    for (uint32_t i = 0; i < kShards; ++i) shards_[i].open(chunks_, addresses + i * Shard::kMostChunks, 64 + i * 2 / 3);
+    for (uint32_t i = 0; i < kShards; ++i) shards_[i].open(chunks_, 64 + i * 2 / 3);
   }
 
-  static uint32_t shard_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 59); }
+  uint32_t shard_of(uint64_t hash, uint32_t table) const {
+    return (table * each_ + (static_cast<uint32_t>(hash >> 59) & (each_ - 1))) % kShards;
+  }
   static uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash); }
-  Shard& shard(uint64_t hash) { return shards_[shard_of(hash)]; }
-  const Shard& shard(uint64_t hash) const { return shards_[shard_of(hash)]; }
+  Shard& shard(uint64_t hash, uint32_t table) { return shards_[shard_of(hash, table)]; }
+  const Shard& shard(uint64_t hash, uint32_t table) const { return shards_[shard_of(hash, table)]; }
 
   // See Shard. To be called by the shard's one writer.
   void expect(uint32_t shard, uint32_t inserts) { shards_[shard].expect(inserts); }
@@ -302,7 +302,7 @@ class Index {
   size_t bytes() const { return chunks_.bytes(); }
 
  private:
-  Block addresses_;
+  uint32_t each_;  // shards of a table, a power of two
   Chunks chunks_;
   std::array<Shard, kShards> shards_;
 };

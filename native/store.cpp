@@ -52,7 +52,8 @@ Store::Store(const std::vector<GroupSpec>& groups, std::vector<TableSpec> tables
     rules_.admissions.push_back(std::move(spec.admission));
   }
   for (const GroupSpec& spec : groups) {
-    groups_.push_back(std::make_unique<Group>(spec.dim, spec.precision, spec.optimizer, clock_, rules_.policies, ledger_));
+    const auto its = std::count(group_numbers_.begin() + 1, group_numbers_.end(), groups_.size());
+    groups_.push_back(std::make_unique<Group>(static_cast<size_t>(its), spec.dim, spec.precision, spec.optimizer, clock_, rules_.policies, ledger_));
   }
   for (size_t table = 1; table < group_numbers_.size(); ++table) {
     Group& group = group_of(static_cast<uint32_t>(table));

@@ -102,13 +102,13 @@ void Group::leave(uint64_t hash, uint32_t row) {
 
 void Group::note_gone(uint64_t hash, uint32_t table, int64_t id) {
   clock.open.store(true, std::memory_order_relaxed);
-  if (clock.tracked) gone.add(Index::shard_of(hash), {id, table, clock.sequence});
+  if (clock.tracked) gone.add(index.shard_of(hash, table), {id, table, clock.sequence});
 }
 
 uint32_t Group::take_back(uint64_t hash, uint32_t table, int64_t id, const char* content, bool any) {
-  const uint32_t shard = Index::shard_of(hash), row = any ? rows.take_any(shard) : rows.take(shard);
+  const uint32_t shard = index.shard_of(hash, table), row = any ? rows.take_any(shard) : rows.take(shard);
   if (row == kNoRow) return kNoRow;
-  index.shard(hash).insert(Index::tag_of(hash), row);
+  index.shard(hash, table).insert(Index::tag_of(hash), row);
   Header& header = rows.header(row);
   header.id = id;
   header.table = static_cast<uint16_t>(table);
@@ -124,9 +124,9 @@ uint32_t Group::take_back(uint64_t hash, uint32_t table, int64_t id, const char*
 void Group::send_away(uint64_t hash, uint32_t row) {
   const Header& header = rows.header(row);
   if (header.changed <= clock.watched) put_aside(row, header);
-  if (clock.tracked) away.add(Index::shard_of(hash), {header.id, header.table, header.changed});
-  index.shard(hash).erase(Index::tag_of(hash), row);
-  rows.give_back(Index::shard_of(hash), row);
+  if (clock.tracked) away.add(index.shard_of(hash, header.table), {header.id, header.table, header.changed});
+  index.shard(hash, header.table).erase(Index::tag_of(hash), row);
+  rows.give_back(index.shard_of(hash, header.table), row);
 }
 
 void Group::put_aside(uint32_t row, const Header& header) {

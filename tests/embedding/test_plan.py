@@ -95,6 +95,13 @@ def test_an_optimizer_that_is_none_is_named():
         {TableSpec(name="a", dim=64, optimizer=SGD()): 60_000, TableSpec(name="b", dim=8): 250_000},
         {TableSpec(name="a", dim=1, optimizer=SGD(), admission=ByCount(n=1)): 90_000},
         {TableSpec(name="a", dim=16): 1_000},
+        {  # tables part the shards of their group, most of which is one table here
+            TableSpec(name="a", dim=8): 5_000,
+            TableSpec(name="b", dim=16): 20_000,
+            TableSpec(name="c", dim=8): 400_000,
+            TableSpec(name="d", dim=8): 300,
+        },
+        {TableSpec(name=str(number), dim=4): 1_000 * number for number in range(40)},
     ],
 )
 def test_bytes_are_predicted_within_5_percent_of_what_the_store_says(given):

@@ -1,7 +1,7 @@
 """What rows cost in memory, and what a memory budget is. Knows the shapes of the native core; holds no rows itself."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from larix.embedding.admission import ByCount
 from larix.embedding.spec import TableSpec
@@ -54,12 +54,22 @@ def kind(spec: TableSpec) -> tuple[object, ...]:
     return spec.dim, spec.precision, spec.optimizer
 
 
-def index_bytes(rows: int) -> int:
-    """Bytes of an index over so many rows: a shard grows by three eighths whenever four fifths of its cells are used."""
-    chunks, each = 0, rows / SHARDS
-    for shard in range(SHARDS):
+def shards_each(tables: int) -> int:
+    """How many shards of an index a table has its rows in, if so many share the index."""
+    return SHARDS // min(1 << (tables - 1).bit_length(), SHARDS)
+
+
+def index_bytes(rows: Mapping[int, int]) -> int:
+    """Bytes of an index over the rows of tables by number: a shard grows by three eighths whenever four fifths are used."""
+    each = shards_each(len(rows))
+    used = [0.0] * SHARDS
+    for number, count in rows.items():
+        for shard in range(number * each, (number + 1) * each):
+            used[shard % SHARDS] += count / each
+    chunks = 0
+    for shard, cells in enumerate(used):
         buckets = _FIRST_BUCKETS + shard * 2 // 3
-        while each > buckets * _CELLS * 4 // 5:
+        while cells > buckets * _CELLS * 4 // 5:
             buckets += buckets // 8 * 3
         chunks += buckets // _CHUNK + 1
     return chunks * _CHUNK * _BUCKET

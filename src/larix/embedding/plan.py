@@ -114,22 +114,23 @@ def _share(ids: Mapping[TableSpec, int], limit: int) -> dict[TableSpec, int]:
 
 
 def _bytes(rows: Mapping[TableSpec, int]) -> int:
-    total = 0
-    for group in _groups(rows).values():
-        count = sum(group.values())
-        total += budget.index_bytes(count) + budget.slab_bytes(next(iter(group)), count)
-    return total
+    return sum(_group_bytes(spec, group) for spec, group in _groups(rows).values())
 
 
 def _alone(spec: TableSpec, count: int, rows: Mapping[TableSpec, int]) -> int:
     """A table's part of its group's bytes, by rows."""
-    group = _groups(rows)[budget.kind(spec)]
-    whole = _bytes(group)
+    _, group = _groups(rows)[budget.kind(spec)]
+    whole = _group_bytes(spec, group)
     return round(whole * count / total) if (total := sum(group.values())) else whole // len(group)
 
 
-def _groups(rows: Mapping[TableSpec, int]) -> dict[object, dict[TableSpec, int]]:
-    groups: dict[object, dict[TableSpec, int]] = {}
-    for spec, count in rows.items():
-        groups.setdefault(budget.kind(spec), {})[spec] = count
+def _group_bytes(spec: TableSpec, group: Mapping[int, int]) -> int:
+    return budget.index_bytes(group) + budget.slab_bytes(spec, sum(group.values()))
+
+
+def _groups(rows: Mapping[TableSpec, int]) -> dict[object, tuple[TableSpec, dict[int, int]]]:
+    """Of each group one of its tables, and the rows of all by the table's number."""
+    groups: dict[object, tuple[TableSpec, dict[int, int]]] = {}
+    for number, (spec, count) in enumerate(rows.items(), 1):
+        groups.setdefault(budget.kind(spec), (spec, {}))[1][number] = count
     return groups
