@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from larix.serve.workers import Dispatch
     from larix.serve.workers.worker import Answer
 
+_NICE = 5
 _END_S = 10.0  # after draining
 _COMMAND = (sys.executable, "-c", "from larix.recipes.apart import main; main()")
 
@@ -205,6 +206,7 @@ def main() -> None:
     # A request passes from thread to thread: on one core that takes no waking of another. All threads begun later are there, too.
     if told.own_cores:
         os.sched_setaffinity(0, told.own_cores)
+    os.nice(_NICE)  # whoever lets in and refuses goes before who computes
     try:
         with logging_to(level=Front(log_calls=told.log_calls).level), back_of(told.work) as (places, back):
             from larix.serve.workers.over_http import session_prefix

@@ -174,3 +174,45 @@ def test_a_full_worker_is_let_be_for_a_moment_and_when_all_are_nobody_is_asked(a
             dispatch.check_room()
 
     asyncio.run(ask())
+
+
+def test_workers_with_as_much_to_do_as_may_wait_are_full_until_they_have_done_it(attended):
+    async def ask():
+        gate = asyncio.Event()
+
+        async def slow(asked, body):
+            await (asyncio.sleep(0.02) if not asked.id else gate.wait())
+            return Told(), b""
+
+        async with attended({"who": slow}) as dispatch:
+            for _ in range(8):
+                await dispatch.ask("who", bytes(1000), again=True)
+            dispatch.check_room()
+            waiting = [
+                asyncio.create_task(dispatch.ask("who", bytes(1000), again=True, id="x")) for _ in range(20)
+            ]
+            await asyncio.sleep(0.05)
+            with pytest.raises(Refusal, match="all 1 worker processes are full") as refused:
+                dispatch.check_room()
+            assert refused.value.why is Why.OVERLOADED
+            assert refused.value.retry_after_s
+            gate.set()
+            await asyncio.gather(*waiting)
+            dispatch.check_room()
+
+    asyncio.run(ask())
+
+
+def test_how_fast_a_worker_is_only_scoring_tells(attended):
+    async def ask():
+        async def slow(asked, body):
+            await asyncio.sleep(0.05)
+            return Told(), b""
+
+        async with attended({"load": slow, "who": slow}) as dispatch:
+            await dispatch.ask("load", b"x")
+            assert dispatch.members[0].speed == 0
+            await dispatch.ask("who", bytes(1000), again=True)
+            assert 0 < dispatch.members[0].speed < 5100 / 0.05
+
+    asyncio.run(ask())

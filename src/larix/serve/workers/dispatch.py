@@ -16,7 +16,9 @@ from larix.serve.workers.frames import Asked, Failure, Frames, Told, error_of
 _EACH = 4096
 """What a question weighs beside the bytes of its body: what is under way is told by bytes, for so is the work in it."""
 
-_FULL_S = 0.02
+_AGAIN_S = 0.1
+_FULL_S = 0.02  # that a worker is believed
+_NEWEST = 0.1  # of a worker's speed, with each answer
 
 
 class _Link:
@@ -59,23 +61,37 @@ class _Link:
 class Member:
     """A worker as the front sees it. ``up``: whether it is asked. ``weight``: of what is under way there.
 
-    ``full_until``: it has said that it takes no more; until then, by ``time.monotonic()``, that is believed.
+    ``full_until``: it has said that it takes no more; until then, by ``time.monotonic()``, that is believed. ``speed``: how much
+    weight it does away with in a second, as the newest answers tell; 0 until there are any.
     """
 
     path: Path
     up: bool = False
     weight: int = 0
     full_until: float = 0.0
+    speed: float = 0.0
     links: dict[asyncio.AbstractEventLoop, tuple[_Link | None, asyncio.Lock]] = field(default_factory=dict)
 
-    async def ask(self, asked: Asked, body: bytes) -> tuple[Told, bytes]:
-        """Ask it, from any loop. OSError if it has ended, or is not there, before it has answered."""
+    async def ask(self, asked: Asked, body: bytes, *, tells: bool = False) -> tuple[Told, bytes]:
+        """Ask it, from any loop. OSError if it has ended, or is not there, before it has answered.
+
+        ``tells``: the time of the answer is one of scoring, and tells how fast it is.
+        """
         weight = _EACH + len(body)
         self.weight += weight
+        ahead, began = self.weight, time.monotonic()
         try:
-            return await (await self._link()).ask(asked, body)
+            told, reply = await (await self._link()).ask(asked, body)
         finally:
             self.weight -= weight
+        if tells and told.failure is None:
+            seen = ahead / max(time.monotonic() - began, 1e-6)
+            self.speed += (_NEWEST if self.speed else 1.0) * (seen - self.speed)
+        return told, reply
+
+    def full(self, now: float, wait_s: float) -> bool:
+        """Whether it has said so, or what is under way there takes longer than ``wait_s``."""
+        return now < self.full_until or self.weight > wait_s * self.speed > 0
 
     async def _link(self) -> _Link:
         loop = asyncio.get_running_loop()
@@ -95,10 +111,14 @@ class Member:
 
 
 class Dispatch:
-    """``members``: all workers, by number; whoever looks after their processes says which are ``up``."""
+    """``members``: all workers, by number; whoever looks after their processes says which are ``up``.
 
-    def __init__(self, members: list[Member]) -> None:
+    ``wait_s``: seconds of work that one may have, as ``EngineSettings`` has it; here, what it has not yet read counts, too.
+    """
+
+    def __init__(self, members: list[Member], *, wait_s: float = 0.05) -> None:
         self.members = members
+        self._wait_s = wait_s
         self._full: Failure | None = None  # what the last one said that was
         self._turn = 0  # who is asked while nothing is under way
 
@@ -108,10 +128,11 @@ class Dispatch:
         return [at for at, member in enumerate(self.members) if member.up]
 
     def check_room(self) -> None:
-        """Raise Refusal (OVERLOADED) while all workers have just said that they take no more."""
-        now = time.monotonic()
-        if self._full is not None and all(now < self.members[at].full_until for at in self.up):
-            raise error_of(self._full)
+        """Raise Refusal (OVERLOADED) while all workers have as much to do as may wait, or have just said so."""
+        now, up = time.monotonic(), self.up
+        if up and all(self.members[at].full(now, self._wait_s) for at in up):
+            text = f"all {len(up)} worker processes are full; come again later"
+            raise error_of(self._full or Failure(why=Why.OVERLOADED, text=text, retry_after_s=_AGAIN_S))
 
     async def ask(
         self,
@@ -149,7 +170,7 @@ class Dispatch:
             tried.add(at)
             others = again and worker is None and not tried.issuperset(self.up)
             try:
-                told, reply = await member.ask(asked, body)
+                told, reply = await member.ask(asked, body, tells=again and bool(body))
             except OSError:
                 if others:
                     continue
