@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 import numpy as np
+import tritonclient.grpc as triton
 from asked import SIGNATURE, TASKS
 
 from larix.serve import Answer, Refusal, Request, Stamp, Why
@@ -103,3 +104,24 @@ def served(service: KnownService, *, limits: GrpcLimits | None = None, **more) -
         yield server
     finally:
         server.stop()
+
+
+def tensor(name, array, datatype):
+    made = triton.InferInput(name, list(array.shape), datatype)
+    made.set_data_from_numpy(array)
+    return made
+
+
+def asked(n=4):
+    """What a client sends to have ``n`` candidates scored."""
+    return [
+        tensor("user_id", np.array([5]), "INT64"),
+        tensor("city", np.array(["Čáslav".encode()], np.object_), "BYTES"),
+        tensor("past", np.array([[7, 8, 9]]), "INT64"),
+        tensor("video_id", np.arange(n), "INT64"),
+        tensor("rate", np.linspace(0, 1, n, dtype=np.float32), "FP32"),
+        tensor("new", np.arange(n) % 2 == 0, "BOOL"),
+        tensor("tag", np.arange(2 * n), "INT64"),
+        tensor("tag.lengths", np.full(n, 2), "INT64"),
+        tensor("kind", np.array([b"\xff" * i for i in range(n)], np.object_), "BYTES"),
+    ]

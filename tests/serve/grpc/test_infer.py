@@ -4,7 +4,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from grpc_served import KnownService, served
+from grpc_served import KnownService, asked, served
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
@@ -21,26 +21,6 @@ def service():
 def client(service):
     with served(service) as server, triton.InferenceServerClient(server.address) as client:
         yield client
-
-
-def tensor(name, array, datatype):
-    made = triton.InferInput(name, list(array.shape), datatype)
-    made.set_data_from_numpy(array)
-    return made
-
-
-def asked(n=4):
-    return [
-        tensor("user_id", np.array([5]), "INT64"),
-        tensor("city", np.array(["Čáslav".encode()], np.object_), "BYTES"),
-        tensor("past", np.array([[7, 8, 9]]), "INT64"),
-        tensor("video_id", np.arange(n), "INT64"),
-        tensor("rate", np.linspace(0, 1, n, dtype=np.float32), "FP32"),
-        tensor("new", np.arange(n) % 2 == 0, "BOOL"),
-        tensor("tag", np.arange(2 * n), "INT64"),
-        tensor("tag.lengths", np.full(n, 2), "INT64"),
-        tensor("kind", np.array([b"\xff" * i for i in range(n)], np.object_), "BYTES"),
-    ]
 
 
 def test_candidates_are_scored_and_the_answer_says_which_state_it_is_of(service, client):

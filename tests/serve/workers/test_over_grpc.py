@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from fronted import fronted_grpc
-from grpc_served import KnownService
+from grpc_served import KnownService, asked
 from tritonclient.utils import InferenceServerException
 
 from larix.serve import Refusal, Why
@@ -17,26 +17,6 @@ def services():
 def client(folder, services):
     with fronted_grpc(folder, services) as server, triton.InferenceServerClient(server.address) as client:
         yield client
-
-
-def tensor(name, array, datatype):
-    made = triton.InferInput(name, list(array.shape), datatype)
-    made.set_data_from_numpy(array)
-    return made
-
-
-def asked(n=4):
-    return [
-        tensor("user_id", np.array([5]), "INT64"),
-        tensor("past", np.array([[7, 8, 9]]), "INT64"),
-        tensor("city", np.array([b"x"], np.object_), "BYTES"),
-        tensor("video_id", np.arange(n), "INT64"),
-        tensor("rate", np.linspace(0, 1, n, dtype=np.float32), "FP32"),
-        tensor("new", np.arange(n) % 2 == 0, "BOOL"),
-        tensor("tag", np.arange(2 * n), "INT64"),
-        tensor("tag.lengths", np.full(n, 2), "INT64"),
-        tensor("kind", np.array([b"\xff" * i for i in range(n)], np.object_), "BYTES"),
-    ]
 
 
 def test_one_channels_calls_are_answered_by_all_workers(client, services):
