@@ -28,7 +28,7 @@ def test_freed_memory_is_used_again_without_page_faults():
         told, count = out.stdout.split()
         return told, int(count)
 
-    # Where a process' heap lies is chance, and now and then there is no room above it: then blocks are mapped all the same.
+    # Seen once: a process in which one of both blocks was mapped anew each time. Why is not known.
     told, kept = min((faults("kept") for _ in range(3)), key=lambda found: found[1])
     _, given_back = faults("given back")
     if told == "False":
