@@ -1,6 +1,11 @@
+import gc
 import logging
+import math
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -21,8 +26,8 @@ from engine_fakes import (
     target,
 )
 
-from larix.errors import DataError
-from larix.serve.engine import Engine, Target
+from larix.errors import DataError, LarixError
+from larix.serve.engine import Engine, Target, stages
 from larix.serve.refusal import Refusal, Why
 from larix.serve.scorer import User
 
@@ -326,3 +331,56 @@ def test_several_models_are_answered_at_once_each_by_its_own():
         for name, future in asked:
             order = np.arange(9) if name == "down" else np.arange(9)[::-1]
             assert future.result(SOON).order.tolist() == order.tolist()
+
+
+@pytest.mark.parametrize("ask", ["rank", "submit", "open"])
+@pytest.mark.parametrize("how", ["large", "late", "empty", "unfit", "broken"])
+def test_a_version_outlives_none_of_those_whom_it_did_not_answer(ask, how, monkeypatch):
+    # Errors remember where they were raised. Held by what they remember, they would keep a request and its network until all
+    # of memory is searched for such circles, which a server puts off for hours.
+    class Failing(FakeScorer):
+        def user(self, context):
+            if how == "unfit":
+                raise DataError("column 'user' row 0 is too long")
+            if how == "broken":
+                raise ValueError("a bug")
+            return super().user(context)
+
+    monkeypatch.setattr(stages.logger, "disabled", True)  # pytest keeps what is logged
+    asked = request(10, deadline=time.monotonic() - 1 if how == "late" else math.inf)
+    if how == "empty":
+        asked = replace(asked, context=None)
+    goals = [target(Failing())]
+    gone = weakref.ref(goals[0].scorer)
+    settings = replace(ONE, queued_rows=9 if how == "large" else 1000)
+    gc.collect()
+    gc.disable()
+    try:
+        with Engine(lambda _: goals[0], settings) as made:
+            for _ in range(3):
+                with suppress(LarixError):
+                    if ask == "rank":
+                        made.rank(asked)
+                    elif ask == "submit":
+                        made.submit(asked).result(SOON)
+                    else:
+                        made.open(goals[0], CONTEXT, deadline=asked.deadline).result(SOON)
+            goals[:] = [target()]
+            made.rank(request(1))
+            eventually(lambda: gone() is None)
+    finally:
+        gc.enable()
+
+
+def test_who_is_refused_before_being_read_leaves_nothing_behind():
+    with engine(Gated(open=False), replace(ONE, queued_rows=10)) as made:
+        made.submit(request(10))
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                with pytest.raises(Refusal):
+                    made.check_room()
+            assert not gc.collect()
+        finally:
+            gc.enable()

@@ -4,6 +4,7 @@ import weakref
 
 from editions import Linear, Version
 
+from larix.serve.models import leaving as leaving_module
 from larix.serve.models.leaving import Leaving
 from larix.serve.request import Stamp
 
@@ -61,3 +62,30 @@ def test_of_several_each_goes_on_its_own():
     assert leaving.names == ["1"]
     del other
     assert not leaving.sweep()
+
+
+def test_what_only_a_circle_of_objects_holds_is_looked_for_once_it_has_been_held_for_long(monkeypatch):
+    leaving, circle = Leaving(), [scorer()]
+    gone = weakref.ref(circle[0])
+    gc.disable()
+    try:
+        leaving.add("1", circle[0])
+        circle.append(circle)
+        del circle
+        assert leaving.sweep()
+        now = leaving_module.time.monotonic()
+        monkeypatch.setattr(leaving_module.time, "monotonic", lambda: now + 11)
+        assert not leaving.sweep()
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_what_somebody_does_hold_for_long_costs_one_look(monkeypatch):
+    leaving, one, looks = Leaving(), scorer(), []
+    leaving.add("1", one)
+    now = leaving_module.time.monotonic()
+    monkeypatch.setattr(leaving_module.time, "monotonic", lambda: now + 11)
+    monkeypatch.setattr(leaving_module.gc, "collect", lambda: looks.append(1))
+    assert all(leaving.sweep() for _ in range(5))
+    assert looks == [1]

@@ -65,7 +65,10 @@ class Admission:
                 "give it more time or fewer candidates",
             )
         if (refusal := self.full(waiting, job.rows, job.size_bytes)) is not None:
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # which remembers this frame, and the job in it
         wait = self.wait(waiting)
         # On a machine that is full, its own work goes as slowly as that of others.
         whole = wait + own * (max(1.0, settings.workers / self.speed) if waiting else 1.0)

@@ -64,9 +64,13 @@ class Crew:
             work = self._carry(work, job)
         if job.future is not None:
             return job.future.result()
-        if job.error is not None:
-            raise job.error
-        return job.answer
+        if job.error is None:
+            return job.answer
+        error, job.error = job.error, None
+        try:
+            raise error
+        finally:
+            del error  # it remembers this frame, and those that have the job
 
     def drain(self, timeout_s: float) -> bool:
         """Let nobody in, wait for those under way, refuse those that are not even begun then; whether there were none."""

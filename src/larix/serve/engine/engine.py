@@ -81,7 +81,7 @@ class Engine:
                 future.set_result(self._empty(job))
         except LarixError as error:
             self._turned_away(error, job)
-            future.set_exception(error)
+            future.set_exception(error.with_traceback(None))  # it would hold the job, and the job it
         return future
 
     def open(self, target: Target, context: pa.RecordBatch, *, deadline: float = math.inf) -> "Future[User]":
@@ -100,7 +100,7 @@ class Engine:
             self._crew.send(job)
         except LarixError as error:
             self._turned_away(error, job)
-            future.set_exception(error)
+            future.set_exception(error.with_traceback(None))  # it would hold the job, and the job it
         return future
 
     def check_room(self) -> None:
@@ -111,7 +111,10 @@ class Engine:
         schedule = self._crew.schedule
         if (refusal := schedule.admission.full(schedule.waiting)) is not None:
             self._turned_away(refusal, None)
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # which remembers this frame
 
     def drain(self, timeout_s: float) -> bool:
         """Let no more requests in and answer those under way; whether all were answered in time.

@@ -64,7 +64,7 @@ def told(error: BaseException, stage: Stage, target: Target) -> LarixError:
     the log has the rest.
     """
     if isinstance(error, Refusal) or (isinstance(error, DataError) and stage == "sparse"):
-        return error
+        return error.with_traceback(None)  # which has the jobs, and they will have it
     stamp = target.scorer.stamp
     name = f"model '{stamp.model}' version '{stamp.version}'"
     logger.error("%s failed in the %s stage", name, stage, exc_info=error)

@@ -91,8 +91,11 @@ def document_of(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, li
 
 async def answered(future: "Future[T]", deadline: float) -> T:
     """What a future holds. TimeoutError if it holds nothing for long after ``deadline``; the work is cancelled then."""
-    async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + LATE_S):
-        return await asyncio.wrap_future(future)
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + LATE_S):
+            return await asyncio.wrap_future(future)
+    finally:
+        del future  # it has the error, which remembers this frame
 
 
 def named(service: Service, model: str) -> str:
