@@ -5,7 +5,8 @@ A real `larix serve` of an online run, whose trainer goes on publishing in a pro
 of the time it is given a bundle of what the run has become, after two thirds the first one again. Before the measured time
 begins it has made one swap already, so that a live and a former version are in memory throughout.
 
-`errors`: answers other than 200, refusals and none at all; `rss_mb`: of the server, at the beginning, the middle and the end;
+`errors`: answers other than 200, refusals and none at all; `rss_mb`: of the server's lasting processes, at the beginning, the
+middle and the end, and `peak_rss_mb` of all, with those that compile a network for some seconds;
 `stale_stamps`: a network newer than its rows, or rows older than those of an answer that was there before this request was
 planned, by version and across versions; latencies are of what was answered, -1 if nothing was; `cpu_waited`: the share of time
 in which something that could run had no core.
@@ -111,7 +112,7 @@ class Happenings:
         self.begun = time.perf_counter()
         self.swaps: list[Swap] = []
         self.exported = (0.0, 0.0)
-        self.rss: list[tuple[float, float]] = []
+        self.rss: list[tuple[float, float, float]] = []
         self.error: BaseException | None = None
         self._over = threading.Event()
         self._threads = [threading.Thread(target=each) for each in (self._swap, self._watch)]
@@ -141,7 +142,7 @@ class Happenings:
 
     def _watch(self) -> None:
         while not self._over.is_set():
-            self.rss.append((time.perf_counter() - self.begun, resident_mb(self._pid)))
+            self.rss.append((time.perf_counter() - self.begun, *resident_mb(self._pid)))
             self._over.wait(1.0)
 
     def _until(self, seconds: float) -> None:
@@ -174,13 +175,18 @@ def say(text: str) -> None:
     print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
-def resident_mb(pid: int) -> float:
-    """What of a process and its children lies in memory; what they share counts for each."""
-    pages = 0
+def resident_mb(pid: int) -> tuple[float, float]:
+    """What of a process and its children lies in memory, without those that compile and with them; what they share counts for
+    each.
+    """
+    lasting = whole = 0.0
     for each in descendants(pid):
         with suppress(OSError):  # it has ended meanwhile, as those that compile do
-            pages += int(Path(f"/proc/{each}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+            taken = int(Path(f"/proc/{each}/statm").read_text().split()[1])
+            whole += taken
+            lasting += taken * (b"/.compiling-" not in Path(f"/proc/{each}/cmdline").read_bytes())
+    page_mb = os.sysconf("SC_PAGE_SIZE") / 1e6
+    return lasting * page_mb, whole * page_mb
 
 
 def waited_s() -> float:
@@ -269,6 +275,7 @@ def report(load: Load, answers: Answers, result: dict, beside: Happenings, case:
     rss = np.array(beside.rss)
     for name, at in (("begin", 0), ("middle", len(rss) // 2), ("end", len(rss) - 1)):
         tell("rss_mb", float(rss[at, 1]), "MB", at=name)
+    tell("peak_rss_mb", float(rss[:, 2].max()), "MB")
     tell("rss_slope_mb_per_min", float(np.polyfit(rss[:, 0] / 60, rss[:, 1], 1)[0]), "MB/min")
     for name, count in stale(answers.numbers, answers.stamps, load).items():
         tell("stale_stamps", count, "1", kind=name)
