@@ -45,11 +45,11 @@ def request(candidates: int, seed: int = 0) -> NDArray[np.float32]:
     return x
 
 
-def rules_of(name: str) -> Sequence[compiling.Rule]:
+def rules_of(name: str, rules: Sequence[compiling.Rule]) -> Sequence[compiling.Rule]:
     if name in ("all", "none"):
-        return compiling.RULES if name == "all" else ()
+        return rules if name == "all" else ()
     word, _, rule = name.partition(" ")
-    return [each for each in compiling.RULES if (each.__name__ == rule) == (word == "only")]
+    return [each for each in rules if (each.__name__ == rule) == (word == "only")]
 
 
 def eager(module: nn.Module, x: NDArray[np.float32], bf16: bool) -> Call:
@@ -72,8 +72,9 @@ def compiled(
 ) -> Call:
     """Ours, from an artifact; the arrays are those that a server would have: the user's columns once."""
     candidates = len(x)
-    small, _ = compiling.optimise(graph, rules_of(rules), candidates)
+    small, _ = compiling.optimise(graph, rules_of(rules, compiling.RULES), candidates)
     samples = compiling.Samples(arrays=parts_of(graph.inputs, small, {"x": request(256, seed=1)}, each=True))
+    backend.rules = rules_of(rules, type(backend).rules)
     artifact = compiling.compile(
         small,
         folder,

@@ -11,7 +11,10 @@ def test_explain_says_what_each_rule_did_and_saves(larix, run):
     lines = told.out.splitlines()
     assert any(line.startswith("drop ") and "FLOP" in line for line in lines)
     assert any("Linear split, 12 columns per request" in line for line in lines)
+    assert any(line == "mix      in the form that openvino is quickest with" for line in lines)
     assert lines[-1].startswith("A request of 500 candidates: ")
+    eager = larix("compile", run, "--explain", "--backend", "eager")
+    assert "quickest" not in eager.out
 
 
 def test_the_group_is_per_request_unless_told_otherwise(larix, run):

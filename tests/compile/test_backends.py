@@ -7,12 +7,13 @@ import time
 import numpy as np
 import pytest
 import torch
-from nets import experts, feed, outputs
+from nets import experts, feed, ops_of, outputs
 
 from larix import compile as lc
 from larix.compile import session as session_module
 from larix.compile.backends import openvino
 from larix.compile.backends.backend import zeros
+from larix.compile.feeds import parts_of
 from larix.compile.lower import lower
 from larix.errors import ConfigError, StorageError
 
@@ -76,6 +77,31 @@ def test_openvino_knows_every_size_when_it_compiles(kind, net):
             assert {at: tuple(size.to_string() for size in sizes) for at, sizes in ports.items()} == {
                 at: tuple(map(str, sizes)) for at, sizes in told.items()
             }
+
+
+@pytest.mark.parametrize("kind", ["fp32", "bf16"])
+def test_the_forms_that_a_back_end_is_quickest_with_give_the_same(kind, net, tmp_path):
+    backend = there("openvino")
+    graph, small = net
+    precision = lc.everywhere(small, kind)
+    products = [node.name for node in small.nodes if node.op == "aten.bmm.default"]
+    assert products
+    assert set(products) <= {*precision.units, *(products if kind == "fp32" else ())}
+    artifact = lc.compile(small, tmp_path, backend=backend, buckets=(8,), precision=precision)
+    session = lc.load(artifact)
+    assert "bmm" not in ops_of(session.graph)
+    assert "mul" in ops_of(session.graph)
+    assert artifact.precision.units == {
+        name: how for name, how in precision.units.items() if name not in products
+    }
+    whole = feed(graph, 5)
+    found = session.run(parts_of(graph.inputs, small, whole))["output"]
+    np.testing.assert_allclose(found, outputs(graph, whole, 5)["output"], atol=TOLERANCE[kind])
+
+
+def test_a_precision_of_another_graph_is_refused_although_forms_may_leave_products_out(net, tmp_path):
+    with pytest.raises(ConfigError, match=r"the precision names \['nobody'\]"):
+        lc.compile(net[1], tmp_path, backend=lc.Eager(), precision=lc.Precision(units={"nobody": "bf16"}))
 
 
 @pytest.mark.parametrize("name", BACKENDS)

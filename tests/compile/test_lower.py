@@ -79,6 +79,37 @@ def test_int8_is_what_a_scale_and_whole_numbers_give():
     assert np.abs(outputs(low, arrays, 50)["output.0"] - outputs(graph, arrays, 50)["output.0"]).max() > 1e-4
 
 
+def test_int8_reads_wide_columns_in_tiles_that_are_asked_for_quantized_once_for_all_that_read_them_alike():
+    sketch = Sketch(dense(c=300), dense("y", c=100))
+    first, second = sketch.linear(Ref("x"), 8), sketch.linear(Ref("x"), 6)
+    graph = sketch.graph(first, second, sketch.linear(Ref("y"), 2))
+    arrays = feed(graph, rows=50)
+    precision = everywhere(graph, "int8", Samples(arrays=arrays))
+    assert "constant_pad_nd" not in ops_of(lower(graph, precision))
+    low = lower(graph, precision, int8_tile=64)
+    assert ops_of(low).count("constant_pad_nd") == 1  # of x; y is narrow
+    assert ops_of(low).count("fake_quantize_per_tensor_affine") == 2
+    channels = [node for node in low.nodes if "per_channel" in node.op]
+    widths = {low.weights[node.args[0].name].shape[1] for node in channels}
+    assert widths == {320, 100}
+    for name, value in outputs(graph, arrays, 50).items():
+        np.testing.assert_allclose(outputs(low, arrays, 50)[name], value, atol=1.0)
+
+
+def test_a_chain_scaled_by_a_column_stays_in_bf16():
+    sketch = Sketch(dense(c=32), dense("y", c=1), dense("z", c=32))
+    hidden = sketch.linear(Ref("x"), 32)
+    column = sketch("aten.sigmoid.default", Ref("y"))
+    wide = sketch("aten.sigmoid.default", Ref("z"))
+    for scale, casts in ((column, 3), (wide, 4)):
+        graph = sketch.graph(sketch.linear(sketch(ops.MUL, hidden, scale), 2))
+        low = lower(graph, everywhere(graph, "bf16"))
+        assert ops_of(low).count("_to_copy") == casts
+        arrays = feed(graph)
+        expected = outputs(graph, arrays, 5)["output.0"]
+        np.testing.assert_allclose(outputs(low, arrays, 5)["output.0"], expected, atol=0.3)
+
+
 def test_a_precision_of_another_graph_is_refused():
     with pytest.raises(ConfigError, match=r"the precision names \['nobody'\]"):
         lower(chain(), Precision(units={"nobody": "bf16"}))

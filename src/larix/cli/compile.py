@@ -68,8 +68,11 @@ def compile(
     compiled = compile_run(run, names, candidates)
     before, after = compiling.cost(compiled.before, candidates), compiling.cost(compiled.after, candidates)
     if explain:
-        for step in compiled.steps:
-            console.print(f"{step.rule:<8} saves {step.saved}")
+        own = compiling.optimise(compiled.after, backend_of(backend).rules, candidates)[1]
+        steps = [(step, f"saves {step.saved}") for step in compiled.steps]
+        steps += [(step, f"in the form that {backend} is quickest with") for step in own]
+        for step, what in steps:
+            console.print(f"{step.rule:<8} {what}")
             for note in step.notes:
                 console.print(f"         {note}")
         for block in compiled.blocks:

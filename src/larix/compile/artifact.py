@@ -17,8 +17,9 @@ import safetensors.torch
 
 from larix.compile.backends import Backend, Eager, OnnxRuntime, OpenVINO
 from larix.compile.graph import Graph, Input, from_json, to_json
-from larix.compile.lower import lower
+from larix.compile.lower import check_known, lower
 from larix.compile.machine import instruction_set
+from larix.compile.optimise import optimise
 from larix.compile.precision import Precision
 from larix.compile.session import Session
 from larix.errors import ConfigError, StorageError
@@ -70,7 +71,12 @@ def compile(
             f"{backend.name} does not compute in {lacking} here; it has {sorted(backend.kinds)}"
         )
     version = backend.version()
-    lowered = lower(graph, precision)
+    check_known(graph, precision)
+    formed, _ = optimise(graph, backend.rules)
+    precision = precision.of(
+        formed
+    )  # what has another form now is computed in the precision of what it reads
+    lowered = lower(formed, precision, backend.int8_tile)
     sizes = sorted(set(buckets))
     files = {f"{rows}.bin": backend.compile(lowered, rows) for rows in sizes}
     files["graph.json"] = json.dumps(

@@ -29,35 +29,47 @@ _CARRY = {
     "permute",
     "transpose",
     "add",
+    "mul",
 }
 
 _PAD = "aten.constant_pad_nd.default"
 _TILE = (
     32  # values of bf16 in a row of a matrix unit's tile: other widths lie askew in memory, 10 to 15% slower
 )
+_WIDE = 256  # columns from which filling up what is in int8 takes less time than it saves
 
 
-def lower(graph: Graph, precision: Precision) -> Graph:
-    """The graph as ``precision`` says; outputs are float32. ConfigError if it names what the graph has not."""
+def lower(graph: Graph, precision: Precision, int8_tile: int = 1) -> Graph:
+    """The graph as ``precision`` says; outputs are float32. ConfigError if it names what the graph has not.
+
+    ``int8_tile``: what wide columns in int8 are filled up to a multiple of; some back-ends gain by it, some lose.
+    """
+    check_known(graph, precision)
+    return _Lowering(graph, precision, int8_tile).result() if precision.units else graph
+
+
+def check_known(graph: Graph, precision: Precision) -> None:
+    """Raise ConfigError if ``precision`` names what the graph has not."""
     unknown = sorted(set(precision.units) - {node.name for node in graph.nodes})
     if unknown:
         raise ConfigError(
             f"the precision names {unknown[:3]}, which the graph does not have; choose it for this graph"
         )
-    return _Lowering(graph, precision).result() if precision.units else graph
 
 
 class _Lowering:
     """A value has a float32 form, a bf16 form, or both; each is made when it is first asked for."""
 
-    def __init__(self, graph: Graph, precision: Precision) -> None:
+    def __init__(self, graph: Graph, precision: Precision, int8_tile: int) -> None:
         self.graph, self.precision, self.writer = graph, precision, Writer(graph)
+        self.int8_tile = int8_tile
         given = [each.name for each in graph.inputs] + list(graph.weights)
         self.full: dict[str, Ref] = {
             name: Ref(name) for name in given
         }  # never widened again from a bf16 form
         self.low: dict[str, Ref] = {}
-        self.padded: dict[str, Ref] = {}
+        self.padded: dict[Ref, Ref] = {}
+        self.quantized: dict[tuple[str, float, int], Ref] = {}
         self.read_fully = _read_fully(graph, precision)
         for node in graph.nodes:
             self._node(node)
@@ -89,28 +101,26 @@ class _Lowering:
         )
 
     def _linear(self, node: Node) -> Ref:
-        """A Linear whose input's columns are filled up to whole tiles with zeros, which weights of zero meet."""
-        width = self.graph.weights[node.args[1].name].shape[1]
         source, weight = self._low(node.args[0], node), self._low(node.args[1], node)
-        short = -width % _TILE
-        if short:
-            key = node.args[0].name
-            if key not in self.padded:
-                level = self._is_once(source)
-                self.padded[key] = self.writer.add(
-                    _PAD, source, (0, short), 0.0, like=node, per_request=level
-                )
-            source = self.padded[key]
-            weight = self.writer.weight(
-                "padded", functional.pad(self.writer.weights[weight.name], (0, short))
-            )
+        source, weight = self._in_tiles(source, weight, _TILE, node)
         bias = tuple(each if each is None else self._low(each, node) for each in node.args[2:])
         return self.writer.add(ops.LINEAR, source, weight, *bias, like=node)
+
+    def _in_tiles(self, source: Ref, weight: Ref, tile: int, node: Node) -> tuple[Ref, Ref]:
+        """A Linear's input, its columns filled up to whole tiles with zeros, and its weight, where zeros meet those."""
+        held = self.writer.weights[weight.name]
+        short = -held.shape[1] % tile
+        if not short:
+            return source, weight
+        if source not in self.padded:
+            level = self._is_once(source)
+            self.padded[source] = self.writer.add(_PAD, source, (0, short), 0.0, like=node, per_request=level)
+        return self.padded[source], self.writer.weight("padded", functional.pad(held, (0, short)))
 
     def _carries(self, node: Node) -> bool:
         """Whether to go on in bf16: what it reads is there in bf16, and who reads it does not want float32.
 
-        Of what is an input or per request it is enough that something else that it reads is in bf16 alone.
+        Of what is an input, per request or one column it is enough that something else that it reads is in bf16 alone.
         """
         if ops.stem(node.op) not in _CARRY or node.name in self.read_fully:
             return False
@@ -120,6 +130,8 @@ class _Lowering:
 
     def _is_given(self, name: str) -> bool:
         ref = self.full.get(name, Ref(name))
+        if name in self.full and len(shape := self.writer.shape(ref)) > 1 and shape[-1] == 1:
+            return True
         return self._is_once(ref) or any(each.name == ref.name for each in self.graph.inputs)
 
     def _full(self, ref: Ref, like: Node) -> Ref:
@@ -148,22 +160,13 @@ class _Lowering:
         return any(each.name == ref.name and each.per_request for each in self.graph.inputs)
 
     def _int8(self, node: Node) -> Ref:
-        low, high = self.precision.ranges[node.name]
-        scale = max(high - low, 1e-6) / 255
-        source = self.writer.add(
-            "aten.fake_quantize_per_tensor_affine.default",
-            self._full(node.args[0], node),
-            scale,
-            round(-low / scale),
-            0,
-            255,
-            like=node,
-        )
         weight = self.graph.weights[node.args[1].name]
+        tile = self.int8_tile if weight.shape[1] >= _WIDE else 1
+        source, plain = self._in_tiles(self._quantized(node), node.args[1], tile, node)
         scales = _row_scales(weight)
         quantized = self.writer.add(
             "aten.fake_quantize_per_channel_affine.default",
-            node.args[1],
+            plain,
             self.writer.weight("scales", scales),
             self.writer.weight("zeros", torch.zeros(len(scales), dtype=torch.int32)),
             0,
@@ -172,6 +175,19 @@ class _Lowering:
             like=node,
         )
         return self.writer.add(ops.LINEAR, source, quantized, *node.args[2:], like=node)
+
+    def _quantized(self, node: Node) -> Ref:
+        """What an int8 Linear reads, once for all that read it in one range."""
+        low, high = self.precision.ranges[node.name]
+        scale = max(high - low, 1e-6) / 255
+        key = (node.args[0].name, scale, round(-low / scale))
+        if key not in self.quantized:
+            source = self._full(node.args[0], node)
+            self.quantized[key] = self.writer.add(
+                "aten.fake_quantize_per_tensor_affine.default", source, *key[1:], 0, 255, like=node,
+                per_request=self._is_once(source),
+            )  # fmt: skip
+        return self.quantized[key]
 
 
 def _row_scales(weight: Tensor) -> Tensor:

@@ -33,6 +33,14 @@ CASES = {
         ["cat"],
     ),
     "slice of slice": (lambda s: s(ops.SLICE, s(ops.SLICE, X, 1, 1, 6), 1, 1, -1), ["slice"]),
+    "select of stack": (
+        lambda s: s(ops.SELECT, s(ops.STACK, (s("aten.neg.default", X), X), 1), 1, 0),
+        ["neg"],
+    ),
+    "select of stack, the last": (
+        lambda s: s(ops.SELECT, s(ops.STACK, (X, s(ops.RELU, X)), -1), 2, -1),
+        ["relu"],
+    ),
     "picked in a row": (
         lambda s: s(ops.INDEX, X, (None, s.writer.weight("i", torch.arange(2, 5)))),
         ["slice"],
@@ -67,6 +75,9 @@ DIFFERENT = {
     "another number": lambda s: s(ops.MUL, X, 2.0),
     "within a part of a cat": lambda s: s(ops.SLICE, s(ops.CAT, (X, X), 1), 1, 3, 9),
     "a slice of another axis": lambda s: s(ops.SLICE, s(ops.SLICE, s(ops.UNSQUEEZE, X, 2), 1, 1, 3), 2, 0, 1),
+    "selected along another axis than stacked": lambda s: s(
+        ops.SELECT, s(ops.STACK, (X, s(ops.RELU, X)), 1), 2, 1
+    ),
     "picked out of order": lambda s: s(ops.INDEX, X, (None, s.writer.weight("i", torch.tensor([2, 1])))),
 }
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from larix.compile.feeds import numpy_dtype
 from larix.compile.graph import Graph, Input, Rows
+from larix.compile.optimise import Rule
 from larix.compile.run import GraphModule
 
 
@@ -30,10 +31,15 @@ class Runner(Protocol):
 
 
 class Backend(ABC):
-    """A way to carry out graphs. ``name`` is what artifacts are stored under."""
+    """A way to carry out graphs. ``name`` is what artifacts are stored under.
+
+    ``rules`` put a graph into the form that this back-end is quickest with, as ``int8_tile`` does, see ``lower``.
+    """
 
     name: str
     kinds: frozenset[str] = frozenset({"fp32", "bf16", "int8"})
+    rules: Sequence[Rule] = ()
+    int8_tile = 1
 
     @abstractmethod
     def version(self) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from larix.compile.backends.backend import Backend, Runner, exported, zeros
 from larix.compile.graph import Graph
+from larix.compile.rules import cheaper, mix, turn
 from larix.errors import ConfigError, StorageError
 
 _REPORTS = "openvino_telemetry"
@@ -73,6 +74,8 @@ class OpenVINO(Backend):
     """
 
     name = "openvino"
+    rules = (mix, turn, cheaper)
+    int8_tile = 64
 
     def version(self) -> str:
         """OpenVINO's, with its build."""

@@ -6,6 +6,8 @@ from larix.compile.rules.drop import drop
 from larix.compile.rules.fold import fold
 from larix.compile.rules.hoist import hoist
 from larix.compile.rules.merge import merge
+from larix.compile.rules.mix import mix
 from larix.compile.rules.norms import norms
+from larix.compile.rules.turn import turn
 
-__all__ = ["cheaper", "common", "drop", "fold", "hoist", "merge", "norms"]
+__all__ = ["cheaper", "common", "drop", "fold", "hoist", "merge", "mix", "norms", "turn"]

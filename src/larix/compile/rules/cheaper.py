@@ -103,6 +103,18 @@ def slice_of_slice(node: Node, writer: Writer) -> Ref | None:
     return writer.add(ops.SLICE, inner.args[0], dims[0], first + start, first + end, like=node)
 
 
+def select_of_stack(node: Node, writer: Writer) -> Ref | None:
+    """One of the parts of a stack: that part."""
+    stacked = writer.node(node.args[0]) if node.op == ops.SELECT else None
+    if stacked is None or stacked.op != ops.STACK:
+        return None
+    dims = len(writer.shape(Ref(stacked.name)))
+    if ops.axis(node.args[1], dims) != ops.axis(ops.argument(stacked, 1, "dim", 0), dims):
+        return None
+    part: Ref = stacked.args[0][node.args[2]]
+    return part
+
+
 def picked_in_a_row(node: Node, writer: Writer) -> Ref | None:
     """Columns picked by constant numbers that lie side by side: a slice, which costs nothing."""
     if node.op != ops.INDEX or node.args[1][:-1] != (None,) * (len(node.args[1]) - 1):
@@ -123,6 +135,7 @@ EQUIVALENTS: tuple[Callable[[Node, Writer], Ref | None], ...] = (
     neutral,
     slice_of_cat,
     slice_of_slice,
+    select_of_stack,
     picked_in_a_row,
 )
 
