@@ -96,6 +96,14 @@ def test_int8_reads_wide_columns_in_tiles_that_are_asked_for_quantized_once_for_
         np.testing.assert_allclose(outputs(low, arrays, 50)[name], value, atol=1.0)
 
 
+def test_one_row_in_int8_is_not_filled_up():
+    sketch = Sketch(dense(u=300, c=1))
+    graph, _ = hoist(sketch.graph(sketch.linear(Ref("x"), 8)))
+    low = lower(graph, everywhere(graph, "int8", Samples(arrays=feed(graph))), int8_tile=64)
+    assert "fake_quantize_per_tensor_affine" in ops_of(low)
+    assert "constant_pad_nd" not in ops_of(low)
+
+
 def test_a_chain_scaled_by_a_column_stays_in_bf16():
     sketch = Sketch(dense(c=32), dense("y", c=1), dense("z", c=32))
     hidden = sketch.linear(Ref("x"), 32)

@@ -161,7 +161,7 @@ class _Lowering:
 
     def _int8(self, node: Node) -> Ref:
         weight = self.graph.weights[node.args[1].name]
-        tile = self.int8_tile if weight.shape[1] >= _WIDE else 1
+        tile = self.int8_tile if weight.shape[1] >= _WIDE and not node.per_request else 1
         source, plain = self._in_tiles(self._quantized(node), node.args[1], tile, node)
         scales = _row_scales(weight)
         quantized = self.writer.add(
