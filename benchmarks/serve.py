@@ -3,8 +3,13 @@
 `rps_at_p99_30ms`: the highest rate, found by halving, at which 99 of 100 requests are answered within 30 ms of the moment
 they were planned for; then `p50_ms`, `p99_ms` and `p999_ms` at that rate. Last a flood, four times what was too much: `cpu`, the
 share of the server's cores that is busy, `saturated_per_s`, what is answered, and `flooded_p99_ms`, the p99 of that. The load
-comes from a core of its own; the server has the others. Ours asks for `binary` tensors and for `json`; `adds` is what the
-server takes of the bare engine's capacity. With ``--peers`` the same net and requests behind other servers, in turn with ours.
+comes from a core of its own; the server has the others. Ours asks for `binary` tensors and for `json`. With ``--peers`` the same
+net and requests behind other servers, in turn with ours.
+
+`adds` is the share of the bare engine's capacity that the server takes: 1 - `saturated_per_s` / `capacity`. The bare engine has
+the server's cores, processes, streams and pinning, features and all stages, and as many requests under way as let it batch; what
+it has not: bodies to read, answers to write, sockets, another process to give its cores to, and the three requests that are
+refused for each that is answered in the flood. So all of that is in `adds`: reading and refusing, not the server's code alone.
 """
 
 import argparse
@@ -291,10 +296,14 @@ def peers(names: Sequence[str], run: Path, bundle: Path, folder: Path, cores: Co
 def bare(
     subject: Subject, bundle: Path, cores: Cores, rounds: int, streams: int, processes: int
 ) -> dict[str, list[float]]:
-    """The engine alone on the server's cores: as many processes of as many streams, all at once, what they answer summed."""
-    words = [str(bundle), str(subject.requests), str(streams), _listed(cores.server)]
-    path = str(HERE / "serve_bare.py")
-    workers = [Worker(sys.executable, path, words) for _ in range(max(1, processes))]
+    """The engine alone on the server's cores: as many processes of as many streams, all at once, what they answer summed.
+
+    Each has a core of its own where a worker of the server has one: without, they would move between cores, and answer less.
+    """
+    path, words = str(HERE / "serve_bare.py"), [str(bundle), str(subject.requests), str(streams)]
+    own = streams == 1 and 0 < processes <= len(cores.server)
+    held = [cores.server[at : at + 1] if own else cores.server for at in range(max(1, processes))]
+    workers = [Worker(sys.executable, path, [*words, _listed(each)]) for each in held]
     with ThreadPoolExecutor(len(workers)) as pool:
         found = [list(pool.map(Worker.round, workers)) for _ in range(rounds)]
     for worker in workers:

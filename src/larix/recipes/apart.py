@@ -209,14 +209,15 @@ def main() -> None:
     os.nice(_NICE)  # whoever lets in and refuses goes before who computes
     try:
         with logging_to(level=Front(log_calls=told.log_calls).level), back_of(told.work) as (places, back):
+            from larix.serve.http.server import event_loop
             from larix.serve.workers.over_http import session_prefix
 
             sessions = SessionSettings(prefix=session_prefix(told.number))
             back = replace(
                 back, sessions=sessions, shared=Path(told.socket).parent, cores=tuple(told.cores) or None
             )
-            with serving(places, back) as service, settled():
-                asyncio.run(_work(told, service, places, serving_now, stopped))
+            with serving(places, back) as service, settled(), asyncio.Runner(loop_factory=event_loop) as loop:
+                loop.run(_work(told, service, places, serving_now, stopped))
     except LarixError as error:
         _say({"error": type(error).__name__, "text": str(error)})
         sys.exit(1)

@@ -39,3 +39,22 @@ def test_what_a_future_holds_is_waited_for_until_the_deadline():
         asyncio.run(answered(never, began - 5))
     assert LATE_S <= time.monotonic() - began < 5
     assert never.cancelled()
+
+
+def test_work_that_goes_on_behind_its_deadline_is_not_waited_for():
+    running = Future()
+    running.set_running_or_notify_cancel()
+    with pytest.raises(TimeoutError):
+        asyncio.run(answered(running, time.monotonic() - 5))
+    running.set_result(3)  # nobody is there any more
+
+
+def test_work_that_others_cancel_has_no_answer_and_whoever_waits_goes_on():
+    never = Future()
+
+    async def wait():
+        asyncio.get_running_loop().call_later(0.01, never.cancel)
+        return await answered(never, time.monotonic() + 60)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(wait())

@@ -17,8 +17,8 @@ class Wire:
     def __init__(self):
         self.written, self.closed = bytearray(), False
 
-    def write(self, data):
-        self.written += data
+    def writelines(self, parts):
+        self.written += b"".join(parts)
 
     def close(self):
         self.closed = True
@@ -31,6 +31,16 @@ def pair(kind):
     return end, taken, lost
 
 
+def comes(end, data):
+    """As a loop has it: what a socket holds is put where ``end`` wants it."""
+    while data:
+        room = end.get_buffer(-1)
+        count = min(len(room), len(data))
+        room[:count] = data[:count]
+        data = data[count:]
+        end.buffer_updated(count)
+
+
 @given(BODIES, st.randoms(use_true_random=False))
 def test_messages_come_whole_and_in_order_however_the_socket_cuts_them(bodies, random):
     end, taken, _ = pair(Asked)
@@ -40,17 +50,26 @@ def test_messages_come_whole_and_in_order_however_the_socket_cuts_them(bodies, r
         )
         for at in range(len(bodies))
     ]
-    whole = b"".join(framed(head, body) for head, body in zip(sent, bodies, strict=True))
+    whole = b"".join(part for head, body in zip(sent, bodies, strict=True) for part in framed(head, body))
     while whole:
         size = random.randint(1, len(whole))
-        end.data_received(whole[:size])
+        comes(end, whole[:size])
         whole = whole[size:]
     assert taken == list(zip(sent, bodies, strict=True))
 
 
+@given(st.lists(st.sampled_from([0, 1, 70_000, 300_000, 1 << 20]), max_size=6))
+def test_long_messages_among_short_ones_come_whole_and_their_room_is_given_back(sizes):
+    end, taken, _ = pair(Told)
+    bodies = [bytes([at]) * size for at, size in enumerate(sizes)]
+    comes(end, b"".join(part for at, body in enumerate(bodies) for part in framed(Told(number=at), body)))
+    assert [(head.number, body) for head, body in taken] == list(enumerate(bodies))
+    assert len(end.get_buffer(-1)) == 256 << 10
+
+
 def test_a_peer_that_sends_what_is_no_message_is_cut_off():
     end, taken, _ = pair(Asked)
-    end.data_received(b"\x02\x00\x00\x00\x00\x00\x00\x00\xc1\xc1")
+    comes(end, b"\x02\x00\x00\x00\x00\x00\x00\x00\xc1\xc1")
     assert end._transport.closed
     assert taken == []
 
@@ -58,7 +77,7 @@ def test_a_peer_that_sends_what_is_no_message_is_cut_off():
 def test_nothing_is_sent_when_the_connection_has_ended():
     end, _, lost = pair(Told)
     end.send(Told(number=1), b"x")
-    assert bytes(end._transport.written) == framed(Told(number=1), b"x")
+    assert bytes(end._transport.written) == b"".join(framed(Told(number=1), b"x"))
     end.connection_lost(None)
     assert lost == [1]
     with pytest.raises(ConnectionError):

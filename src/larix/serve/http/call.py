@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -90,10 +91,32 @@ def document_of(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, li
 
 
 async def answered(future: "Future[T]", deadline: float) -> T:
-    """What a future holds. TimeoutError if it holds nothing for long after ``deadline``; the work is cancelled then."""
+    """What a future holds. TimeoutError if it holds nothing for long after ``deadline``; the work is cancelled then.
+
+    As ``asyncio.timeout`` around ``asyncio.wrap_future`` would have it, at a third of the cost.
+    """
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+
+    def tell(_: object = None) -> None:
+        if not told.done():
+            told.set_result(None)
+
+    def hand_over(_: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits there
+            loop.call_soon_threadsafe(tell)
+
+    future.add_done_callback(hand_over)
+    late = loop.call_later(max(0.0, deadline - time.monotonic()) + LATE_S, tell)
     try:
-        async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + LATE_S):
-            return await asyncio.wrap_future(future)
+        await told
+    finally:
+        late.cancel()
+        future.cancel()  # which does nothing to one that is done
+    try:
+        if future.cancelled() or not future.done():
+            raise TimeoutError
+        return future.result()
     finally:
         del future  # it has the error, which remembers this frame
 

@@ -29,6 +29,11 @@ _LET_LOGS_BE = {
 }  # otherwise it closes all handlers of the process
 
 
+def event_loop() -> asyncio.AbstractEventLoop:
+    """A loop as the server has it: what comes and goes is handled in native code, several times faster than in asyncio's own."""
+    return uvloop.new_event_loop()
+
+
 class HttpServer:
     """Serves ``app`` at ``host`` and ``port``, 0 for any free one, once it is started.
 
@@ -93,7 +98,7 @@ class HttpServer:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=event_loop) as runner:
                 self._loop = runner.get_loop()
                 runner.run(self._serve())
         except BaseException as error:

@@ -22,9 +22,10 @@ _NEWEST = 0.1  # of a worker's speed, with each answer
 
 
 class _Link:
-    """A connection to one worker from one event loop; questions of any number at a time."""
+    """A connection to one worker from one event loop, ``loop``; questions of any number at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[tuple[Told, bytes]]] = {}
         self._end: Frames[Told] = Frames(Told, self._taken, self._lost)
@@ -34,20 +35,17 @@ class _Link:
         return self._end.connected
 
     async def connect(self, path: Path) -> None:
-        await asyncio.get_running_loop().create_unix_connection(lambda: self._end, str(path))
+        await self._loop.create_unix_connection(lambda: self._end, str(path))
 
-    async def ask(self, asked: Asked, body: bytes) -> tuple[Told, bytes]:
+    def ask(self, asked: Asked, body: bytes) -> "asyncio.Future[tuple[Told, bytes]]":
         asked.number = next(self._numbers)
-        future: asyncio.Future[tuple[Told, bytes]] = asyncio.get_running_loop().create_future()
+        self._end.send(asked, body)
+        future: asyncio.Future[tuple[Told, bytes]] = self._loop.create_future()
         self._asked[asked.number] = future
-        try:
-            self._end.send(asked, body)
-            return await future
-        finally:
-            del self._asked[asked.number]
+        return future
 
     def _taken(self, told: Told, body: bytes) -> None:
-        future = self._asked.get(told.number)
+        future = self._asked.pop(told.number, None)
         if future is not None and not future.done():  # else whoever asked has gone
             future.set_result((told, body))
 
@@ -55,6 +53,7 @@ class _Link:
         for future in self._asked.values():
             if not future.done():
                 future.set_exception(ConnectionError("the worker has ended"))
+        self._asked.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +80,11 @@ class Member:
         self.weight += weight
         ahead, began = self.weight, time.monotonic()
         try:
-            told, reply = await (await self._link()).ask(asked, body)
+            loop = asyncio.get_running_loop()
+            link, _ = self.links.get(loop, (None, None))
+            if link is None or not link.connected:
+                link = await self._link(loop)
+            told, reply = await link.ask(asked, body)
         finally:
             self.weight -= weight
         if tells and told.failure is None:
@@ -93,18 +96,13 @@ class Member:
         """Whether it has said so, or what is under way there takes longer than ``wait_s``."""
         return now < self.full_until or self.weight > wait_s * self.speed > 0
 
-    async def _link(self) -> _Link:
-        loop = asyncio.get_running_loop()
-        link, turn = self.links.get(loop, (None, None))
-        if link is not None and link.connected:
-            return link
-        if turn is None:
-            turn = asyncio.Lock()
-            self.links[loop] = None, turn
+    async def _link(self, loop: asyncio.AbstractEventLoop) -> _Link:
+        """A connection, made by the first who needs it."""
+        _, turn = self.links.setdefault(loop, (None, asyncio.Lock()))
         async with turn:
             link = self.links[loop][0]
             if link is None or not link.connected:
-                link = _Link()
+                link = _Link(loop)
                 await link.connect(self.path)
                 self.links[loop] = link, turn
         return link
@@ -129,9 +127,16 @@ class Dispatch:
 
     def check_room(self) -> None:
         """Raise Refusal (OVERLOADED) while all workers have as much to do as may wait, or have just said so."""
-        now, up = time.monotonic(), self.up
-        if up and all(self.members[at].full(now, self._wait_s) for at in up):
-            text = f"all {len(up)} worker processes are full; come again later"
+        now, full = time.monotonic(), 0
+        for (
+            member
+        ) in self.members:  # whoever has room answers for all: this is asked before and behind every body
+            if member.up:
+                if not member.full(now, self._wait_s):
+                    return
+                full += 1
+        if full:
+            text = f"all {full} worker processes are full; come again later"
             raise error_of(self._full or Failure(why=Why.OVERLOADED, text=text, retry_after_s=_AGAIN_S))
 
     async def ask(
@@ -168,11 +173,11 @@ class Dispatch:
                 deadline=deadline,
             )
             tried.add(at)
-            others = again and worker is None and not tried.issuperset(self.up)
+            again = again and worker is None
             try:
                 told, reply = await member.ask(asked, body, tells=again and bool(body))
             except OSError:
-                if others:
+                if again and self._others(tried):
                     continue
                 raise Refusal(
                     Why.UNAVAILABLE,
@@ -183,7 +188,8 @@ class Dispatch:
                 return told, reply
             if told.full:
                 member.full_until, self._full = time.monotonic() + _FULL_S, told.failure
-            if not (others and (told.full or told.failure.why == Why.UNAVAILABLE)):
+            elsewhere = told.full or told.failure.why == Why.UNAVAILABLE
+            if not (elsewhere and again and self._others(tried)):
                 raise error_of(told.failure)
 
     async def each(self, what: str, body: bytes = b"") -> list[tuple[Told, bytes]]:
@@ -193,16 +199,21 @@ class Dispatch:
             raise _nobody()
         return found
 
+    def _others(self, tried: set[int]) -> bool:
+        return not tried.issuperset(self.up)
+
     def _least(self, tried: set[int]) -> int:
-        there = [at for at in self.up if at not in tried]
-        if not there:
+        now, count, found, least = time.monotonic(), len(self.members), -1, (True, 0)
+        self._turn = (self._turn + 1) % count
+        for at in (*range(self._turn, count), *range(self._turn)):
+            member = self.members[at]
+            if member.up and at not in tried:
+                has = now < member.full_until, member.weight
+                if found < 0 or has < least:
+                    found, least = at, has
+        if found < 0:
             raise _nobody()
-        now = time.monotonic()
-        there = [at for at in there if now >= self.members[at].full_until] or there
-        least = min(self.members[at].weight for at in there)
-        alike = [at for at in there if self.members[at].weight == least]
-        self._turn = (self._turn + 1) % len(self.members)
-        return min(alike, key=lambda at: (at - self._turn) % len(self.members))
+        return found
 
 
 def _nobody() -> Refusal:

@@ -197,7 +197,7 @@ class Fleet:
             with socket.socket(socket.AF_UNIX) as end:
                 end.settimeout(self._settings.hang_s)
                 end.connect(str(self.members[at].path))
-                end.sendall(framed(Asked(number=0, what=PING)))
+                end.sendall(b"".join(framed(Asked(number=0, what=PING))))
                 return bool(end.recv(1))
         except OSError:
             return False

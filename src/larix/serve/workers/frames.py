@@ -14,6 +14,7 @@ from larix.errors import DataError
 from larix.serve.refusal import Refusal, Why
 
 _LENGTHS = struct.Struct("<II")
+_USUAL = 256 << 10  # bytes that are kept to receive into; longer messages have room made for them
 T = TypeVar("T")
 PING = "ping"
 """The question that every worker answers at once, as long as it answers at all."""
@@ -60,22 +61,22 @@ class Told(msgspec.Struct, array_like=True, kw_only=True):
 _ENCODER = msgspec.msgpack.Encoder()
 
 
-def framed(head: Asked | Told, body: bytes = b"") -> bytes:
-    """A message as it goes over the socket."""
+def framed(head: Asked | Told, body: bytes = b"") -> tuple[bytes, bytes]:
+    """A message as it goes over the socket, in two parts, so that the body is not copied for it."""
     packed = _ENCODER.encode(head)
-    return b"".join((_LENGTHS.pack(len(packed), len(body)), packed, body))
+    return _LENGTHS.pack(len(packed), len(body)) + packed, body
 
 
-class Frames(asyncio.Protocol, Generic[T]):
+class Frames(asyncio.BufferedProtocol, Generic[T]):
     """One end of a connection. ``kind``: of the heads that come. ``taken``: given every message. ``lost``: told of the end.
 
-    A peer that sends what is no message is cut off.
+    A peer that sends what is no message is cut off. What comes is written to where it is read from: a body is copied once.
     """
 
     def __init__(self, kind: type[T], taken: Callable[[T, bytes], None], lost: Callable[[], None]) -> None:
         self._decoder = msgspec.msgpack.Decoder(kind)
         self._taken, self._lost = taken, lost
-        self._come = bytearray()
+        self._come, self._filled = memoryview(bytearray(_USUAL)), 0
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -87,7 +88,7 @@ class Frames(asyncio.Protocol, Generic[T]):
         """Send a message, whenever the peer takes it. ConnectionError if there is none any more."""
         if self._transport is None:
             raise ConnectionError("the connection has ended")
-        self._transport.write(framed(head, body))
+        self._transport.writelines(framed(head, body))
 
     def close(self) -> None:
         """End it."""
@@ -103,28 +104,37 @@ class Frames(asyncio.Protocol, Generic[T]):
         self._transport = None
         self._lost()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """As asyncio calls it."""
-        come = self._come
-        come += data
-        at = 0
-        while len(come) - at >= _LENGTHS.size:
+        return self._come[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """As asyncio calls it."""
+        self._filled += nbytes
+        come, filled, at, size = self._come, self._filled, 0, _LENGTHS.size
+        while filled - at >= _LENGTHS.size:
             head, body = _LENGTHS.unpack_from(come, at)
-            start = at + _LENGTHS.size
-            end = start + head + body
-            if len(come) < end:
+            size = _LENGTHS.size + head + body
+            if filled - at < size:
                 break
-            with memoryview(come) as whole:
-                packed, rest = bytes(whole[start : start + head]), bytes(whole[start + head : end])
+            middle = at + _LENGTHS.size + head
             try:
-                message = self._decoder.decode(packed)
+                message = self._decoder.decode(come[at + _LENGTHS.size : middle])
             except msgspec.MsgspecError:
                 self.close()
                 return
-            self._taken(message, rest)
-            at = end
-        if at:
-            del come[:at]
+            at += size
+            self._taken(message, bytes(come[middle:at]))
+            size = _LENGTHS.size
+        self._keep(at, size)
+
+    def _keep(self, at: int, size: int) -> None:
+        """What has come behind ``at`` goes to the front, with room for a message of ``size`` bytes."""
+        come, self._filled = self._come, self._filled - at
+        if max(size, _USUAL) != len(come):
+            self._come = memoryview(bytearray(max(size, _USUAL)))
+        if self._filled and (at or self._come is not come):
+            self._come[: self._filled] = bytes(come[at : at + self._filled])
 
 
 def failure_of(error: BaseException) -> Failure:

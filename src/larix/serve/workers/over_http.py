@@ -5,6 +5,7 @@ Knows which calls have to do with a worker's own state; nothing of what they say
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import cast
 
@@ -20,6 +21,8 @@ from larix.serve.workers.worker import Answer, full_of
 
 _HEADERS = ("inference-header-content-length", "traceparent", "tracestate")  # what handlers look at
 _OWN = ("/", "/openapi.json", "/v1/feedback", "/v2/health/live")  # answered by the front itself
+
+_ALONE = nullcontext()
 
 Handler = Callable[[Call], Awaitable[Reply]]
 
@@ -46,7 +49,7 @@ def _answering(route: Route) -> Answer:
             body=body,
             arrived=asked.arrived,
         )
-        with below(asked.headers):
+        with below(asked.headers) if "traceparent" in asked.headers else _ALONE:
             reply = await route.handler(call)
         told = Told(status=reply.status, kind=reply.kind, headers=reply.headers)
         return told, reply.body
