@@ -10,7 +10,7 @@ from online_states import state_of
 from online_strange import appends_of, fast, strange
 
 from larix.data.join import Action, Clicked, Downsample, Impressions, Joiner, JoinSpec
-from larix.data.log import DiskLog
+from larix.data.log import DiskLog, KafkaLog
 from larix.errors import ConfigError
 from larix.train.online import JoinedSamples
 
@@ -88,44 +88,56 @@ def test_they_go_on_where_they_were_saved(log, tmp_path, polls):
     other.close()
 
 
-def keyed_by_user(log, folder, partitions):
-    """The events of ``log`` in another, an append's rows each in the partition of its user; the last partition has none."""
+@pytest.fixture(params=["disk", "kafka"])
+def keyed(request, log, tmp_path):
+    """The events of ``log`` in another of four partitions, each in that of its user; the last has none."""
+    if request.param == "disk":
+        other = DiskLog(tmp_path / "keyed")
+        for topic in PARTITIONS:
+            other.create(topic, partitions=4)
+    else:
+        from log_kafka import QUIET, Mock
+
+        mock = Mock()
+        for topic in PARTITIONS:
+            mock.make(topic)
+        other = KafkaLog(mock.servers, options=QUIET)
     users = {}
-    other = DiskLog(folder)
     for topic in PARTITIONS:
-        other.create(topic, partitions=partitions + 1)
         appends = [events.rows for events in log.consumer(topic).drain()]
         for rows in sorted(appends, key=lambda each: each["impression_id"][0].as_py()):
             if topic == "impressions":
                 users |= dict(
                     zip(rows["impression_id"].to_pylist(), rows["user_id"].to_pylist(), strict=True)
                 )
-            home = np.array([users[key] for key in rows["impression_id"].to_pylist()]) % partitions
-            for partition in range(partitions):
+            home = np.array([users[key] for key in rows["impression_id"].to_pylist()]) % 3
+            for partition in range(3):
                 other.send(topic, rows.filter(pa.array(home == partition)), partition=partition)
     other.flush()
-    return other
+    with other:
+        yield other
 
 
-def test_keyed_partitions_give_the_same_samples_though_one_is_idle_and_wherever_it_is_taken_up(log, tmp_path):
+def test_keyed_partitions_give_the_same_samples_though_one_is_idle_and_wherever_it_is_taken_up(
+    log, keyed, tmp_path
+):
     plain = JoinedSamples(log, spec())
     expected = pa.concat_tables(all_of(plain))
     plain.close()
     idle = spec(idle_s=0.001)  # only the partition that has nothing may be taken for idle
-    with keyed_by_user(log, tmp_path / "keyed", 3) as keyed:
-        samples = JoinedSamples(keyed, idle, max_rows=400)
-        parts, until = [], monotonic() + 60
-        while sum(map(len, parts)) < 1500 and monotonic() < until:
-            parts.append(samples.poll(0.05))
-        assert samples.watermark is not None
-        (tmp_path / "saved").mkdir()
-        said = json.loads(json.dumps(samples.save(tmp_path / "saved")))
-        samples.close()
-        again = JoinedSamples(keyed, idle, max_rows=400)
-        again.restore(said, tmp_path / "saved")
-        parts += all_of(again)
-        assert {name: fate.late for name, fate in again.stats.kinds.items()} == {"impression": 0, "click": 0}
-        again.close()
+    samples = JoinedSamples(keyed, idle, max_rows=400)
+    parts, until = [], monotonic() + 60
+    while sum(map(len, parts)) < 1500 and monotonic() < until:
+        parts.append(samples.poll(0.05))
+    assert samples.watermark is not None
+    (tmp_path / "saved").mkdir()
+    said = json.loads(json.dumps(samples.save(tmp_path / "saved")))
+    samples.close()
+    again = JoinedSamples(keyed, idle, max_rows=400)
+    again.restore(said, tmp_path / "saved")
+    parts += all_of(again)
+    assert {name: fate.late for name, fate in again.stats.kinds.items()} == {"impression": 0, "click": 0}
+    again.close()
     found = pa.concat_tables([part for part in parts if len(part)])
     assert found.select(expected.column_names).equals(expected)
 
