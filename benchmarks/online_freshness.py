@@ -2,7 +2,8 @@
 
 ``freshness``: at 20,000 events a second, probes: an impression and a tap of a user never seen before; how long until a
 follower in another process answers differently for that user than for one that never was. ``whole``: how many events a second
-the loop takes when it is sent more than that, and what each process used of the cores meanwhile.
+the loop takes when it is sent more than that, and where it saturates: what part of the trainer's time each stage took, and how
+many cores its process used meanwhile. With ``wait`` above 0 it was sent too little to tell.
 """
 
 import os
@@ -146,7 +147,7 @@ def learn(folder: Path, control: Control) -> None:
     """The trainer's process."""
     torch.set_num_threads(2)
     with DiskLog(folder / "log") as log:
-        samples = JoinedSamples(log, SPEC)
+        samples = _Timed(log, SPEC)
         told = _Told(log, samples)
         dense = partial(torch.optim.AdamW, lr=1e-3)
         deltas = Deltas(log=log)
@@ -156,17 +157,37 @@ def learn(folder: Path, control: Control) -> None:
         )  # fmt: skip
 
 
-class _Told(Silent):
-    """Leaves in the log how far the trainer is, and what its process used."""
+class _Timed(JoinedSamples):
+    """Knows how long it joined, and how long it waited for there was nothing to join."""
 
-    def __init__(self, log: DiskLog, samples: JoinedSamples) -> None:
-        self._log, self._samples, self._learned = log, samples, 0
+    join_s = wait_s = 0.0
+
+    def poll(self, timeout_s: float) -> pa.Table:
+        idle, began = not self.lag, time.monotonic()
+        found = super().poll(timeout_s)
+        took = time.monotonic() - began
+        if idle:
+            self.wait_s += took
+        else:
+            self.join_s += took
+        return found
+
+
+class _Told(Silent):
+    """Leaves in the log how far the trainer is, what its process used, and how long it was at what."""
+
+    def __init__(self, log: DiskLog, samples: _Timed) -> None:
+        self._log, self._samples, self._learned, self._publish_s = log, samples, 0, 0.0
 
     def progressed(self, progress: Progress) -> None:
         self._learned = progress.samples
 
     def published(self, published: Published) -> None:
+        self._publish_s += published.seconds
         row = {
+            "join_s": self._samples.join_s,
+            "wait_s": self._samples.wait_s,
+            "publish_s": self._publish_s,
             "lag": self._samples.lag,
             "cpu_s": time.process_time(),
             "at": time.monotonic(),
@@ -327,8 +348,12 @@ def whole(folder: Path, quick: bool) -> None:
     first, last = half[0], half[-1]
     span = last["at"] - first["at"]
     through = (last["samples"] - first["samples"]) * (1 + ACTIONS) / span
+    parts = {name: (last[f"{name}_s"] - first[f"{name}_s"]) / span for name in ("join", "publish", "wait")}
+    parts["test and train"] = 1 - sum(parts.values())
     more = {
         "sent_per_s": round(sent / took),
+        "saturated": max(parts, key=lambda name: parts[name]),
+        "parts": {name: round(part, 3) for name, part in parts.items()},
         "trainer_cores": round((last["cpu_s"] - first["cpu_s"]) / span, 2),
     }
     emit(

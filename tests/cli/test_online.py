@@ -69,6 +69,7 @@ def test_mistakes_are_told_in_a_line(mistake, run, log, place):
     folder, _ = log
     assert "is no run" in mistake("online", place / "nowhere", "--log", folder, "--once")
     assert "no topic 'absent'" in mistake("online", run, "--log", folder, "--samples", "absent")
+    assert "idle_s is 0" in mistake("online", run, "--log", folder, "--idle", "0")
     assert "is no event log" in mistake("online", run, "--log", place / "nowhere")
 
 

@@ -6,6 +6,7 @@ import small_feed
 from rich.console import Console
 
 from larix.cli.replay import dashboard, speed_of, summary
+from larix.data.log import DiskLog
 from larix.errors import ConfigError
 from larix.recipes.replay import Standing
 
@@ -97,12 +98,15 @@ def test_a_speed_is_a_number_or_max():
 def test_a_run_is_replayed_and_what_is_wrong_is_one_line(larix, mistake, place, feed, tmp_path):
     run = place / "runs" / "to-replay"
     assert larix("train", small_feed.TINY, "--data", feed, "--set", "steps=2", "--out", run).code == 0
-    told = larix("replay", run, "--speed", "max", "--from", "2022-04-28", "--at", tmp_path / "there")
+    words = ("--from", "2022-04-28", "--partitions", "2", "--at", tmp_path / "there")
+    told = larix("replay", run, "--speed", "max", *words)
     assert (told.code, told.err) == (0, "")
     online = json.loads((run / "metrics.json").read_text())["online"]
     assert f"Replay: {online['samples']:,} impressions of 2022-04-28 to 2022-04-28" in told.out
     assert f"{online['total']['online']['is_click']['auc']:.4f}" in told.out
     assert told.out.rstrip().endswith("report.html")
+    with DiskLog(tmp_path / "there" / "log") as log:
+        assert log.topics()["impressions"] == log.topics()["actions"] == 2
     assert "--resume" in mistake("replay", run, "--at", tmp_path / "there")
     assert "neither a number" in mistake("replay", run, "--speed", "warp")
     assert "cannot be read" in mistake("replay", tmp_path / "none")

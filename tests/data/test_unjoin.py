@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +59,17 @@ def test_an_impression_holds_what_was_known_then_and_an_action_each_thing_that_c
         {"impression_id": "1-100", "event_id": f"1-100-{kind}", "kind": kind, "time": time, "value": value}
         for kind, time, value in (("click", 105, None), ("watch", 130, 30), ("long", 120, None))
     ]
+
+
+def test_what_events_are_keyed_by_stands_in_the_actions_too():
+    keyed = replace(TAKEN, keyed="user")
+    records = samples([(1, 100, 1, 30, 1), (2, 200, 0, 0, 0), (3, 300, 0, 7, 0)]).to_batches()[0]
+    impressions, actions = keyed.apart(records)
+    assert impressions.equals(TAKEN.apart(records)[0])
+    assert actions["user"].to_pylist() == [1, 1, 3, 1]
+    assert actions.drop_columns(["user"]).equals(TAKEN.apart(records)[1])
+    with pytest.raises(DataError, match="no column 'user'"):
+        replace(TAKEN, identity=("time",), keyed="user").apart(records.drop_columns(["user"]))
 
 
 def test_slices_are_whole_in_the_order_of_time_and_hold_each_event_once(tmp_path):

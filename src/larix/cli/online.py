@@ -31,6 +31,13 @@ def online(
         float | None,
         typer.Option(metavar="RATE", help="At what rate a joiner kept negatives, if it dropped some."),
     ] = None,
+    idle: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Wait no longer for a partition that is silent for so many seconds. Default: wait.",
+        ),
+    ] = None,
     frozen: Annotated[
         bool, typer.Option("--frozen", help="Test RUN as it is on the same samples, too.")
     ] = False,
@@ -71,7 +78,7 @@ def online(
 
         if not (run / "config.json").exists():
             raise ConfigError(f"'{run}' is no run; give a folder that train or demo has left")
-        samples = LoggedSamples(events, topic, rate=rate)
+        samples = LoggedSamples(events, topic, rate=rate, idle_s=idle)
         try:
             outcome = carry_on(
                 run,

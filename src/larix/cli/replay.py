@@ -40,6 +40,9 @@ def replay(
             metavar="N", help="How many times as fast as it happened; max: as fast as it is learned from."
         ),
     ] = "3600",
+    partitions: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of the topics of events, keyed by user.")
+    ] = 1,
     at: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The replay's folder. Default: RUN/replay.")
     ] = None,
@@ -56,7 +59,10 @@ def replay(
 
     Example: [bold]larix replay runs/three --speed max[/]
     """
-    show_replay(run, data=data, first=first, last=last, speed=speed_of(speed), at=at, resume=resume)
+    pace = speed_of(speed)
+    show_replay(
+        run, data=data, first=first, last=last, speed=pace, partitions=partitions, at=at, resume=resume
+    )
 
 
 def show_replay(run: Path, **told: Any) -> None:

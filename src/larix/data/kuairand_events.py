@@ -37,4 +37,5 @@ def unjoin(schema: pa.Schema) -> Unjoin:
         time="time_ms",
         outcomes=tuple(outcomes),
         hidden=tuple(name for name in _HIDDEN if name in schema.names),
+        keyed="user_id",
     )

@@ -52,12 +52,14 @@ class Unjoin:
     ``identity``: the columns that tell an impression from every other; joined by ``-`` they are its key and event id.
     ``time``: the column of its time, int64 ms. ``outcomes``: what was not known then, and how it came to be known.
     ``hidden``: columns that were not known either, and are left out. All others are the impression's, as logged.
+    ``keyed``: a column, such as the user, that actions carry too, so that all events of one value can go to one partition.
     """
 
     identity: tuple[str, ...]
     time: str
     outcomes: tuple[Outcome, ...]
     hidden: tuple[str, ...] = ()
+    keyed: str | None = None
 
     def __post_init__(self) -> None:
         kinds = [outcome.kind for outcome in self.outcomes]
@@ -124,9 +126,10 @@ class Unjoin:
             yield from self._cut(waiting, every_ms)
 
     def apart(self, records: pa.RecordBatch) -> tuple[pa.Table, pa.Table]:
-        """The impressions of ``records``, and the actions: key, event id, kind, time and value (int64, null if it has none)."""
+        """The impressions of ``records``, and the actions: key, event id, kind, time, value (int64, null if none), `keyed`."""
         names = records.schema.names
-        for name in (*self.identity, self.time, *(outcome.label for outcome in self.outcomes)):
+        keyed = () if self.keyed is None else (self.keyed,)
+        for name in (*self.identity, self.time, *keyed, *(outcome.label for outcome in self.outcomes)):
             if name not in names:
                 raise DataError(
                     f"the samples have no column '{name}', which tells what happened; prepare them again"
@@ -154,6 +157,7 @@ class Unjoin:
             after = np.minimum(after, outcome.at_most_ms)
         of = keys.take(pa.array(rows))
         value = pa.array(values[rows]) if outcome.measured else pa.nulls(len(rows), pa.int64())
+        more = {} if self.keyed is None else {self.keyed: records[self.keyed].take(pa.array(rows))}
         return pa.table(
             {
                 KEY: of,
@@ -161,6 +165,7 @@ class Unjoin:
                 KIND: pa.array([outcome.kind]).take(pa.array(np.zeros(len(rows), np.int64))),
                 self.time: times[rows] + after,
                 VALUE: value,
+                **more,
             }
         )
 

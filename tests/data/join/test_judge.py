@@ -127,6 +127,25 @@ def test_an_idle_partition_holds_samples_back_until_it_is_idle_for_long_enough()
     assert joiner.watermark == NOW + 5900
 
 
+def test_a_partition_of_which_there_is_more_to_read_is_not_idle_however_long_that_takes():
+    now = [0.0]
+    joiner = Joiner(spec_of(idle_s=30), partitions=TWO, clock=lambda: now[0])
+    joiner.push([events("shows", show(0, NOW), partition=1)])
+    for turn in range(1, 4):
+        now[0] += 31
+        shows = [events("shows", show(turn, NOW + 10_000 * turn))]
+        assert len(joiner.push(shows, behind=[("shows", 1), ("acts", 0), ("acts", 1)])) == 0
+        assert joiner.watermark is None
+    samples = joiner.push([events("acts", act("click", 0, NOW + 10), partition=1)])
+    assert joiner.stats.kinds["click"].late == 0
+    assert len(samples) == 0
+    now[0] += 29
+    assert len(joiner.push([])) == 0, "all were heard of a moment ago"
+    now[0] += 2
+    assert len(joiner.push([events("shows", show(9, NOW + 30_000))])) == 3
+    assert joiner.finish()["key"].to_pylist() == [3, 9]
+
+
 def test_an_idle_topic_holds_samples_back_for_ever_if_it_is_not_said_for_how_long():
     joiner = Joiner(spec_of(), partitions=ONE)
     assert sum(len(joiner.push([each])) for each in feed() if each.topic == "shows") == 0

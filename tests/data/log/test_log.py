@@ -112,6 +112,8 @@ def test_an_idle_topic_and_a_burst_after_it(log, topic):
             log.send(topic, numbered(1, n, 5), partition=n % PARTITIONS)
         log.flush()
         assert consumer.lag == (1000 if isinstance(log, KafkaLog) else 5000)
+        assert consumer.lag == sum(consumer.lags.values())
+        assert sorted(consumer.behind) == list(range(PARTITIONS))
         polls, seen = 0, {partition: [] for partition in range(PARTITIONS)}
         while consumer.lag:
             got = consumer.poll(1, max_rows=500)
@@ -120,6 +122,7 @@ def test_an_idle_topic_and_a_burst_after_it(log, topic):
             for events in got:
                 seen[events.partition].append(events.rows)
         assert polls >= 10
+        assert consumer.behind == []
         for partition in range(PARTITIONS):
             assert appends(seen[partition]) == [(1, n) for n in range(partition, 1000, PARTITIONS)]
 

@@ -59,6 +59,54 @@ def test_begun_anew_it_sends_what_is_missing_and_nothing_twice(log, sent):
     assert again.sent == 24 - (sent + sent // 2 * 2) - 1
 
 
+def keyed(count):
+    """An impression of each of three users a minute, and an action on it; users come and go."""
+    for at in range(count):
+        rows = {
+            "event_id": [f"{at}-{user}" for user in range(3)],
+            "user": [f"u{(at + n) % 7}" for n in range(3)],
+        }
+        rows = pa.record_batch(rows)
+        yield Slice(until_ms=(at + 1) * MINUTE, impressions=rows, actions=rows)
+
+
+def of_partitions(log, topic, count):
+    found = []
+    for partition in range(count):
+        with log.consumer(topic, partitions=[partition]) as consumer:
+            found.append([row for events in consumer.drain() for row in events.rows.to_pylist()])
+    return found
+
+
+@pytest.mark.parametrize("died", [0, 1, 8, 30])
+def test_in_several_partitions_what_is_keyed_alike_stays_in_order_and_is_sent_once(log, monkeypatch, died):
+    def ours():
+        return Feeder(log, keyed(20), speed=None, ahead=1 << 30, lag=lambda: 0, partitions=4, keyed="user")
+
+    whole, sends = log.send, iter(range(died))
+
+    def dying(*words, **more):  # between two partitions of a slice, perhaps
+        if next(sends, None) is None:
+            raise StorageError("killed")
+        whole(*words, **more)
+
+    monkeypatch.setattr(log, "send", dying)
+    with pytest.raises(StorageError, match="killed"):
+        ours().run(threading.Event())
+    monkeypatch.setattr(log, "send", whole)
+    assert ours().run(threading.Event())
+    expected = [row for each in keyed(20) for row in each.impressions.to_pylist()]
+    for topic in ("impressions", "actions"):
+        parts = of_partitions(log, topic, 4)
+        assert sum(map(len, parts)) == len(expected)
+        assert sum(len(part) > 0 for part in parts) > 1
+        for user in {row["user"] for row in expected}:
+            (home,) = [part for part in parts if any(row["user"] == user for row in part)]
+            assert [row for row in home if row["user"] == user] == [
+                row for row in expected if row["user"] == user
+            ]
+
+
 def test_a_speed_is_kept_between_the_slices(log):
     began = time.monotonic()
     feeder(log, 4, speed=600.0).run(threading.Event())  # a minute in a tenth of a second

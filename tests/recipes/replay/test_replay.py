@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 import signal
+import sys
+from dataclasses import replace
 
 import pytest
 
 from larix.data.log import DiskLog
 from larix.errors import ConfigError
 from larix.recipes.replay import Place, replay
+from larix.recipes.replay.worker import Worker
 
 SPEED = 40_000.0  # two days in some four seconds
 
@@ -78,15 +81,13 @@ def test_a_trainer_and_a_follower_that_are_killed_leave_no_trace_in_what_is_lear
     trained, whole, quiet, tmp_path, monkeypatch
 ):
     pids, killed = {}, []
-    from larix.recipes.replay import worker
-
-    begin = worker.Worker._begin
+    begin = Worker._begin
 
     def remembered(self):
         begin(self)
         pids[self.name] = self.pid
 
-    monkeypatch.setattr(worker.Worker, "_begin", remembered)
+    monkeypatch.setattr(Worker, "_begin", remembered)
 
     def watch(standing):
         for name, samples in (("follower", 200), ("trainer", 700)):
@@ -119,6 +120,50 @@ def test_one_that_was_stopped_goes_on_where_it_was(trained, whole, quiet, tmp_pa
     found = replay(folder, quiet, speed=None, resume=True)
     assert found["samples"] == whole[0]["samples"]
     assert learned(folder) == learned(whole[1])
+
+
+def test_over_several_partitions_keyed_by_user_it_learns_the_same_though_it_is_stopped_and_killed(
+    trained, whole, quiet, tmp_path, monkeypatch
+):
+    folder = copied(trained, tmp_path / "run")
+    trainers, seen = [], []
+    begin = Worker._begin
+
+    def remembered(self):
+        begin(self)
+        trainers.extend([self.pid] if self.name == "trainer" else [])
+
+    monkeypatch.setattr(Worker, "_begin", remembered)
+
+    def watch(standing):
+        if standing.samples > 300 and not seen:
+            seen.append("stopped")
+            signal.raise_signal(signal.SIGINT)
+        if standing.samples > 700 and seen == ["stopped"]:
+            seen.append("killed")
+            os.kill(trainers[-1], signal.SIGKILL)
+
+    with pytest.raises(KeyboardInterrupt):
+        replay(folder, quiet, speed=SPEED, partitions=3, watch=watch)
+    found = replay(folder, quiet, speed=SPEED, resume=True, watch=watch)
+    assert seen == ["stopped", "killed"]
+    assert (found["samples"], found["answers"]) == (whole[0]["samples"], whole[0]["answers"])
+    assert learned(folder) == learned(whole[1])
+    with DiskLog(Place.of(folder).log) as log:
+        assert all(log.newest("impressions").next[partition] > 0 for partition in range(3))
+
+
+def test_a_recipe_that_does_not_say_what_its_events_are_keyed_by_has_one_partition(
+    trained, quiet, tmp_path, monkeypatch
+):
+    module = sys.modules["larix.recipes.replay.replay"]
+
+    def live_of(recipe):
+        return replace(recipe.live, unjoin=lambda schema: replace(recipe.live.unjoin(schema), keyed=None))
+
+    monkeypatch.setattr(module, "live_of", live_of)
+    with pytest.raises(ConfigError, match="does not say what its events are keyed by"):
+        replay(trained, quiet, at=tmp_path / "none", partitions=2)
 
 
 def test_days_that_cannot_be_replayed_are_refused(trained, quiet, tmp_path):

@@ -1,11 +1,16 @@
 import json
+from dataclasses import replace
+from time import monotonic
 
 import numpy as np
+import onlining
 import pyarrow as pa
 import pytest
+from online_states import state_of
+from online_strange import appends_of, fast, strange
 
 from larix.data.join import Action, Clicked, Downsample, Impressions, Joiner, JoinSpec
-from larix.data.log import DiskLog
+from larix.data.log import DiskLog, KafkaLog
 from larix.errors import ConfigError
 from larix.train.online import JoinedSamples
 
@@ -83,6 +88,60 @@ def test_they_go_on_where_they_were_saved(log, tmp_path, polls):
     other.close()
 
 
+@pytest.fixture(params=["disk", "kafka"])
+def keyed(request, log, tmp_path):
+    """The events of ``log`` in another of four partitions, each in that of its user; the last has none."""
+    if request.param == "disk":
+        other = DiskLog(tmp_path / "keyed")
+        for topic in PARTITIONS:
+            other.create(topic, partitions=4)
+    else:
+        from log_kafka import QUIET, Mock
+
+        mock = Mock()
+        for topic in PARTITIONS:
+            mock.make(topic)
+        other = KafkaLog(mock.servers, options=QUIET)
+    users = {}
+    for topic in PARTITIONS:
+        appends = [events.rows for events in log.consumer(topic).drain()]
+        for rows in sorted(appends, key=lambda each: each["impression_id"][0].as_py()):
+            if topic == "impressions":
+                users |= dict(
+                    zip(rows["impression_id"].to_pylist(), rows["user_id"].to_pylist(), strict=True)
+                )
+            home = np.array([users[key] for key in rows["impression_id"].to_pylist()]) % 3
+            for partition in range(3):
+                other.send(topic, rows.filter(pa.array(home == partition)), partition=partition)
+    other.flush()
+    with other:
+        yield other
+
+
+def test_keyed_partitions_give_the_same_samples_though_one_is_idle_and_wherever_it_is_taken_up(
+    log, keyed, tmp_path
+):
+    plain = JoinedSamples(log, spec())
+    expected = pa.concat_tables(all_of(plain))
+    plain.close()
+    idle = spec(idle_s=0.001)  # only the partition that has nothing may be taken for idle
+    samples = JoinedSamples(keyed, idle, max_rows=400)
+    parts, until = [], monotonic() + 60
+    while sum(map(len, parts)) < 1500 and monotonic() < until:
+        parts.append(samples.poll(0.05))
+    assert samples.watermark is not None
+    (tmp_path / "saved").mkdir()
+    said = json.loads(json.dumps(samples.save(tmp_path / "saved")))
+    samples.close()
+    again = JoinedSamples(keyed, idle, max_rows=400)
+    again.restore(said, tmp_path / "saved")
+    parts += all_of(again)
+    assert {name: fate.late for name, fate in again.stats.kinds.items()} == {"impression": 0, "click": 0}
+    again.close()
+    found = pa.concat_tables([part for part in parts if len(part)])
+    assert found.select(expected.column_names).equals(expected)
+
+
 def test_the_rate_of_negatives_is_said_of_every_sample(log):
     samples = JoinedSamples(log, spec(negatives=Downsample(label="is_click", rate=0.25)))
     found = pa.concat_tables(all_of(samples))
@@ -100,3 +159,39 @@ def test_a_log_without_the_topics_is_told(log):
     )
     with pytest.raises(ConfigError, match=r"reads topics \['shown'\], which the log has not"):
         JoinedSamples(log, other)
+
+
+def test_strange_events_are_counted_and_leave_no_trace_in_what_is_learned(start, samples, tmp_path):
+    strict = replace(onlining.spec(), ahead_s=60)
+    with onlining.events_of(tmp_path / "plain", samples) as plain, DiskLog(tmp_path / "odd") as odd:
+        odd.create("impressions", partitions=2)
+        odd.create("actions")
+        for number, (topic, partition, rows) in enumerate(appends_of(plain)):
+            odd.append(topic, rows, partition=partition)
+            if number % 5 == 2:
+                for each in strange(rows, number):
+                    odd.append(topic, each, partition=partition)
+        found = {}
+        for name, log in (("plain", plain), ("odd", odd)):
+            joined = JoinedSamples(log, strict, max_rows=256)
+            outcome = onlining.run(start, log, tmp_path / f"run of {name}", samples=joined)
+            assert outcome.samples == 3000
+            assert outcome.skipped == 0
+            found[name] = state_of(tmp_path / f"run of {name}")
+            fates = joined.stats.kinds
+    assert found["odd"][3] == found["plain"][3], "weights, moments and metrics"
+    assert found["odd"][-1] == found["plain"][-1], "rows"
+    for fate in (fates["impression"], fates["watch"]):
+        assert min(fate.null, fate.future, fate.late, fate.duplicate) > 30
+
+
+@pytest.mark.parametrize("source", ["samples", "events"])
+def test_of_input_that_comes_faster_than_it_is_trained_on_the_lag_grows_and_memory_does_not(
+    start, tmp_path, source
+):
+    told, memory = fast(start, tmp_path, source)
+    lags = np.array([each.lag for each in told])
+    assert len(told) == 100
+    assert lags[-1] > lags[50] + 5000 > lags[10] + 10_000, "four batches come for each"
+    assert max(each.pending for each in told) <= 1024
+    assert memory[50:].max() < memory[:50].max() + (1 << 20)

@@ -95,6 +95,34 @@ def test_a_partition_that_says_nothing_holds_the_others_back_until_the_end(tmp_p
         samples.close()
 
 
+def test_a_partition_that_is_idle_for_long_enough_holds_nobody_back_and_loses_nothing(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("larix.train.online.lane.monotonic", lambda: now[0])
+    with DiskLog(tmp_path / "log") as log:
+        log.create("samples", partitions=3)
+        samples = LoggedSamples(log, "samples", idle_s=30, max_rows=2)
+        log.append("samples", batch([1, 2, 3], [10, 20, 30]))
+        log.append("samples", batch([4, 5], [15, 40]), partition=1)
+        now[0] += 29
+        assert ids_of([samples.poll(0.0)]) == [], "partition 2 may still say something"
+        now[0] += 1.5
+        assert ids_of([samples.poll(0.0)]) == [1, 4, 2, 3], (
+            "it is not asked; partition 0 is, for it spoke a second ago"
+        )
+        now[0] += 30
+        assert ids_of([samples.poll(0.0)]) == [5], "nobody has anything to come"
+        log.append("samples", batch([6, 7], [12, 50]), partition=2)
+        log.append("samples", batch([8], [45]))
+        log.append("samples", batch([9], [60]), partition=1)
+        assert ids_of([samples.poll(0.0)]) == [6, 8], "what is old comes first, and late"
+        now[0] += 100
+        assert ids_of([samples.poll(0.0), samples.poll(0.0)]) == [7, 9]
+        assert samples.lag == 0
+        samples.close()
+        with pytest.raises(ConfigError, match="idle_s is 0"):
+            LoggedSamples(log, "samples", idle_s=0)
+
+
 @pytest.mark.parametrize("crowded", [0, 1, 2])
 def test_more_samples_of_one_time_than_are_held_at_once_hold_nobody_up(tmp_path, crowded):
     with DiskLog(tmp_path / "log") as log:

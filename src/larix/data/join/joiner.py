@@ -5,7 +5,7 @@ What comes out is a function of the events, as `reference.py` says it. Knows not
 
 import base64
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,10 @@ class Joiner:
         """Memory of the state."""
         return self._impressions.nbytes + self._actions.nbytes + self._judge.nbytes
 
-    def push(self, events: Sequence[Events]) -> pa.Table:
+    def push(self, events: Sequence[Events], *, behind: Iterable[tuple[str, int]] = ()) -> pa.Table:
         """Take events, of one partition in the order of their offsets; return the samples that became final, in order.
+
+        ``behind``: topics and partitions of which there are more events than these, so that they are not idle.
 
         Raises:
             ConfigError: an event is of a topic or partition that this joiner was not told of. Nothing was taken.
@@ -112,7 +114,7 @@ class Joiner:
         if actions:
             self._actions.add(Rows.concat(actions), write=self._saves)
         self._saves = False
-        self._watermark.advance()
+        self._watermark.advance(behind)
         return self._out()
 
     def finish(self) -> pa.Table:

@@ -6,7 +6,7 @@ Samples are part of the state that is saved before they are appended: whoever go
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,13 @@ class Topics:
             return running.joiner.stats
 
 
+def unread(spec: JoinSpec, consumers: Mapping[str, Consumer]) -> list[tuple[str, int]]:
+    """The topics and partitions of which there is more than was handed out, where the spec has idle ones passed over."""
+    if spec.idle_s is None:
+        return []  # nobody needs to know, and brokers would have to be asked
+    return [(topic, partition) for topic, consumer in consumers.items() for partition in consumer.behind]
+
+
 class _Running:
     def __init__(self, topics: Topics) -> None:
         self._topics, self._log = topics, topics.log
@@ -115,7 +122,7 @@ class _Running:
         while not stop():
             events = [found for consumer in self._consumers.values() for found in consumer.poll()]
             taken |= bool(events)
-            samples.append(self.joiner.push(events))
+            samples.append(self.joiner.push(events, behind=unread(self._topics.spec, self._consumers)))
             if not events:
                 if end and not any(consumer.lag for consumer in self._consumers.values()):
                     samples.append(self.joiner.finish())

@@ -1,7 +1,7 @@
 """How far event time has come, by partition and as a whole, and what is late. Knows nothing of what events are."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ class Watermark:
     """The least of what all partitions have come to, less the lateness; it never falls.
 
     ``value`` is None before every partition has had an event. A partition that has been silent for ``idle_s`` of wall clock
-    is not asked.
+    is not asked, unless it is known that there is more of it.
     """
 
     def __init__(
@@ -54,15 +54,18 @@ class Watermark:
         bounds = bounds[:-1] - self._lateness
         return np.maximum(bounds, floor, out=bounds)
 
-    def advance(self) -> None:
-        """Let the events taken so far count."""
+    def advance(self, behind: Iterable[Partition] = ()) -> None:
+        """Let the events taken so far count. Of partitions ``behind`` there are more: nobody has asked them lately."""
         heard = [*self._heard]
         if self._idle_s is not None:
-            since = self._clock() - self._idle_s
+            now = self._clock()
+            for partition in behind:
+                self._heard[partition] = now
+            since = now - self._idle_s
             heard = [partition for partition, at in self._heard.items() if at > since]
         if heard and all(partition in self._newest for partition in heard):
-            behind = min(self._newest[partition] for partition in heard) - self._lateness
-            self.value = behind if self.value is None else max(self.value, behind)
+            least = min(self._newest[partition] for partition in heard) - self._lateness
+            self.value = least if self.value is None else max(self.value, least)
 
     def end(self) -> None:
         """There are no more events to wait for, until `go_on`."""

@@ -124,10 +124,21 @@ class Consumer:
     @property
     def lag(self) -> int:
         """Events (messages, in Kafka) that are there and not yet handed out."""
+        return sum(self.lags.values())
+
+    @property
+    def lags(self) -> dict[int, int]:
+        """The lag of each partition that it reads."""
         ends = self._source.ends()
-        return sum(
-            max(0, ends.get(partition, 0) - offset) for partition, offset in self._source.next().items()
-        )
+        return {
+            partition: max(0, ends.get(partition, 0) - offset)
+            for partition, offset in self._source.next().items()
+        }
+
+    @property
+    def behind(self) -> list[int]:
+        """The partitions that have a lag: silent as they may be, they are not idle."""
+        return [partition for partition, lag in self.lags.items() if lag]
 
     @property
     def lost(self) -> int:

@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from time import monotonic, time_ns
 
+import numpy as np
 import pyarrow as pa
 
+from larix.data.join import typed
 from larix.data.log import EventLog
 from larix.data.unjoin import Slice
 from larix.recipes.replay.place import ACTIONS, IMPRESSIONS, SENT
@@ -18,9 +20,10 @@ _ROWS = 4096  # of an append: an impression with its histories takes some kiloby
 
 
 class Feeder:
-    """Sends slices to the topics of impressions and actions, one partition each, which nobody else may append to.
+    """Sends slices to the topics of impressions and actions, which nobody else may append to.
 
-    What is in the topics already is passed over by count, for the same samples make the same events in the same order.
+    Of ``partitions`` each, an event goes to that which the hash of its column ``keyed`` says: what is alike there stays in
+    order. What is in the topics already is passed over by count, for the same samples make the same events in the same order.
     ``speed``: event time over wall clock. Without, it waits while ``lag`` says that more than ``ahead`` events lie unread.
     ``sent`` counts the rows of this process. What is sent when is left in a topic of its own: ``until_ms`` of the slice,
     ``at_ms`` of the wall clock, and how many ``rows``.
@@ -34,27 +37,28 @@ class Feeder:
         speed: float | None,
         ahead: int,
         lag: Callable[[], int],
+        partitions: int = 1,
+        keyed: str | None = None,
     ) -> None:
         self._log, self._slices, self._speed, self._ahead, self._lag = log, slices, speed, ahead, lag
-        for topic in (IMPRESSIONS, ACTIONS, SENT):
-            log.create(topic)
-        self._passed = {topic: log.newest(topic).next[0] for topic in (IMPRESSIONS, ACTIONS)}
+        self._partitions, self._keyed = partitions, keyed
+        log.create(SENT)
+        for topic in (IMPRESSIONS, ACTIONS):
+            log.create(topic, partitions=partitions)
+        self._passed = {topic: dict(log.newest(topic).next) for topic in (IMPRESSIONS, ACTIONS)}
         self._began: tuple[float, int] | None = None
         self.sent = 0
 
     def run(self, stop: threading.Event) -> bool:
         """Send all; whether it came to the end rather than being stopped. StorageError if an append fails."""
         for each in self._slices:
-            batches = {
-                IMPRESSIONS: self._new(IMPRESSIONS, each.impressions),
-                ACTIONS: self._new(ACTIONS, each.actions),
-            }
-            rows = sum(len(batch) for batch in batches.values())
+            parts = [*self._new(IMPRESSIONS, each.impressions), *self._new(ACTIONS, each.actions)]
+            rows = sum(len(batch) for _, _, batch in parts)
             if rows and not self._waited(each, stop):
                 return False
-            for topic, batch in batches.items():
+            for topic, partition, batch in parts:
                 for at in range(0, len(batch), _ROWS):
-                    self._log.send(topic, batch.slice(at, _ROWS))
+                    self._log.send(topic, batch.slice(at, _ROWS), partition=partition)
             self.sent += rows
             if rows:
                 row = {"until_ms": each.until_ms, "at_ms": time_ns() // 1_000_000, "rows": rows}
@@ -62,10 +66,19 @@ class Feeder:
         self._log.flush()
         return True
 
-    def _new(self, topic: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        skip = min(self._passed[topic], len(batch))
-        self._passed[topic] -= skip
-        return batch.slice(skip)
+    def _new(self, topic: str, batch: pa.RecordBatch) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+        """The rows that are not in the topic's partitions yet, by partition."""
+        of = np.zeros(len(batch), np.int64)
+        if self._partitions > 1:
+            assert self._keyed is not None
+            values, _ = typed.texts(batch[self._keyed])
+            of = typed.hashes(values) % self._partitions
+        passed = self._passed[topic]
+        for partition in np.unique(of).tolist():
+            part = batch if self._partitions == 1 else batch.filter(pa.array(of == partition))
+            skip = min(passed[partition], len(part))
+            passed[partition] -= skip
+            yield topic, partition, part.slice(skip)
 
     def _waited(self, each: Slice, stop: threading.Event) -> bool:
         """Wait until the slice's turn; False if stopped meanwhile."""

@@ -21,7 +21,7 @@ class Told:
     ``join``: the JoinSpec's JSON; ``identity``: the columns of a sample that its key is made of. ``trained_to``: the last
     day that the run was trained on. ``measured``: the first day that counts in what is reported; those before warm the model
     up. ``speed``: event time over wall clock; None: as fast as the trainer takes it. ``ahead``: how many events may lie
-    unread in the log without ``speed``. ``threads``: of the trainer.
+    unread in the log without ``speed``. ``threads``: of the trainer. ``partitions``: of the topics of events.
     """
 
     run: str
@@ -34,13 +34,14 @@ class Told:
     speed: float | None = None
     ahead: int = 20_000
     threads: int = 1
+    partitions: int = 1
 
     def __post_init__(self) -> None:
         if self.speed is not None and not self.speed > 0:
             raise ConfigError(
                 f"the speed is {self.speed}; it must be above 0, such as 3600: an hour in a second"
             )
-        for name in ("ahead", "threads"):
+        for name in ("ahead", "threads", "partitions"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not self.trained_to < self.first <= self.measured <= self.last:

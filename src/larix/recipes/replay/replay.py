@@ -6,7 +6,7 @@ Knows nothing of how it is shown, nor of how events become samples or rows.
 import os
 import shlex
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from rich.console import Console
 
 from larix.data import Files
 from larix.data.log import DiskLog
-from larix.data.unjoin import Slice
+from larix.data.unjoin import Unjoin
 from larix.errors import ConfigError
 from larix.recipes.feed import Feed, references
 from larix.recipes.live import Live
@@ -52,6 +52,7 @@ def replay(
     first: str | None = None,
     last: str | None = None,
     speed: float | None = 3600.0,
+    partitions: int = 1,
     resume: bool = False,
     watch: Watch = lambda standing: None,
 ) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def replay(
         data, first, last: the recipe's data, and the days to replay: to the end of the run's test unless told otherwise.
             What is reported counts from the run's first test day on; days before it warm the model up.
         speed: event time over wall clock; None: as fast as the trainer takes it.
+        partitions: of the topics of events, where the recipe says what they are keyed by.
         resume: go on with the replay in its folder, with what it was told, but for the speed.
         watch: told a few times a second how it stands.
 
@@ -78,7 +80,7 @@ def replay(
         told = replace(place.told(), speed=speed)
         place.change(told)
     else:
-        told = _told(frozen, live, feed, first, last, speed)
+        told = _told(frozen, live, feed, first, last, speed, partitions)
         place.begin(told)
     whole = _whole(feed)
     chosen = whole.between(told.first, told.last)
@@ -86,7 +88,7 @@ def replay(
         f"Replay: {chosen.rows:,} impressions of {told.first} to {told.last}, {_paced(speed)}",
         highlight=False,
     )
-    slices = live.unjoin(chosen.schema).slices(chosen, every_ms=told.slice_ms)
+    unjoin = live.unjoin(chosen.schema)
     known = _items(whole.between(None, told.trained_to), live.item)
     with DiskLog(place.log) as log:
         account = Account(
@@ -97,7 +99,7 @@ def replay(
             window_ms=_WINDOW_MS,
             new=lambda items: _unknown(items, known),
         )
-        running = _Running(place, log, slices, told, account, watch)
+        running = _Running(place, log, chosen, unjoin, told, account, watch)
         try:
             running.run()
         except KeyboardInterrupt:
@@ -114,10 +116,25 @@ class _Running:
     """The feeder's thread and the parts' processes, until all that there is was learned and answered."""
 
     def __init__(
-        self, place: Place, log: DiskLog, slices: Iterator[Slice], told: Told, account: Account, watch: Watch
+        self,
+        place: Place,
+        log: DiskLog,
+        samples: Files,
+        unjoin: Unjoin,
+        told: Told,
+        account: Account,
+        watch: Watch,
     ) -> None:
         self._account, self._watch = account, watch
-        self._feeder = Feeder(log, slices, speed=told.speed, ahead=told.ahead, lag=self._lag)
+        self._feeder = Feeder(
+            log,
+            unjoin.slices(samples, every_ms=told.slice_ms),
+            speed=told.speed,
+            ahead=told.ahead,
+            lag=self._lag,
+            partitions=told.partitions,
+            keyed=unjoin.keyed,
+        )
         self._stop = threading.Event()
         self._fed: bool | Exception | None = None
         self._ending = False
@@ -189,7 +206,15 @@ class _Running:
         self._account.read()
 
 
-def _told(run: Run, live: Live, feed: Feed, first: str | None, last: str | None, speed: float | None) -> Told:
+def _told(
+    run: Run,
+    live: Live,
+    feed: Feed,
+    first: str | None,
+    last: str | None,
+    speed: float | None,
+    partitions: int,
+) -> Told:
     card = feed.about.get("data", {})
     if not all("days" in card.get(part, {}) for part in ("train", "test")):
         raise ConfigError(f"the feed of '{run.folder}' does not say which days it was trained and tested on")
@@ -199,6 +224,11 @@ def _told(run: Run, live: Live, feed: Feed, first: str | None, last: str | None,
     missing = sorted({*unjoin.identity, unjoin.time, live.item} - set(run.sample.columns))
     if missing:
         raise ConfigError(f"the run's sample reads no {missing}, by which a replay knows its samples again")
+    if partitions > 1 and unjoin.keyed is None:
+        raise ConfigError(
+            f"{partitions} partitions are asked for, but the recipe does not say what its events are keyed by; give its "
+            "Unjoin a keyed=, such as the user's column"
+        )
     spec = unjoin.join(IMPRESSIONS, ACTIONS, window_s=live.window_s, lateness_s=live.lateness_s)
     return Told(
         run=str(run.folder.resolve()),
@@ -210,6 +240,7 @@ def _told(run: Run, live: Live, feed: Feed, first: str | None, last: str | None,
         measured=max(first, min(measured, last or end)),
         speed=speed,
         threads=max(1, (os.cpu_count() or 2) // 2),  # the others are for who sends, follows and shows
+        partitions=partitions,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from larix.data.join import Joiner, JoinSpec, JoinStats
+from larix.data.join.topics import unread
 from larix.data.log import EventLog, Offsets
 from larix.errors import ConfigError
 from larix.train.online.samples import rated
@@ -81,7 +82,8 @@ class JoinedSamples:
                 for each in consumer.poll(0.0, max_rows=self._max_rows)
             ]
             if events or monotonic() >= until:
-                return rated(self._joiner.push(events), self._rate)
+                behind = unread(self.spec, self._consumers)
+                return rated(self._joiner.push(events, behind=behind), self._rate)
             sleep(_PAUSE_S)
 
     def finish(self) -> pa.Table:

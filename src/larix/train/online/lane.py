@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ class Lane:
         self._max_rows = max_rows
         self._held: deque[Append] = deque()
         self._skip = 0  # rows of the next append that were handed out before a restart
+        self._heard, self._idle = monotonic(), False
 
     @property
     def held(self) -> int:
@@ -61,6 +63,15 @@ class Lane:
         """Rows that damage or retention took."""
         return self._consumer.lost
 
+    def silent(self, for_s: float) -> bool:
+        """Whether nothing has come for so many seconds of the wall clock, and all that did was handed out."""
+        if not (self._held or self._idle) and monotonic() - self._heard >= for_s:
+            self._heard, self._idle = (
+                monotonic(),
+                not self._consumer.lag,
+            )  # what brokers are not asked all the time
+        return self._idle and not self._held
+
     def read(self, timeout_s: float) -> None:
         """Hold more of what there is, if there is room."""
         if self.held >= self._max_rows:
@@ -72,6 +83,7 @@ class Lane:
                 times = np.maximum(times, milliseconds(pa.chunked_array([events.rows.column(at)])))
             append = Append(events.offset, events.rows, np.maximum.accumulate(times), self._skip)
             self._skip = 0
+            self._heard, self._idle = monotonic(), False
             if len(append.rows):
                 self.reached = int(append.times[-1])
             if append.left:

@@ -54,9 +54,11 @@ class LoggedSamples:
 
     Partitions are merged by the column ``time`` (the latest so far where it falls behind), then by their number: so the
     order is the same however they came. A partition in which nothing comes holds the others back; one partition has no such
-    wait. About ``max_rows`` samples of each are held at most. ``rate``: at what rate negatives were kept, to be said of every
-    sample in the column ``RATE``, for training needs it of those that were always kept, too: see ``features.Binary``.
-    ``skip_lost``: go on after samples that damage or retention took, and count them in ``lost``; otherwise they raise.
+    wait. With ``idle_s``, one that was silent for so many seconds of the wall clock is not waited for: what it then brings
+    comes after what was handed out, and the order depends on when it came. About ``max_rows`` samples of each are held at
+    most. ``rate``: at what rate negatives were kept, to be said of every sample in the column ``RATE``, for training needs it
+    of those that were always kept, too: see ``features.Binary``. ``skip_lost``: go on after samples that damage or retention
+    took, and count them in ``lost``; otherwise they raise.
     """
 
     def __init__(
@@ -67,13 +69,17 @@ class LoggedSamples:
         time: str = READY,
         max_rows: int = 1 << 14,
         rate: float | None = None,
+        idle_s: float | None = None,
         skip_lost: bool = False,
     ) -> None:
+        if idle_s is not None and not idle_s > 0:
+            raise ConfigError(f"idle_s is {idle_s}; it must be above 0, or None to wait for every partition")
         if topic not in log.topics():
             raise ConfigError(f"there is no topic '{topic}' with samples; the log has {sorted(log.topics())}")
         self._log = log
         self._topic = topic
         self._rate = rate
+        self._idle_s = idle_s
         self._lanes = [
             Lane(log.consumer(topic, partitions=[partition], skip_lost=skip_lost), partition, time, max_rows)
             for partition in range(log.topics()[topic])
@@ -97,10 +103,13 @@ class LoggedSamples:
                 return rated(merged(self._lanes, ()), self._rate)
             for lane in self._lanes:
                 lane.read(0.0)
-            found = merged(self._lanes, self._lanes)
+            found = merged(self._lanes, [lane for lane in self._lanes if not self._idle(lane)])
             if len(found) or monotonic() >= until:
                 return rated(found, self._rate)
             sleep(_PAUSE_S)
+
+    def _idle(self, lane: Lane) -> bool:
+        return self._idle_s is not None and lane.silent(self._idle_s)
 
     def finish(self) -> pa.Table:  # noqa: D102
         while True:
