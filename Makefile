@@ -8,7 +8,7 @@ ARGS   ?=
 BIN     := $(VENV)/bin
 SOURCES := $(shell find native src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-BENCHMARKS := features train_step table quality_kuairand online diversity compile serve_engine serve
+BENCHMARKS := features train_step table quality_kuairand online_kuairand online diversity compile serve_engine serve
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench sanitize clean check-machine
