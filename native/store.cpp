@@ -235,7 +235,10 @@ void Store::apply(std::span<const Slot> slots, double lr_scale, const float* cli
   Status status;
   const int64_t lost = apply_found(slots, lr_scale, clicks).lost;
   counts_.lost += lost;
-  if (lost && tier_) counts_.lost -= apply_late(slots, lr_scale, clicks, status);
+  if (lost && tier_) {
+    counts_.lost -= apply_late(slots, lr_scale, clicks, status);
+    mind_tier();
+  }
   ++clock_.steps;
   if (disk) *disk = std::move(status);
 }
@@ -291,6 +294,7 @@ void Store::update(Slot slot, double lr_scale, const float* clicks, Status* disk
     counts_.lost += apply_found({&slot, 1}, lr_scale, clicks).lost;
     ++clock_.steps;
   }
+  if (tier_) mind_tier();
   if (disk) *disk = std::move(status);
 }
 
