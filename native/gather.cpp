@@ -177,16 +177,17 @@ class Finder {
 
   // Hashes the ids [first, end) and asks for their home buckets.
   LARIX_INLINE void ask(size_t first, size_t end) {
+    if (first == end) return;
     Batch& batch = batches_[first / kBatch % 2];
     const int64_t* const ids = ids_.data() + first;
     const size_t count = end - first;
-    const uint64_t salt = mix(table_ + kGolden);
+    const uint64_t salt = place_salt(table_);
     for (size_t at = 0; at < kBatch; at += 8) {  // a line of each; the hardware would ask too late for the first of a page
       __builtin_prefetch(ids + kFar * kBatch + at);
       __builtin_prefetch(handles_ + first + kBatch + at, 1);
     }
     LARIX_COLUMNS
-    for (size_t at = 0; at < count; ++at) batch.hashes[at] = mix(static_cast<uint64_t>(ids[at]) ^ salt);
+    for (size_t at = 0; at < count; ++at) batch.hashes[at] = place_hash_with(salt, ids[at]);
     if (const Shard* only = group_.index.only(table_)) {
       only->homes(batch.hashes, count, batch.homes);
     } else {

@@ -179,7 +179,7 @@ class Shard {
   }
 
  private:
-  static constexpr uint32_t kPace = 4;  // buckets moved at an insert: growth is over after a quarter of an insert a bucket
+  static constexpr uint32_t kPace = 2;  // buckets moved at an insert: growth is over after half an insert a bucket
   static constexpr uint32_t kNear = 3;
   static constexpr size_t kMost = size_t{1} << 30;  // buckets: of 2 ** 32 rows, twice over
 
