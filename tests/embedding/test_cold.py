@@ -86,7 +86,7 @@ def test_data_ten_times_the_budget_trains_to_the_same_bits_as_in_memory(tmp_path
             free.update("a", ids, grads)
             tight.update("a", ids, grads)
             peak = max(peak, tight.stats().bytes)
-    assert peak < 1.05 * budget  # what compaction takes is charged as it goes
+    assert peak <= budget  # what compaction takes is charged as it goes
     assert tight.rows("a") == rows
     assert cold(tight).rows > 0.9 * rows
     assert cold(tight).recalled > 0.9 * rows
