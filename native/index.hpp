@@ -96,7 +96,6 @@ class Shard {
 
   // Into the second cache: see Rows::prefetch_far.
   void prefetch(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag)), 0, 2); }
-  const Bucket& home_bucket(uint32_t tag) const { return bucket(home(tag)); }
   // The home buckets of up to kTogether keys by their hashes, which are asked for.
   static constexpr size_t kTogether = 64;
   LARIX_INLINE void homes(const uint64_t* hashes, size_t count, const Bucket** buckets) const {
