@@ -14,6 +14,7 @@ namespace larix {
 namespace {
 
 constexpr size_t kAhead = 24;             // gradients and rows asked for ahead of use
+constexpr size_t kFar = 128;              // handles asked for ahead of use: of each page the hardware would ask too late
 constexpr size_t kBinBytes = 128 * 1024;  // of sums and rows together: small, that rows lie close, too
 constexpr size_t kSample = 8;             // occurrences a bin that are looked at to part the rows
 
@@ -25,6 +26,7 @@ LARIX_INLINE void each(const Slot& slot, const Policy& policy, const float* clic
   const auto gain = [&](size_t sample) { return policy.gain(clicks ? clicks[sample] : 0.0f, sequence); };
   if (!slot.offsets && !slot.weights && slot.pool != Pool::sequence) {
     for (size_t at = first; at < last; ++at) {
+      __builtin_prefetch(slot.handles + at + kFar);
       take({slot.handles[at], slot.data + at * slot.stride, 1.0f, gain(at)});
     }
     return;

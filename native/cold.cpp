@@ -14,6 +14,7 @@ constexpr size_t kMostSegments = 24;    // from where on even unequal ones are m
 constexpr size_t kLeastInputs = 4;      // of a merge of similar segments
 constexpr uint32_t kSimilar = 4;        // the largest of similar segments has so many times the rows of the least
 constexpr uint64_t kFewRows = 1 << 16;  // holes that do not matter
+constexpr size_t kMostBehind = 4;
 constexpr size_t kWalkPages = 64;       // read together by each
 constexpr const char* kSuffix = ".segment";
 constexpr const char* kPart = ".part";
@@ -307,10 +308,11 @@ std::span<const std::shared_ptr<Segment>> Cold::worth_merging() const {
   return hollow(1, 2);
 }
 
-bool Cold::behind() const {
+unsigned Cold::behind() const {
   uint64_t rows = 0, live = 0;
   for (const auto& segment : segments_) rows += segment->rows(), live += segment->live();
-  return segments_.size() > kMostSegments + kMostSegments / 2 || rows > 2 * live + kFewRows;
+  const size_t files = segments_.size() * 2 / kMostSegments, holes = rows / (live + kFewRows / 2);
+  return static_cast<unsigned>(std::clamp<size_t>(std::max(files, holes + 1), 2, 2 + kMostBehind) - 2);
 }
 
 // Segments without a living row need no merge.

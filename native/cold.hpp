@@ -88,8 +88,8 @@ class Cold {
   int64_t rows() const;  // alive on disk
   size_t segments() const { return segments_.size(); }
 
-  // Whether compaction does not keep up: too many segments, or more holes than rows.
-  bool behind() const;
+  // How far compaction is behind, 0 to 4: for every half more segments than should be, or as many more holes as rows, one.
+  unsigned behind() const;
   size_t memory() const;
   size_t record_bytes() const { return layout_.record_bytes; }
 

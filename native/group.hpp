@@ -200,8 +200,13 @@ void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count
             std::vector<Miss>& misses);
 
 // Verifies the handles of samples [first, last) of a slot and writes their vectors; those of ids without a row are as if
-// the row were ``nothing``.
-void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses);
+// the row were ``nothing``. ``asked``: their rows are on their way already.
+void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses, bool asked = false);
+
+// Both for samples [first, last), rows being on their way while the next are found. With ``pause`` nothing is gathered any
+// more once an id is missing. Returns the first sample that is to be gathered still.
+size_t find_and_gather(const Group& group, const Slot& slot, size_t first, size_t last, bool pause,
+                       std::vector<Miss>& misses);
 
 // One id's gradient: ``scale`` times the vector at ``grad``; what it adds to its row's score.
 struct Occurrence {

@@ -16,8 +16,8 @@ inline uint64_t mix(uint64_t x) {
 
 // Where a row's entry lies in the index. Not kept on disk, so free to change. The table is hashed on its own first:
 // were it added as it is, ids that step by a constant could fall on the same place from table to table.
-inline uint64_t place_hash(int64_t id, uint32_t table) {
-  return mix(static_cast<uint64_t>(id) ^ mix(table + kGolden));
-}
+inline uint64_t place_salt(uint32_t table) { return mix(table + kGolden); }
+inline uint64_t place_hash_with(uint64_t salt, int64_t id) { return mix(static_cast<uint64_t>(id) ^ salt); }
+inline uint64_t place_hash(int64_t id, uint32_t table) { return place_hash_with(place_salt(table), id); }
 
 }  // namespace larix

@@ -22,6 +22,7 @@
 
 #include "hash.hpp"
 #include "memory.hpp"
+#include "simd.hpp"
 
 namespace larix {
 
@@ -95,7 +96,22 @@ class Shard {
 
   // Into the second cache: see Rows::prefetch_far.
   void prefetch(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag)), 0, 2); }
-  const Bucket& home_bucket(uint32_t tag) const { return bucket(home(tag)); }
+  // The home buckets of up to kTogether keys by their hashes, which are asked for.
+  static constexpr size_t kTogether = 64;
+  LARIX_INLINE void homes(const uint64_t* hashes, size_t count, const Bucket** buckets) const {
+    const uint64_t narrow = count_, wide = wider_, frontier = frontier_;
+    Bucket* const* const chunks = chunks_.data();
+    uint64_t at[kTogether];
+    LARIX_COLUMNS
+    for (size_t i = 0; i < count; ++i) {
+      const uint64_t tag = hashes[i] & 0xFFFFFFFF, low = tag * narrow >> 32, high = tag * wide >> 32;
+      at[i] = low < frontier ? low : high;
+    }
+    for (size_t i = 0; i < count; ++i) {
+      buckets[i] = chunks[at[i] >> Chunks::kBits] + (at[i] & ((1u << Chunks::kBits) - 1));
+      __builtin_prefetch(buckets[i], 0, 2);  // as prefetch does
+    }
+  }
   void prefetch_second(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag) + 1)); }
 
   // The row with this tag for which is(row) holds, or kNoRow.
@@ -162,7 +178,7 @@ class Shard {
   }
 
  private:
-  static constexpr uint32_t kPace = 4;  // buckets moved at an insert: growth is over after a quarter of an insert a bucket
+  static constexpr uint32_t kPace = 2;  // buckets moved at an insert: growth is over after half an insert a bucket
   static constexpr uint32_t kNear = 3;
   static constexpr size_t kMost = size_t{1} << 30;  // buckets: of 2 ** 32 rows, twice over
 
@@ -290,6 +306,9 @@ class Index {
   static uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash); }
   Shard& shard(uint64_t hash, uint32_t table) { return shards_[shard_of(hash, table)]; }
   const Shard& shard(uint64_t hash, uint32_t table) const { return shards_[shard_of(hash, table)]; }
+
+  // The shard of all rows of a table, or null if there are several.
+  const Shard* only(uint32_t table) const { return each_ == 1 ? &shards_[table % kShards] : nullptr; }
 
   // See Shard. To be called by the shard's one writer.
   void expect(uint32_t shard, uint32_t inserts) { shards_[shard].expect(inserts); }

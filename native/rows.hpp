@@ -62,7 +62,8 @@ class Rows {
   // costs more than fetching from the second later.
   LARIX_INLINE void prefetch_far(uint32_t row) const {
     const char* first = at(row);
-    for (size_t offset = 0; offset < asked_; offset += 64) __builtin_prefetch(first + offset, 0, 2);
+    __builtin_prefetch(first, 0, 2);
+    for (size_t offset = 64; offset < asked_; offset += 64) __builtin_prefetch(first + offset, 0, 2);
     __builtin_prefetch(first + asked_ + slack_ - 1, 0, 2);
   }
 

@@ -159,8 +159,9 @@ bool Store::gather_part(const Slot& slot, unsigned me, unsigned threads, Births 
   const size_t begin = slot.begin(first), end = slot.begin(last), group = group_numbers_[slot.table];
   std::vector<Miss>& misses = scratch_[me].misses[group];
   const size_t before = misses.size();
+  size_t next = first;
   if (births != Births::done) {
-    find(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
+    next = find_and_gather(*groups_[group], slot, first, last, births == Births::may_follow, misses);
   }
   // A slot is gathered while its handles, and rows just born, are at hand, unless it has to wait for births.
   if (births == Births::may_follow && misses.size() != before && !bear_now(slot.table, before, threads)) {
@@ -169,7 +170,7 @@ bool Store::gather_part(const Slot& slot, unsigned me, unsigned threads, Births 
     }
     return false;
   }
-  larix::gather(*groups_[group], slot, first, last, misses);
+  larix::gather(*groups_[group], slot, next, last, misses);
   if (births != Births::none && room_->needed()) groups_[group]->hold({slot.handles + begin, end - begin});
   return misses.size() == before;
 }
@@ -235,7 +236,10 @@ void Store::apply(std::span<const Slot> slots, double lr_scale, const float* cli
   Status status;
   const int64_t lost = apply_found(slots, lr_scale, clicks).lost;
   counts_.lost += lost;
-  if (lost && tier_) counts_.lost -= apply_late(slots, lr_scale, clicks, status);
+  if (lost && tier_) {
+    counts_.lost -= apply_late(slots, lr_scale, clicks, status);
+    mind_tier();
+  }
   ++clock_.steps;
   if (disk) *disk = std::move(status);
 }
@@ -291,6 +295,7 @@ void Store::update(Slot slot, double lr_scale, const float* clicks, Status* disk
     counts_.lost += apply_found({&slot, 1}, lr_scale, clicks).lost;
     ++clock_.steps;
   }
+  if (tier_) mind_tier();
   if (disk) *disk = std::move(status);
 }
 

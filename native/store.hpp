@@ -195,8 +195,10 @@ class Store {
   Status collect_away(size_t group, uint32_t since, std::vector<char>& rows);
   // Takes rows away that are on disk; returns how many.
   int64_t remove_away(uint32_t table, std::span<const int64_t> ids, Status& status);
-  // At the end of a call: compaction is paid for, or has a thread; the ledger knows what memory the tier takes.
+  // At the end of a call: compaction is paid for, or has a thread that keeps up.
   void mind_tier();
+  // The ledger knows what memory the tier takes, and rows go if that is too much: whoever had the tier take more calls this
+  // before others may look, for a thread that was to do it later may get no core.
   void charge_tier();
 
   // What one thread keeps from call to call.

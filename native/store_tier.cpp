@@ -11,7 +11,7 @@ namespace {
 
 // Kept for what a tier takes in memory from its first row on: buffers, and by group what is remembered of moves.
 constexpr int64_t kFixed = int64_t{1} << 20, kEachGroup = int64_t{256} << 10;
-constexpr int kSlices = 32;  // of making room at the end of a call, at most
+constexpr int kSlices = 1024;  // of making room for what the tier takes, at most
 
 Status no_room() {
   return Status::error("rows that come back from disk do not fit in the memory budget; give a larger one");
@@ -184,16 +184,17 @@ void Store::mind_tier() {
   const bool helped = background_ && background_->alive();
   tier_->pay(helped);
   charge_tier();
-  for (int slices = kSlices; slices && ledger_.left() < 0 && room_->slice(); --slices) {
-  }
   if (helped) background_->wake();
 }
 
 void Store::charge_tier() {
-  int64_t now = tier_->memory();
-  for (const auto& group : groups_) now += static_cast<int64_t>(group->away.bytes());
-  now = std::max(now, kFixed + kEachGroup * static_cast<int64_t>(groups_.size()));
-  ledger_.charge(now - std::exchange(charged_, now));
+  for (int slices = kSlices;; --slices) {  // rows that make room take memory on disk, too, if less
+    int64_t now = tier_->memory();
+    for (const auto& group : groups_) now += static_cast<int64_t>(group->away.bytes());
+    now = std::max(now, kFixed + kEachGroup * static_cast<int64_t>(groups_.size()));
+    ledger_.charge(now - std::exchange(charged_, now));
+    if (ledger_.left() >= 0 || slices == 0 || !room_->slice()) return;
+  }
 }
 
 std::pair<ColdCounts, std::string> Store::cold_counts() const {

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kSpill = size_t{1} << 16;   // rows of a segment
 constexpr size_t kWriteFactor = 8;           // bytes compacted for each byte spilled
 constexpr size_t kLeast = size_t{64} << 10;  // and at least for a call that spills
+constexpr size_t kPortion = size_t{256} << 10;  // bytes of a merge between two looks whether it is done
 constexpr size_t kMostSegments = 96;         // of a group: each is an open file
 constexpr size_t kTogether = size_t{1} << 20;
 
@@ -193,10 +194,14 @@ void Tier::pay(bool helped) {
   if (!ours().ok()) return;
   for (const auto& part : parts_) {
     if (part->owed == 0) continue;
-    if (!helped || part->cold.behind()) {
-      bool more;
-      const Status status = part->cold.compact(std::max(kLeast, kWriteFactor * part->owed), more);
-      if (!status.ok()) trouble_ = status.sentence();
+    const size_t behind = part->cold.behind();
+    if (!helped || behind) {
+      // The further behind, the more: a thread that gets no core must not leave it all to the calls that come later.
+      size_t left = std::max(kLeast, kWriteFactor * part->owed) << behind;
+      for (bool more = true; more && left; left -= std::min(left, kPortion)) {
+        const Status status = part->cold.compact(std::min(left, kPortion), more);
+        if (!status.ok()) trouble_ = status.sentence();
+      }
     }
     part->owed = 0;
   }
