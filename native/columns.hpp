@@ -52,6 +52,9 @@ class Bytes {
     std::memcpy(add(sizeof value), &value, sizeof value);
   }
 
+  // Takes back the last so many.
+  void drop(size_t size) { size_ -= size; }
+
   char* data() { return data_.get(); }
   size_t size() const { return size_; }
 

@@ -9,9 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from larix.batch import Ids
-from larix.serve.columns import page_json
+from larix.serve.columns import PLAIN, page_json
 from larix.serve.request import Answer, Request, Stamp
 from larix.serve.service import Columns
+
+_NUMBERS = {  # those that int64 holds, by the number of their Arrow type
+    dtype.id: np.dtype(dtype.to_pandas_dtype())
+    for dtype in PLAIN.values()
+    if pa.types.is_integer(dtype) and dtype != pa.uint64()
+}
 
 
 class Item(msgspec.Struct, omit_defaults=True):
@@ -47,7 +53,8 @@ class Page(msgspec.Struct, kw_only=True):
 def page_of(answer: Answer, request: Request, columns: Columns, missing: Mapping[str, int]) -> Page:
     """The answer in plain words. ``missing``: what was not given, beside what the answer says of it."""
     items = request.candidates.column(columns.item)
-    shown = _written(answer, items) if answer.explanation is None else _explained(answer, items)
+    numbers = _NUMBERS.get(columns.typed[1][columns.item].id)
+    shown = _written(answer, items, numbers) if answer.explanation is None else _explained(answer, items)
     return Page(
         id=answer.id,
         model=answer.stamp.model,
@@ -63,10 +70,10 @@ def state_of(stamp: Stamp) -> State:
     return State(history=stamp.history, rows=stamp.rows, dense=stamp.dense, event_ms=stamp.event_ms)
 
 
-def _written(answer: Answer, items: pa.Array) -> list[Item]:
+def _written(answer: Answer, items: pa.Array, numbers: np.dtype[Any] | None) -> list[Item]:
     """The items as the text that they will be: nothing is made of each."""
     text = page_json(
-        _named(items, answer.order),
+        _named(items, answer.order, numbers),
         answer.order,
         answer.value,
         list(answer.predictions.values()),
@@ -80,11 +87,13 @@ def _names(tasks: tuple[str, ...]) -> list[bytes]:
     return [msgspec.json.encode(name) + b":" for name in tasks]
 
 
-def _named(items: pa.Array, order: Ids) -> Ids | list[bytes]:
-    """What names the candidates at ``order``, of which there is one each: numbers, or JSON."""
-    if pa.types.is_integer(items.type) and items.type != pa.uint64():
-        return cast(Ids, items.to_numpy()[order].astype(np.int64, copy=False))
-    return list(map(msgspec.json.encode, items.take(order).to_pylist()))
+def _named(items: pa.Array, order: Ids, numbers: np.dtype[Any] | None) -> Ids | list[bytes]:
+    """What names the candidates at ``order``, of which there is one each: numbers of a type, or JSON."""
+    if numbers is None or items.null_count:
+        return list(map(msgspec.json.encode, items.take(order).to_pylist()))
+    # As they lie: pyarrow's own way to numpy takes ten times as long.
+    ids = np.frombuffer(items.buffers()[1], numbers, len(items), items.offset * numbers.itemsize)
+    return cast(Ids, ids[order].astype(np.int64, copy=False))
 
 
 def _explained(answer: Answer, items: pa.Array) -> list[Item]:
