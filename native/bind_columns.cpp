@@ -21,6 +21,7 @@
 #include "bind.hpp"
 #include "columns.hpp"
 #include "json_columns.hpp"
+#include "tensors.hpp"
 
 namespace nb = nanobind;
 
@@ -220,25 +221,52 @@ class Columns {
     return taken(std::move(batch), rows);
   }
 
- private:
-  static std::string_view part(const nb::bytes& json, const std::pair<size_t, size_t>& span) {
-    if (span.first > span.second || span.second > json.size()) throw nb::index_error("not within the document");
-    return {json.c_str() + span.first, span.second - span.first};
-  }
+  const larix::json::Reader& reader() const { return reader_; }
 
-  Taken taken(std::unique_ptr<Batch> batch, int64_t rows) const {
+  // ``which``: of the batches that one call hands over.
+  Taken taken(std::unique_ptr<Batch> batch, int64_t rows, size_t which = 0) const {
     nb::dict nulls;
     for (size_t at = 0; at < names_.size(); ++at)
       if (const auto& found = batch->columns[at].nulls; !found.empty()) nulls[names_[at]] = found.size();
-    thread_local ArrowArray array{};
+    thread_local ArrowArray arrays[2]{};
+    ArrowArray& array = arrays[which];
     if (array.release != nullptr) array.release(&array);  // whoever asked before did not take it
     array = larix::handed_over(std::move(batch), rows);
     return std::make_tuple(reinterpret_cast<uintptr_t>(&array), nulls);
   }
 
+  static std::string_view part(const nb::bytes& json, const std::pair<size_t, size_t>& span) {
+    if (span.first > span.second || span.second > json.size()) throw nb::index_error("not within the document");
+    return {json.c_str() + span.first, span.second - span.first};
+  }
+
+ private:
   larix::json::Reader reader_;
   std::vector<nb::str> names_;
 };
+
+// A Python object that goes with the last that has this; whoever lets go of it need not have the GIL.
+std::shared_ptr<const void> kept(const nb::object& object) {
+  return {object.inc_ref().ptr(), [](const void* mine) {
+            if (!nb::is_alive()) return;
+            const nb::gil_scoped_acquire held;
+            Py_DECREF(static_cast<PyObject*>(const_cast<void*>(mine)));
+          }};
+}
+
+// The context and the candidates of ``body``: ``inputs`` is where its JSON tells of tensors, which begin at ``data``. See
+// ``tensors.hpp``.
+std::optional<std::pair<Taken, Taken>> tensors(const Columns& context, const Columns& candidates, const nb::bytes& body,
+                                               const std::pair<size_t, size_t>& inputs, size_t data, int64_t item,
+                                               int64_t most, int64_t time, int64_t now) {
+  auto own = std::make_unique<Batch>(context.reader().fields()), theirs = std::make_unique<Batch>(candidates.reader().fields());
+  int64_t rows = 0;
+  if (!larix::oip::read(Columns::part(body, inputs), Columns::part(body, {data, body.size()}), context.reader(),
+                        candidates.reader(), {item, most, time, now}, *own, *theirs, &rows))
+    return std::nullopt;
+  own->owner = theirs->owner = kept(body);
+  return std::make_pair(context.taken(std::move(own), 1), candidates.taken(std::move(theirs), rows, 1));
+}
 
 using Span = std::optional<std::pair<size_t, size_t>>;
 
@@ -264,5 +292,6 @@ void bind_columns(nb::module_& m) {
       .def("take", &Columns::take, nb::arg("values"), nb::arg("row"))
       .def("row", &Columns::row, nb::arg("json"), nb::arg("spans"), nb::arg("time"), nb::arg("now"))
       .def("rows", &Columns::rows, nb::arg("json"), nb::arg("span"), nb::arg("item"), nb::arg("most"));
+  m.def("tensors", &tensors);
   m.def("parted", &parted, nb::arg("document"), nb::arg("names"));
 }

@@ -117,6 +117,17 @@ struct Column {
     return held <= kMost;
   }
 
+  // Takes so many numbers as they lie at ``data``, which has to outlive the column if that is where they may stay. Only once,
+  // and instead of adding values.
+  void take(const char* data, int64_t count) {
+    size = count;
+    if (type != Type::boolean && reinterpret_cast<uintptr_t>(data) % width() == 0) {
+      lent = data;
+    } else if (count != 0) {
+      std::memcpy(values.add(static_cast<size_t>(count) * width()), data, static_cast<size_t>(count) * width());
+    }
+  }
+
   // Nothing is added any more: ``array`` tells where it lies.
   void finish();
 
@@ -124,6 +135,7 @@ struct Column {
   int64_t size = 0;
   std::vector<int64_t> nulls;
   Bytes values, ends, valid;
+  const char* lent = nullptr;  // values that lie elsewhere
   std::unique_ptr<Column> elements;
   const void* buffers[3] = {};
   ArrowArray array{};
@@ -160,7 +172,7 @@ inline void Column::finish() {
         bits.data()[at / 8] = static_cast<char>(bits.data()[at / 8] | values.data()[at] << at % 8);
       values = std::move(bits);
     }
-    buffers[1] = values.data();
+    buffers[1] = lent != nullptr ? lent : values.data();
   }
   array.buffers = buffers;
   array.release = [](ArrowArray* mine) { mine->release = nullptr; };  // what it holds goes with the batch
@@ -173,6 +185,7 @@ struct Batch {
   }
 
   std::vector<Column> columns;
+  std::shared_ptr<const void> owner;  // of what columns lend
   std::vector<ArrowArray*> children;
   const void* buffers[1] = {};
 };

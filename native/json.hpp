@@ -84,6 +84,14 @@ class Text {
   // A string, as UTF-8 at the end of ``out``.
   bool take_string(Bytes& out);
 
+  // One character that is UTF-8, whichever.
+  bool take_character() {
+    if (static_cast<unsigned char>(*at_) < 0x80) return ++at_, true;
+    const size_t size = wide();
+    at_ += size;
+    return size != 0;
+  }
+
   // To the end of a value, wherever that is: what it holds is not looked at.
   bool skip() {
     const char first = peek();
@@ -115,7 +123,7 @@ class Text {
 
   bool skip_nested();
   bool take_escaped(Bytes& out);
-  bool take_wide(Bytes& out);
+  size_t wide() const;  // bytes of the character here, beyond ASCII; 0 if it is none
   bool take_hex(uint32_t* code);
 
   const char* at_;
@@ -166,21 +174,18 @@ inline bool Text::take_escaped(Bytes& out) {
   return true;
 }
 
-inline bool Text::take_wide(Bytes& out) {
-  const auto byte = [&](ptrdiff_t at) { return static_cast<uint32_t>(static_cast<unsigned char>(at_[at])); };
+inline size_t Text::wide() const {
+  const auto byte = [&](size_t at) { return static_cast<uint32_t>(static_cast<unsigned char>(at_[at])); };
   const uint32_t head = byte(0);
-  const ptrdiff_t size = head >= 0xc2 && head < 0xe0 ? 2 : head >= 0xe0 && head < 0xf0 ? 3 : head >= 0xf0 && head < 0xf5 ? 4 : 0;
-  if (size == 0 || end_ - at_ < size) return false;
+  const size_t size = head < 0xc2 ? 0 : head < 0xe0 ? 2 : head < 0xf0 ? 3 : head < 0xf5 ? 4 : 0;
+  if (static_cast<size_t>(end_ - at_) < size) return 0;
   uint32_t code = head & (0x7f >> size);
-  for (ptrdiff_t at = 1; at < size; ++at) {
-    if ((byte(at) & 0xc0) != 0x80) return false;
+  for (size_t at = 1; at < size; ++at) {
+    if ((byte(at) & 0xc0) != 0x80) return 0;
     code = code << 6 | (byte(at) & 0x3f);
   }
-  const uint32_t least = size == 2 ? 0x80 : size == 3 ? 0x800 : 0x10000;
-  if (code < least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return false;
-  std::memcpy(out.add(static_cast<size_t>(size)), at_, static_cast<size_t>(size));
-  at_ += size;
-  return true;
+  const bool surplus = (size == 3 && code < 0x800) || (size == 4 && code < 0x10000);
+  return surplus || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : size;
 }
 
 inline bool Text::take_string(Bytes& out) {
@@ -195,8 +200,11 @@ inline bool Text::take_string(Bytes& out) {
     if (take('"')) return true;
     if (take('\\')) {
       if (!take_escaped(out)) return false;
-    } else if (at_ == end_ || !take_wide(out)) {
-      return false;
+    } else {
+      const size_t size = at_ == end_ ? 0 : wide();
+      if (size == 0) return false;
+      std::memcpy(out.add(size), at_, size);
+      at_ += size;
     }
   }
   return false;

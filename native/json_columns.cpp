@@ -125,9 +125,6 @@ const Reads& reads_of(const Column& column) {
   return column.elements != nullptr ? kLists : kReads[static_cast<size_t>(column.type)];
 }
 
-void fill(Column& column, int64_t rows) {
-  while (column.size < rows) column.add_null();
-}
 
 }  // namespace
 
@@ -141,7 +138,7 @@ Names::Names(const std::vector<Field>& fields) : slots_(std::bit_ceil(2 * fields
 }
 
 int64_t Names::find(std::string_view name, int64_t likely) const {
-  if (likely < static_cast<int64_t>(names_.size()) && names_[static_cast<size_t>(likely)] == name) return likely;
+  if (static_cast<size_t>(likely) < names_.size() && names_[static_cast<size_t>(likely)] == name) return likely;
   for (size_t at = std::hash<std::string_view>()(name);; ++at) {
     const int32_t found = slots_[at % slots_.size()];
     if (found < 0 || names_[static_cast<size_t>(found)] == name) return found;
@@ -178,7 +175,12 @@ bool Reader::row(const std::vector<std::string_view>& objects, int64_t time, int
     Text text(each);
     if (!object(text, 0, batch) || !text.over()) return false;
   }
-  for (Column& column : batch.columns) fill(column, 1);
+  return fill(1, time, now, batch);
+}
+
+bool Reader::fill(int64_t rows, int64_t time, int64_t now, Batch& batch) {
+  for (Column& column : batch.columns)
+    while (column.size < rows) column.add_null();
   if (time < 0 || batch.columns[static_cast<size_t>(time)].nulls.empty()) return true;
   const std::string told = std::to_string(now);
   Text text(told);
@@ -202,7 +204,7 @@ bool Reader::objects(Text& text, int64_t most, Batch& batch, int64_t* rows) cons
     text.blanks();
     if (*rows == most || !object(text, *rows, batch)) return false;
     ++*rows;
-    for (Column& column : batch.columns) fill(column, *rows);
+    fill(*rows, -1, 0, batch);
     text.blanks();
   } while (text.take(','));
   return text.take(']');
@@ -224,8 +226,7 @@ bool Reader::lists(Text& text, int64_t item, int64_t most, Batch& batch, int64_t
     text.blanks();
   } while (text.take(','));
   if (!text.take('}') || !told[static_cast<size_t>(item)]) return false;
-  for (Column& column : batch.columns) fill(column, *rows);
-  return true;
+  return fill(*rows, -1, 0, batch);
 }
 
 bool parted(std::string_view document, const std::vector<std::string>& names, std::vector<std::string_view>* values,
@@ -255,7 +256,7 @@ bool parted(std::string_view document, const std::vector<std::string>& names, st
         told[known] = true;
         if (nested) {
           (*values)[known] = {begin, static_cast<size_t>(text.at() - begin)};
-          rest->append(copied, begin).append("{}");
+          rest->append(copied, begin).append(*begin == '{' ? "{}" : "[]");
           copied = text.at();
         }
       }

@@ -31,6 +31,10 @@ class Reader {
   explicit Reader(std::vector<Field> fields) : fields_(std::move(fields)), names_(fields_) {}
 
   const std::vector<Field>& fields() const { return fields_; }
+  const Names& names() const { return names_; }
+
+  // Nothing more is given of a batch: columns that are shorter get nulls, ``time`` is ``now`` if it has none.
+  static bool fill(int64_t rows, int64_t time, int64_t now, Batch& batch);
 
   // One row of all ``objects``. ``time``: the column that is ``now`` where it is not given; -1 is none.
   bool row(const std::vector<std::string_view>& objects, int64_t time, int64_t now, Batch& batch) const;
@@ -49,7 +53,7 @@ class Reader {
 };
 
 // Takes the objects and arrays that stand for ``names`` out of a document: ``values``, nothing where there is none; ``rest``
-// is the document with {} in their place. Looks at no value: all parts are JSON if, and only if, the whole is. False if the
+// is the document with empty ones in their place. Looks at no value: all parts are JSON if, and only if, the whole is. False if the
 // document is no object, its names have escapes, or one of ``names`` is there twice.
 bool parted(std::string_view document, const std::vector<std::string>& names, std::vector<std::string_view>* values,
             std::string* rest);

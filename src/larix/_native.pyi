@@ -339,6 +339,18 @@ class Columns:
         self, json: bytes, span: tuple[int, int], item: int, most: int
     ) -> tuple[int, dict[str, int]] | None: ...
 
+def tensors(
+    context: Columns,
+    candidates: Columns,
+    body: bytes,
+    inputs: tuple[int, int],
+    data: int,
+    item: int,
+    most: int,
+    time: int,
+    now: int,
+    /,
+) -> tuple[tuple[int, dict[str, int]], tuple[int, dict[str, int]]] | None: ...
 def parted(document: bytes, names: Sequence[str]) -> tuple[bytes, list[tuple[int, int] | None]] | None: ...
 def page(
     items: _Ids | Sequence[bytes],

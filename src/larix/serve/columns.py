@@ -44,6 +44,8 @@ _TAKEN: dict[int, frozenset[type]] = {
 }
 Span = tuple[int, int]
 """Where something stands in a text, in bytes: from, to."""
+Filled = tuple[pa.RecordBatch, dict[str, int]]
+"""A batch, and how many values of it are null by column."""
 _LISTS = frozenset((list, type(None)))
 _WRONG = (ValueError, TypeError, OverflowError)  # those of pyarrow are among them
 
@@ -186,28 +188,50 @@ class Plain:
         self._at = {name: at for at, name in enumerate(schema.names)}
         self._columns = native.Columns([(field.name, type_name(field.type)) for field in schema])
 
-    def __call__(
-        self, values: Mapping[str, Any], *, row: bool
-    ) -> tuple[pa.RecordBatch, dict[str, int]] | None:
+    def __call__(self, values: Mapping[str, Any], *, row: bool) -> Filled | None:
         """``values``: a list a column, or, for one ``row``, a value; of what is no column nothing is said."""
         return self._held(self._columns.take(values, row) if type(values) is dict else None)
 
-    def row_of(
-        self, json: bytes, spans: Sequence[Span], time: str | None, now: int
-    ) -> tuple[pa.RecordBatch, dict[str, int]] | None:
+    def row_of(self, json: bytes, spans: Sequence[Span], time: str | None, now: int) -> Filled | None:
         """As a call for one row, of the objects at ``spans`` of a text of JSON. ``now`` stands for ``time`` if that is null."""
         return self._held(self._columns.row(json, spans, -1 if time is None else self._at[time], now))
 
-    def rows_of(
-        self, json: bytes, span: Span, item: str, most: int
-    ) -> tuple[pa.RecordBatch, dict[str, int]] | None:
+    def rows_of(self, json: bytes, span: Span, item: str, most: int) -> Filled | None:
         """As a call for rows, of the list of objects, or the object of lists, ``item`` among them, at ``span``.
 
         None, too, if there are more than ``most``.
         """
         return self._held(self._columns.rows(json, span, self._at[item], most))
 
-    def _held(self, taken: tuple[int, dict[str, int]] | None) -> tuple[pa.RecordBatch, dict[str, int]] | None:
+    def with_tensors(
+        self,
+        theirs: "Plain",
+        body: bytes,
+        inputs: Span,
+        data: int,
+        *,
+        item: str,
+        most: int,
+        time: str | None,
+        now: int,
+    ) -> tuple[Filled, Filled] | None:
+        """Of binary tensors the one row of these columns, and the rows of ``theirs``, at most ``most``; numbers stay in ``body``.
+
+        ``inputs``: where its JSON has the list of tensors, which follow one another from ``data`` on. ``item``: a column that has
+        to be there. ``now`` stands for ``time`` if that is not given.
+        """
+        when = -1 if time is None else self._at[time]
+        taken = native.tensors(
+            self._columns, theirs._columns, body, inputs, data, theirs._at[item], most, when, now
+        )
+        if taken is None:
+            return None
+        own, rows = self._held(taken[0]), theirs._held(taken[1])
+        assert own is not None
+        assert rows is not None
+        return own, rows
+
+    def _held(self, taken: tuple[int, dict[str, int]] | None) -> Filled | None:
         if taken is None:
             return None
         address, nulls = taken
@@ -215,7 +239,7 @@ class Plain:
 
 
 def parted(document: bytes, names: Sequence[str]) -> tuple[bytes, list[Span | None]] | None:
-    """A JSON document with {} for the objects and lists that stand for ``names`` in it, and where each is, None if nowhere.
+    """A JSON document with empty ones for the objects and lists that stand for ``names`` in it, and where each is.
 
     What they hold is not looked at: all parts are JSON if, and only if, the whole is. None if that cannot be told plainly.
     """

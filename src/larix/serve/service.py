@@ -114,6 +114,15 @@ class Columns(Protocol):
         """The rows at ``span`` of a text of JSON; None if only `candidates_of` can tell, or there are more than ``most``."""
         ...
 
+    def tensors_in(
+        self, body: bytes, inputs: tuple[int, int], data: int, *, most: int, now_ms: int
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch] | None:
+        """The one row and at most ``most`` rows of binary tensors; None if they have to be looked at one by one.
+
+        ``inputs``: where the body's JSON tells of them; they lie one behind the other from ``data`` on.
+        """
+        ...
+
     def user_of(self, context: pa.RecordBatch) -> int:
         """What ``Request.user`` is for this context."""
         ...

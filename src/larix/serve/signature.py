@@ -139,6 +139,22 @@ class Signature:
         """
         return self._plainly(self._plain[1].rows_of(json, span, self.item, most))
 
+    def tensors_in(
+        self, body: bytes, inputs: columns.Span, data: int, *, most: int, now_ms: int
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch] | None:
+        """The context and the candidates, at most ``most``, that binary tensors of the Open Inference Protocol hold.
+
+        ``inputs``: where the body's JSON has the list of them, which lie one behind the other from ``data`` on. None if they are
+        not plainly what they have to be: then each has to be looked at.
+        """
+        own, theirs = self._plain
+        found = own.with_tensors(
+            theirs, body, inputs, data, item=self.item, most=most, time=self.time, now=now_ms
+        )
+        if found is None or None in map(self._plainly, found):
+            return None
+        return found[0][0], found[1][0]
+
     def beside(
         self, context: pa.RecordBatch, candidates: pa.RecordBatch, of: NDArray[np.int64] | None = None
     ) -> pa.RecordBatch:

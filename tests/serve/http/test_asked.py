@@ -8,6 +8,7 @@ import pytest
 from asked import SIGNATURE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from wide import TYPES, WIDE
 
 from larix.errors import DataError, LarixError
 from larix.serve import Refusal
@@ -15,33 +16,9 @@ from larix.serve.http import Limits
 from larix.serve.http.asked import Asking, merged
 from larix.serve.http.ranking import RankBody
 from larix.serve.http.sessions import OpenBody, ScoreBody
-from larix.serve.signature import Signature
 
 NOW = 1_700_000_000_000
 LIMITS = Limits(candidates=6, json_bytes=20_000)
-TYPES = {
-    "flag": pa.bool_(),
-    "byte": pa.int8(),
-    "short": pa.uint16(),
-    "int": pa.int64(),
-    "large": pa.uint64(),
-    "single": pa.float32(),
-    "double": pa.float64(),
-    "text": pa.string(),
-    "raw": pa.binary(),
-    "ints": pa.list_(pa.int32()),
-    "reals": pa.list_(pa.float32()),
-    "texts": pa.list_(pa.string()),
-    "città": pa.int16(),
-}
-WIDE = Signature(
-    context=pa.schema({"user_id": pa.int64(), "at": pa.int64(), **{f"my_{name}": each for name, each in TYPES.items()}}),
-    candidates=pa.schema({"id": pa.int64(), **TYPES}),
-    item="id",
-    user="user_id",
-    time="at",
-    optional=frozenset({*TYPES, *(f"my_{name}" for name in TYPES)}),
-)  # fmt: skip
 
 
 def both(body, kind=RankBody, signature=WIDE):
