@@ -1,5 +1,6 @@
-// Feeds the JSON reader anything: it must give up, or hold columns that are whole. With clang's -fsanitize=fuzzer (and
+// Feeds the readers of JSON and of binary tensors anything: they must give up, or hold columns that are whole. With clang's -fsanitize=fuzzer (and
 // -DLARIX_LIBFUZZER) libFuzzer drives it; else main writes and mutates requests. Usage: fuzz_json [inputs] [seed].
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -7,6 +8,7 @@
 
 #include "json_columns.hpp"
 #include "page.hpp"
+#include "tensors.hpp"
 
 namespace {
 
@@ -23,16 +25,26 @@ void expect(bool good, const char* what) {
   std::abort();
 }
 
+std::vector<Field> fields_from(char first) {
+  std::vector<Field> fields;
+  for (int type = 0; type <= static_cast<int>(Type::binary); ++type)
+    for (const bool lists : {false, true})
+      fields.push_back({std::string(1, static_cast<char>(first + type)) + (lists ? "s" : ""), static_cast<Type>(type), lists});
+  return fields;
+}
+
 const larix::json::Reader& reader() {
-  static const larix::json::Reader made([] {
-    std::vector<Field> fields;
-    for (int type = 0; type <= static_cast<int>(Type::binary); ++type)
-      for (const bool lists : {false, true})
-        fields.push_back({std::string(1, static_cast<char>('a' + type)) + (lists ? "s" : ""), static_cast<Type>(type), lists});
-    return fields;
-  }());
+  static const larix::json::Reader made(fields_from('a'));
   return made;
 }
+
+// Of other columns.
+const larix::json::Reader& other() {
+  static const larix::json::Reader made(fields_from('A'));
+  return made;
+}
+
+char touched = 0;  // so that what is lent is read
 
 void expect_whole(Column& column, int64_t rows) {
   expect(column.size == rows, "a column is not as long as the others");
@@ -49,7 +61,9 @@ void expect_whole(Column& column, int64_t rows) {
     expect(column.ends.size() == (static_cast<size_t>(rows) + 1) * sizeof *ends, "a text has no end");
     expect(column.values.size() == static_cast<size_t>(before), "text is left over");
   } else {
-    expect(column.values.size() == static_cast<size_t>(rows) * column.width(), "a value is missing");
+    const size_t bytes = static_cast<size_t>(rows) * column.width();
+    expect(column.lent != nullptr || column.values.size() == bytes, "a value is missing");
+    for (size_t at = 0; column.lent != nullptr && at < bytes; ++at) touched ^= column.lent[at];
   }
   for (const int64_t at : column.nulls) expect(at >= 0 && at < rows, "a null lies outside");
 }
@@ -61,7 +75,7 @@ bool held(std::unique_ptr<Batch> batch, int64_t rows) {
   return true;
 }
 
-int64_t sound = 0;
+int64_t sound = 0, sound_tensors = 0;
 
 // What a number is written as must be read as the same one.
 void expect_same(double value) {
@@ -76,11 +90,13 @@ void expect_same(double value) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string given(reinterpret_cast<const char*>(data), size);  // so long and no longer
-  const std::vector<char> exact(given.begin(), given.end());           // without a zero behind it
+  // The document ends at the first zero; tensors follow. Each is so long and no longer.
+  const uint8_t* zero = std::find(data, data + size, uint8_t{0});
+  const std::vector<char> document(data, zero), tensors(zero + (zero != data + size), data + size);
   std::vector<std::string_view> values;
   std::string rest;
-  if (!larix::json::parted({exact.data(), exact.size()}, {"user", "context", "candidates"}, &values, &rest)) return 0;
+  if (!larix::json::parted({document.data(), document.size()}, {"user", "context", "candidates", "inputs"}, &values, &rest))
+    return 0;
   auto mine = std::make_unique<Batch>(reader().fields()), theirs = std::make_unique<Batch>(reader().fields());
   std::vector<std::string_view> objects;
   for (const size_t at : {0, 1})
@@ -90,6 +106,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool candidates = reader().rows(values[2], 8, kMost, *theirs, &rows) && held(std::move(theirs), rows);
   expect(!candidates || rows <= kMost, "there are too many rows");
   sound += context && candidates;
+  mine = std::make_unique<Batch>(reader().fields());
+  theirs = std::make_unique<Batch>(reader().fields());
+  if (larix::oip::read(values[3], {tensors.data(), tensors.size()}, other(), reader(), {8, kMost, 8, 1700000000000}, *mine,
+                       *theirs, &rows)) {
+    expect(rows <= kMost, "there are too many rows");
+    sound_tensors += held(std::move(mine), 1) && held(std::move(theirs), rows);
+  }
   double number = 0;
   if (size >= sizeof number) {
     std::memcpy(&number, data + size - sizeof number, sizeof number);
@@ -139,7 +162,58 @@ std::string object_of(Random& random, size_t rows) {  // 0: of one row
   return found + "}";
 }
 
+// ``size`` numbers or texts of a type, as bytes.
+std::string bytes_of(const Field& field, size_t size, Random& random) {
+  std::string found;
+  for (size_t at = 0; at < size; ++at) {
+    if (field.type < Type::string) {
+      const uint64_t value = field.type == Type::boolean ? random() % 2 : random();
+      found.append(reinterpret_cast<const char*>(&value), Column(field.type, false).width());
+    } else {
+      const std::string text = random() % 2 ? "\xc3\xa9" : "plain";
+      const auto length = static_cast<uint32_t>(text.size());
+      found.append(reinterpret_cast<const char*>(&length), sizeof length).append(text);
+    }
+  }
+  return found;
+}
+
+void put_tensor(std::string& told, std::string& data, const std::string& name, const Field& field, std::string_view datatype,
+                const std::string& shape, size_t size, Random& random) {
+  const std::string bytes = bytes_of(field, size, random);
+  told += (told.empty() ? "" : ", ") + ("{\"name\":\"" + name) + "\",\"datatype\":\"" + std::string(datatype) +
+          "\",\"shape\": [" + shape + "],\"parameters\":{\"binary_data_size\":" + std::to_string(bytes.size()) + "}}";
+  data += bytes;
+}
+
+std::string good_tensors(Random& random) {
+  static constexpr std::string_view datatypes[] = {"BOOL",   "INT8",   "INT16", "INT32", "INT64", "UINT8", "UINT16",
+                                                   "UINT32", "UINT64", "FP32",  "FP64",  "BYTES", "BYTES"};
+  std::string told, data;
+  const size_t rows = random() % 6;
+  for (const auto* which : {&other(), &reader()}) {
+    const size_t own = which == &other() ? 1 : rows;
+    for (const Field& field : which->fields()) {
+      if (field.name != "e" && random() % 4) continue;
+      const auto datatype = datatypes[static_cast<size_t>(field.type)];
+      if (!field.lists) {
+        put_tensor(told, data, field.name, field, datatype, std::to_string(own), own, random);
+      } else if (random() % 2) {
+        put_tensor(told, data, field.name, field, datatype, std::to_string(own) + ",2", 2 * own, random);
+      } else {
+        put_tensor(told, data, field.name, field, datatype, std::to_string(own), own, random);
+        told += ",{\"name\":\"" + field.name + ".lengths\",\"datatype\":\"INT64\",\"shape\":[" + std::to_string(own) +
+                "],\"parameters\":{\"binary_data_size\":" + std::to_string(8 * own) + "}}";
+        const int64_t one = 1;
+        for (size_t at = 0; at < own; ++at) data.append(reinterpret_cast<const char*>(&one), sizeof one);
+      }
+    }
+  }
+  return "{\"inputs\":[" + told + "]}" + std::string(1, '\0') + data;
+}
+
 std::string good_request(Random& random) {
+  if (random() % 3 == 0) return good_tensors(random);
   std::string found = "{\"user\":" + object_of(random, 0) + ",\"count\": 3, \"candidates\":";
   const size_t rows = 1 + random() % 5;
   if (random() % 2) return found + object_of(random, rows) + " }";
@@ -174,8 +248,10 @@ int main(int argc, char** argv) {
     const std::string bytes = mutate(good, random);
     LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   }
-  expect(sound > inputs / 10 && sound < inputs, "the inputs are all good or all bad");
-  std::printf("fuzz_json: %lld inputs, %lld of them sound\n", static_cast<long long>(inputs), static_cast<long long>(sound));
+  for (const int64_t each : {sound, sound_tensors})
+    expect(each > inputs / 20 && each < inputs, "the inputs are all good or all bad");
+  std::printf("fuzz_json: %lld inputs, sound: %lld requests, %lld of tensors\n", static_cast<long long>(inputs),
+              static_cast<long long>(sound), static_cast<long long>(sound_tensors));
 }
 
 #endif
