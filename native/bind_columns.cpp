@@ -1,6 +1,6 @@
 // A request's values, as Python or JSON has them, to columns of Arrow's C data interface. Takes what is plainly of a
 // column's type and gives up at anything else, without a word: columns.py then tells what it is. Python's values are read
-// with the GIL held, no Python runs; JSON without it.
+// with the GIL held, no Python runs; long JSON without it.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -151,6 +151,13 @@ bool add(Column& column, PyObject* const* items, Py_ssize_t count) {
   return true;
 }
 
+constexpr size_t kShort = 16 << 10;  // bytes of JSON that are sooner read than the GIL is given away and had again
+
+bool without_gil(const auto& work) {
+  const nb::gil_scoped_release released;
+  return work();
+}
+
 std::vector<Field> fields_of(const std::vector<std::tuple<std::string, std::string>>& typed) {
   std::vector<Field> fields;
   for (const auto& [name, type] : typed) {
@@ -212,12 +219,8 @@ class Columns {
     const std::string_view candidates = part(json, span);
     auto batch = std::make_unique<Batch>(reader_.fields());
     int64_t rows = 0;
-    bool good = false;
-    {
-      nb::gil_scoped_release released;
-      good = reader_.rows(candidates, item, most, *batch, &rows);
-    }
-    if (!good) return std::nullopt;
+    const auto read = [&] { return reader_.rows(candidates, item, most, *batch, &rows); };
+    if (!(candidates.size() < kShort ? read() : without_gil(read))) return std::nullopt;
     return taken(std::move(batch), rows);
   }
 
