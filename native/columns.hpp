@@ -2,6 +2,7 @@
 // https://arrow.apache.org/docs/format/CDataInterface.html. Knows nothing of where values come from.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -47,6 +48,11 @@ class Bytes {
     return data_.get() + std::exchange(size_, size_ + size);
   }
 
+  // So many will be there in the end, as far as is known.
+  void expect(size_t size) {
+    if (size > capacity_) resize(size);
+  }
+
   template <class T>
   void push(T value) {
     std::memcpy(add(sizeof value), &value, sizeof value);
@@ -63,13 +69,14 @@ class Bytes {
     void operator()(char* data) const { std::free(data); }
   };
 
-  void grow(size_t size) {
-    const size_t wanted = std::max<size_t>(std::max(size_ + size, 2 * capacity_), 16);
-    char* grown = static_cast<char*>(std::realloc(data_.get(), wanted));
-    if (grown == nullptr) throw std::bad_alloc();
+  void grow(size_t size) { resize(std::max<size_t>(std::max(size_ + size, 2 * capacity_), 16)); }
+
+  void resize(size_t capacity) {
+    char* moved = static_cast<char*>(std::realloc(data_.get(), capacity));
+    if (moved == nullptr) throw std::bad_alloc();
     (void)data_.release();
-    data_.reset(grown);
-    capacity_ = wanted;
+    data_.reset(moved);
+    capacity_ = capacity;
   }
 
   std::unique_ptr<char, Free> data_;
@@ -97,6 +104,12 @@ struct Column {
   size_t width() const {
     static constexpr uint8_t widths[] = {1, 1, 2, 4, 8, 1, 2, 4, 8, 4, 8, 0, 0};
     return widths[static_cast<size_t>(type)];
+  }
+
+  void expect(int64_t rows) {
+    const auto count = static_cast<size_t>(rows);
+    if (elements != nullptr || text()) ends.expect((count + 1) * sizeof(int32_t));
+    if (elements == nullptr) values.expect(count * width());
   }
 
   void add_null() {

@@ -219,7 +219,9 @@ bool Reader::lists(Text& text, int64_t item, int64_t most, Batch& batch, int64_t
     if (!name(text, at)) return false;
     const auto which = static_cast<size_t>(at++);
     Column& column = batch.columns[which];
-    if (told[which] || !reads_of(column).many(column, text)) return false;
+    if (told[which]) return false;
+    column.expect(std::max<int64_t>(*rows, 0));
+    if (!reads_of(column).many(column, text)) return false;
     if (column.size > most || (*rows >= 0 && column.size != *rows)) return false;
     *rows = column.size;
     told[which] = true;
