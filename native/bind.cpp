@@ -260,4 +260,5 @@ NB_MODULE(_native, m) {
   bind_columns(m);
   bind_features(m);
   bind_feed(m);
+  bind_page(m);
 }

@@ -14,5 +14,6 @@ void raise(const larix::Status& status, const char* error = "StorageError");
 void bind_columns(nanobind::module_& m);
 void bind_features(nanobind::module_& m);
 void bind_feed(nanobind::module_& m);
+void bind_page(nanobind::module_& m);
 void bind_replica(nanobind::module_& m);
 void bind_snapshot(nanobind::module_& m, nanobind::class_<larix::Store>& store);

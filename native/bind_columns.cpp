@@ -1,8 +1,9 @@
-// A request's values, as Python has them, to columns of Arrow's C data interface,
-// https://arrow.apache.org/docs/format/CDataInterface.html. Takes what is plainly of a column's type and gives up at
-// anything else, without a word: columns.py then tells what it is. Values are read with the GIL held, no Python runs.
+// A request's values, as Python or JSON has them, to columns of Arrow's C data interface. Takes what is plainly of a
+// column's type and gives up at anything else, without a word: columns.py then tells what it is. Python's values are read
+// with the GIL held, no Python runs; long JSON without it.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -14,51 +15,24 @@
 #include <string>
 #include <tuple>
 #include <type_traits>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "bind.hpp"
+#include "columns.hpp"
+#include "json_columns.hpp"
+#include "tensors.hpp"
 
 namespace nb = nanobind;
 
-extern "C" struct ArrowArray {
-  int64_t length, null_count, offset, n_buffers, n_children;
-  const void** buffers;
-  ArrowArray** children;
-  ArrowArray* dictionary;
-  void (*release)(ArrowArray*);
-  void* private_data;
-};
-
 namespace {
 
-struct Kind;
-
-// A column in the making. ``values``: numbers as they are, a byte for a boolean, or text end to end. ``ends``: of text
-// and lists.
-struct Column {
-  const Kind* kind = nullptr;
-  int64_t size = 0;
-  std::vector<int64_t> nulls;
-  std::vector<char> values;
-  std::vector<int32_t> ends;
-  std::vector<uint8_t> valid;
-  std::unique_ptr<Column> elements;
-  const void* buffers[3] = {};
-  ArrowArray array{};
-  ArrowArray* children[1] = {};
-};
+using larix::Batch;
+using larix::Column;
+using larix::Field;
 
 // What adds so many values to a column; false if one is not plainly of its type.
 using Add = bool(Column&, PyObject* const*, Py_ssize_t);
-
-enum class Form { numbers, booleans, text };
-
-struct Kind {
-  Add* add;
-  Form form;
-};
 
 template <class T>
 bool integer(PyObject* value, T* out) {
@@ -107,12 +81,11 @@ bool boolean(PyObject* value, char* out) {
 
 template <class T, bool (*read)(PyObject*, T*)>
 bool add_numbers(Column& column, PyObject* const* items, Py_ssize_t count) {
-  const size_t before = column.values.size();
-  column.values.resize(before + static_cast<size_t>(count) * sizeof(T));
-  T* out = reinterpret_cast<T*>(column.values.data() + before);
+  T* out = reinterpret_cast<T*>(column.values.add(static_cast<size_t>(count) * sizeof(T)));
   for (Py_ssize_t at = 0; at < count; ++at) {
     if (items[at] == Py_None) {
       column.nulls.push_back(column.size + at);
+      out[at] = T{};
     } else if (!read(items[at], out + at)) {
       return false;
     }
@@ -135,136 +108,87 @@ const char* bytes_of(PyObject* value, Py_ssize_t* size) {
 
 template <const char* (*read)(PyObject*, Py_ssize_t*)>
 bool add_text(Column& column, PyObject* const* items, Py_ssize_t count) {
-  if (column.ends.empty()) column.ends.push_back(0);
   for (Py_ssize_t at = 0; at < count; ++at) {
     if (items[at] == Py_None) {
-      column.nulls.push_back(column.size + at);
-    } else {
-      Py_ssize_t size = 0;
-      const char* found = read(items[at], &size);
-      if (found == nullptr) return false;
-      column.values.insert(column.values.end(), found, found + size);
-      if (column.values.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max())) return false;
+      column.add_null();
+      continue;
     }
-    column.ends.push_back(static_cast<int32_t>(column.values.size()));
+    Py_ssize_t size = 0;
+    const char* found = read(items[at], &size);
+    if (found == nullptr) return false;
+    if (size != 0) std::memcpy(column.values.add(static_cast<size_t>(size)), found, static_cast<size_t>(size));
+    if (!column.end()) return false;
   }
-  column.size += count;
   return true;
 }
 
-bool add_lists(Column& column, PyObject* const* items, Py_ssize_t count) {
-  Column& elements = *column.elements;
-  column.ends.push_back(0);
+constexpr Add* kAdds[] = {&add_numbers<char, boolean>,
+                          &add_numbers<int8_t, integer<int8_t>>,
+                          &add_numbers<int16_t, integer<int16_t>>,
+                          &add_numbers<int32_t, integer<int32_t>>,
+                          &add_numbers<int64_t, integer<int64_t>>,
+                          &add_numbers<uint8_t, integer<uint8_t>>,
+                          &add_numbers<uint16_t, integer<uint16_t>>,
+                          &add_numbers<uint32_t, integer<uint32_t>>,
+                          &add_numbers<uint64_t, integer<uint64_t>>,
+                          &add_numbers<float, real<float>>,
+                          &add_numbers<double, real<double>>,
+                          &add_text<text_of>,
+                          &add_text<bytes_of>};
+
+bool add(Column& column, PyObject* const* items, Py_ssize_t count) {
+  Add* const plainly = kAdds[static_cast<size_t>(column.type)];
+  if (column.elements == nullptr) return plainly(column, items, count);
   for (Py_ssize_t at = 0; at < count; ++at) {
     if (items[at] == Py_None) {
-      column.nulls.push_back(at);
-    } else {
-      if (!PyList_CheckExact(items[at])) return false;
-      auto* list = reinterpret_cast<PyListObject*>(items[at]);
-      if (!elements.kind->add(elements, list->ob_item, Py_SIZE(list))) return false;
-      if (elements.size > std::numeric_limits<int32_t>::max()) return false;
+      column.add_null();
+      continue;
     }
-    column.ends.push_back(static_cast<int32_t>(elements.size));
+    if (!PyList_CheckExact(items[at])) return false;
+    auto* list = reinterpret_cast<PyListObject*>(items[at]);
+    if (!plainly(*column.elements, list->ob_item, Py_SIZE(list)) || !column.end()) return false;
   }
-  column.size += count;
   return true;
 }
 
-template <class T>
-constexpr Kind integers{&add_numbers<T, integer<T>>, Form::numbers};
+constexpr size_t kShort = 16 << 10;  // bytes of JSON that are sooner read than the GIL is given away and had again
 
-const std::unordered_map<std::string, Kind> kinds = {
-    {"bool", {&add_numbers<char, boolean>, Form::booleans}},
-    {"int8", integers<int8_t>},
-    {"int16", integers<int16_t>},
-    {"int32", integers<int32_t>},
-    {"int64", integers<int64_t>},
-    {"uint8", integers<uint8_t>},
-    {"uint16", integers<uint16_t>},
-    {"uint32", integers<uint32_t>},
-    {"uint64", integers<uint64_t>},
-    {"float32", {&add_numbers<float, real<float>>, Form::numbers}},
-    {"float64", {&add_numbers<double, real<double>>, Form::numbers}},
-    {"string", {&add_text<text_of>, Form::text}},
-    {"binary", {&add_text<bytes_of>, Form::text}},
-};
-
-void let_go(ArrowArray* array) { array->release = nullptr; }  // of a column: what it holds goes with the batch
-
-std::vector<char> bits(const std::vector<char>& bytes) {
-  std::vector<char> found((bytes.size() + 7) / 8);
-  for (size_t at = 0; at < bytes.size(); ++at)
-    found[at / 8] = static_cast<char>(found[at / 8] | bytes[at] << at % 8);
-  return found;
+bool without_gil(const auto& work) {
+  const nb::gil_scoped_release released;
+  return work();
 }
 
-// Nothing is added to the column any more: ``array`` tells where it lies.
-void finish(Column& column) {
-  ArrowArray& array = column.array;
-  if (!column.nulls.empty()) {
-    column.valid.assign(static_cast<size_t>(column.size + 7) / 8, 0xff);
-    for (const int64_t at : column.nulls)
-      column.valid[static_cast<size_t>(at) / 8] &= static_cast<uint8_t>(~(1 << at % 8));
-    column.buffers[0] = column.valid.data();
+std::vector<Field> fields_of(const std::vector<std::tuple<std::string, std::string>>& typed) {
+  std::vector<Field> fields;
+  for (const auto& [name, type] : typed) {
+    const bool lists = type.starts_with("list<");
+    const auto known = larix::type_of(lists ? type.substr(5, type.size() - 6) : type);
+    if (!known) throw nb::value_error("no such type of a column");
+    fields.push_back({name, *known, lists});
   }
-  array.length = column.size;
-  array.null_count = static_cast<int64_t>(column.nulls.size());
-  array.n_buffers = 2;
-  if (column.elements != nullptr) {
-    finish(*column.elements);
-    column.children[0] = &column.elements->array;
-    array.n_children = 1;
-    array.children = column.children;
-    column.buffers[1] = column.ends.data();
-  } else if (column.kind->form == Form::text) {
-    if (column.ends.empty()) column.ends.push_back(0);
-    array.n_buffers = 3;
-    column.buffers[1] = column.ends.data();
-    column.buffers[2] = column.values.data();
-  } else {
-    if (column.kind->form == Form::booleans) column.values = bits(column.values);
-    column.buffers[1] = column.values.data();
-  }
-  array.buffers = column.buffers;
-  array.release = &let_go;
+  return fields;
 }
 
-struct Batch {
-  std::vector<Column> columns;
-  std::vector<ArrowArray*> children;
-  const void* buffers[1] = {};
-};
+// Where a batch's ArrowArray is, until this thread's next call, and how many values are null by column.
+using Taken = std::optional<std::tuple<uintptr_t, nb::dict>>;
 
-void release(ArrowArray* array) {
-  delete static_cast<Batch*>(array->private_data);
-  array->release = nullptr;
-}
-
-// The columns of one schema, ready to take values.
+// The columns of one schema, ready to take values: nothing if one is not plainly of its column's type. What is not given is
+// null.
 class Columns {
  public:
   // ``typed``: each column's name and the type that columns.py calls so.
-  explicit Columns(const std::vector<std::tuple<std::string, std::string>>& typed) {
-    for (const auto& [name, type] : typed) {
-      const bool lists = type.starts_with("list<");
-      const auto kind = kinds.find(lists ? type.substr(5, type.size() - 6) : type);
-      if (kind == kinds.end()) throw nb::value_error("no such type of a column");
-      fields_.push_back({nb::str(name.c_str()), &kind->second, lists});
-    }
+  explicit Columns(const std::vector<std::tuple<std::string, std::string>>& typed) : reader_(fields_of(typed)) {
+    for (const Field& field : reader_.fields()) names_.push_back(nb::str(field.name.c_str()));
   }
 
-  // A batch of ``values``, each a list of as many rows, or, for one row, a value: where its ArrowArray is, until this
-  // thread's next call, and how many are null by column. A column that is not given, or is None, is null. Nothing if a
-  // value is not plainly of its column's type.
-  std::optional<std::tuple<uintptr_t, nb::dict>> take(const nb::dict& values, bool row) const {
-    auto batch = std::make_unique<Batch>();
-    batch->columns.resize(fields_.size());
-    batch->children.reserve(fields_.size());
+  // ``values``: each a list of as many rows, or, for one row, a value. None is null.
+  Taken take(const nb::dict& values, bool row) const {
+    auto batch = std::make_unique<Batch>(reader_.fields());
     std::vector<PyObject*> given;
-    given.reserve(fields_.size());
+    given.reserve(names_.size());
     Py_ssize_t rows = row ? 1 : -1;
-    for (const Field& field : fields_) {
-      PyObject* value = PyDict_GetItem(values.ptr(), field.name.ptr());
+    for (const nb::str& name : names_) {
+      PyObject* value = PyDict_GetItem(values.ptr(), name.ptr());
       given.push_back(value == nullptr ? Py_None : value);
       if (row || given.back() == Py_None) continue;
       if (!PyList_CheckExact(value) || (rows >= 0 && rows != PyList_GET_SIZE(value))) return std::nullopt;
@@ -272,48 +196,105 @@ class Columns {
     }
     if (rows < 0) return std::nullopt;
     const std::vector<PyObject*> nothing(row ? 0 : static_cast<size_t>(rows), Py_None);
-    nb::dict nulls;
-    for (size_t at = 0; at < fields_.size(); ++at) {
-      const Field& field = fields_[at];
-      Column& column = batch->columns[at];
-      column.kind = field.kind;
-      if (field.lists) {
-        column.elements = std::make_unique<Column>();
-        column.elements->kind = field.kind;
-      }
+    for (size_t at = 0; at < names_.size(); ++at) {
       PyObject* const* items = &given[at];
       if (!row) items = given[at] == Py_None ? nothing.data() : reinterpret_cast<PyListObject*>(given[at])->ob_item;
-      if (!(field.lists ? add_lists : *field.kind->add)(column, items, rows)) return std::nullopt;
-      finish(column);
-      batch->children.push_back(&column.array);
-      if (!column.nulls.empty()) nulls[field.name] = column.nulls.size();
+      if (!add(batch->columns[at], items, rows)) return std::nullopt;
     }
-    thread_local ArrowArray taken{};
-    if (taken.release != nullptr) taken.release(&taken);  // whoever asked before did not take it
-    taken = ArrowArray{};
-    taken.length = rows;
-    taken.n_buffers = 1;
-    taken.n_children = static_cast<int64_t>(batch->children.size());
-    taken.buffers = batch->buffers;
-    taken.children = batch->children.data();
-    taken.release = &release;
-    taken.private_data = batch.release();
-    return std::make_tuple(reinterpret_cast<uintptr_t>(&taken), nulls);
+    return taken(std::move(batch), rows);
+  }
+
+  // One row of objects, the parts of ``json`` from and to where each of ``spans`` says. ``time``: the column that is ``now``
+  // where it is not given; -1 is none.
+  Taken row(const nb::bytes& json, const std::vector<std::pair<size_t, size_t>>& spans, int64_t time, int64_t now) const {
+    std::vector<std::string_view> objects;
+    for (const auto& span : spans) objects.push_back(part(json, span));
+    auto batch = std::make_unique<Batch>(reader_.fields());
+    if (!reader_.row(objects, time, now, *batch)) return std::nullopt;
+    return taken(std::move(batch), 1);
+  }
+
+  // The candidates that the part of ``json`` holds, at most ``most``: objects, or lists by column, ``item`` among them.
+  Taken rows(const nb::bytes& json, std::pair<size_t, size_t> span, int64_t item, int64_t most) const {
+    const std::string_view candidates = part(json, span);
+    auto batch = std::make_unique<Batch>(reader_.fields());
+    int64_t rows = 0;
+    const auto read = [&] { return reader_.rows(candidates, item, most, *batch, &rows); };
+    if (!(candidates.size() < kShort ? read() : without_gil(read))) return std::nullopt;
+    return taken(std::move(batch), rows);
+  }
+
+  const larix::json::Reader& reader() const { return reader_; }
+
+  // ``which``: of the batches that one call hands over.
+  Taken taken(std::unique_ptr<Batch> batch, int64_t rows, size_t which = 0) const {
+    nb::dict nulls;
+    for (size_t at = 0; at < names_.size(); ++at)
+      if (const auto& found = batch->columns[at].nulls; !found.empty()) nulls[names_[at]] = found.size();
+    thread_local ArrowArray arrays[2]{};
+    ArrowArray& array = arrays[which];
+    if (array.release != nullptr) array.release(&array);  // whoever asked before did not take it
+    array = larix::handed_over(std::move(batch), rows);
+    return std::make_tuple(reinterpret_cast<uintptr_t>(&array), nulls);
+  }
+
+  static std::string_view part(const nb::bytes& json, const std::pair<size_t, size_t>& span) {
+    if (span.first > span.second || span.second > json.size()) throw nb::index_error("not within the document");
+    return {json.c_str() + span.first, span.second - span.first};
   }
 
  private:
-  struct Field {
-    nb::str name;
-    const Kind* kind;
-    bool lists;
-  };
-  std::vector<Field> fields_;
+  larix::json::Reader reader_;
+  std::vector<nb::str> names_;
 };
+
+// A Python object that goes with the last that has this; whoever lets go of it need not have the GIL.
+std::shared_ptr<const void> kept(const nb::object& object) {
+  return {object.inc_ref().ptr(), [](const void* mine) {
+            if (!nb::is_alive()) return;
+            const nb::gil_scoped_acquire held;
+            Py_DECREF(static_cast<PyObject*>(const_cast<void*>(mine)));
+          }};
+}
+
+// The context and the candidates of ``body``: ``inputs`` is where its JSON tells of tensors, which begin at ``data``. See
+// ``tensors.hpp``.
+std::optional<std::pair<Taken, Taken>> tensors(const Columns& context, const Columns& candidates, const nb::bytes& body,
+                                               const std::pair<size_t, size_t>& inputs, size_t data, int64_t item,
+                                               int64_t most, int64_t time, int64_t now) {
+  auto own = std::make_unique<Batch>(context.reader().fields()), theirs = std::make_unique<Batch>(candidates.reader().fields());
+  int64_t rows = 0;
+  if (!larix::oip::read(Columns::part(body, inputs), Columns::part(body, {data, body.size()}), context.reader(),
+                        candidates.reader(), {item, most, time, now}, *own, *theirs, &rows))
+    return std::nullopt;
+  own->owner = theirs->owner = kept(body);
+  return std::make_pair(context.taken(std::move(own), 1), candidates.taken(std::move(theirs), rows, 1));
+}
+
+using Span = std::optional<std::pair<size_t, size_t>>;
+
+// The document without what stands for ``names``, and where that is; nothing if it cannot be told plainly.
+std::optional<std::pair<nb::bytes, std::vector<Span>>> parted(const nb::bytes& document,
+                                                              const std::vector<std::string>& names) {
+  std::string rest;
+  std::vector<std::string_view> values;
+  if (!larix::json::parted({document.c_str(), document.size()}, names, &values, &rest)) return std::nullopt;
+  std::vector<Span> spans;
+  for (const std::string_view value : values) {
+    const auto begin = static_cast<size_t>(value.data() - document.c_str());
+    spans.push_back(value.empty() ? Span() : Span({begin, begin + value.size()}));
+  }
+  return std::make_pair(nb::bytes(rest.data(), rest.size()), spans);
+}
 
 }  // namespace
 
 void bind_columns(nb::module_& m) {
   nb::class_<Columns>(m, "Columns")
       .def(nb::init<const std::vector<std::tuple<std::string, std::string>>&>(), nb::arg("typed"))
-      .def("take", &Columns::take, nb::arg("values"), nb::arg("row"));
+      .def("take", &Columns::take, nb::arg("values"), nb::arg("row"))
+      .def("row", &Columns::row, nb::arg("json"), nb::arg("spans"), nb::arg("time"), nb::arg("now"))
+      .def("rows", &Columns::rows, nb::arg("json"), nb::arg("span"), nb::arg("item"), nb::arg("most"));
+  m.def("tensors", &tensors);
+  m.def("parted", &parted, nb::arg("document"), nb::arg("names"));
 }

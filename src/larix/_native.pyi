@@ -331,3 +331,32 @@ class Columns:
     def __init__(self, typed: Sequence[tuple[str, str]]) -> None: ...
     def take(self, values: dict[str, Any], row: bool) -> tuple[int, dict[str, int]] | None:
         """The address of an ArrowArray, this thread's until its next call, and nulls by column."""
+
+    def row(
+        self, json: bytes, spans: Sequence[tuple[int, int]], time: int, now: int
+    ) -> tuple[int, dict[str, int]] | None: ...
+    def rows(
+        self, json: bytes, span: tuple[int, int], item: int, most: int
+    ) -> tuple[int, dict[str, int]] | None: ...
+
+def tensors(
+    context: Columns,
+    candidates: Columns,
+    body: bytes,
+    inputs: tuple[int, int],
+    data: int,
+    item: int,
+    most: int,
+    time: int,
+    now: int,
+    /,
+) -> tuple[tuple[int, dict[str, int]], tuple[int, dict[str, int]]] | None: ...
+def parted(document: bytes, names: Sequence[str]) -> tuple[bytes, list[tuple[int, int] | None]] | None: ...
+def page(
+    items: _Ids | Sequence[bytes],
+    order: _Ids,
+    value: _Numbers,
+    scores: Sequence[_Floats],
+    names: Sequence[bytes],
+    /,
+) -> bytes: ...

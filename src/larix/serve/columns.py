@@ -5,16 +5,18 @@ Knows nothing of features.
 """
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import types
 
 import larix._native as native
+from larix.batch import Floats, Ids
 from larix.errors import ConfigError, DataError
 
 # Plain types, by the names that a signature's JSON has for them; a column is of one of these, or of lists of one.
@@ -40,6 +42,10 @@ _TAKEN: dict[int, frozenset[type]] = {
     **dict.fromkeys((pa.lib.Type_FLOAT, pa.lib.Type_DOUBLE), frozenset((float, int, type(None)))),
     **{dtype.id: frozenset((int, type(None))) for dtype in PLAIN.values() if types.is_integer(dtype)},
 }
+Span = tuple[int, int]
+"""Where something stands in a text, in bytes: from, to."""
+Filled = tuple[pa.RecordBatch, dict[str, int]]
+"""A batch, and how many values of it are null by column."""
 _LISTS = frozenset((list, type(None)))
 _WRONG = (ValueError, TypeError, OverflowError)  # those of pyarrow are among them
 
@@ -171,24 +177,88 @@ def row(values: Mapping[str, Any], typed: Mapping[str, pa.DataType]) -> list[pa.
 
 
 class Plain:
-    """Values as JSON has them, for the columns of one schema, taken in one go."""
+    """Values as JSON has them, for the columns of one schema, taken in one go if each is plainly of its column's type.
+
+    What it gives: the batch, and how many values are null by column; None if a value is not, or a column is unknown. What is
+    not given is null.
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
+        self._at = {name: at for at, name in enumerate(schema.names)}
         self._columns = native.Columns([(field.name, type_name(field.type)) for field in schema])
 
-    def __call__(
-        self, values: Mapping[str, Any], *, row: bool
-    ) -> tuple[pa.RecordBatch, dict[str, int]] | None:
-        """The batch, and how many values are null by column; None if not all are plainly of their column's type.
+    def __call__(self, values: Mapping[str, Any], *, row: bool) -> Filled | None:
+        """``values``: a list a column, or, for one ``row``, a value; of what is no column nothing is said."""
+        return self._held(self._columns.take(values, row) if type(values) is dict else None)
 
-        ``values``: a list a column, or, for one ``row``, a value. What is not there is null.
+    def row_of(self, json: bytes, spans: Sequence[Span], time: str | None, now: int) -> Filled | None:
+        """As a call for one row, of the objects at ``spans`` of a text of JSON. ``now`` stands for ``time`` if that is null."""
+        return self._held(self._columns.row(json, spans, -1 if time is None else self._at[time], now))
+
+    def rows_of(self, json: bytes, span: Span, item: str, most: int) -> Filled | None:
+        """As a call for rows, of the list of objects, or the object of lists, ``item`` among them, at ``span``.
+
+        None, too, if there are more than ``most``.
         """
-        taken = self._columns.take(values, row) if type(values) is dict else None
+        return self._held(self._columns.rows(json, span, self._at[item], most))
+
+    def with_tensors(
+        self,
+        theirs: "Plain",
+        body: bytes,
+        inputs: Span,
+        data: int,
+        *,
+        item: str,
+        most: int,
+        time: str | None,
+        now: int,
+    ) -> tuple[Filled, Filled] | None:
+        """Of binary tensors the one row of these columns, and the rows of ``theirs``, at most ``most``; numbers stay in ``body``.
+
+        ``inputs``: where its JSON has the list of tensors, which follow one another from ``data`` on. ``item``: a column that has
+        to be there. ``now`` stands for ``time`` if that is not given.
+        """
+        when = -1 if time is None else self._at[time]
+        taken = native.tensors(
+            self._columns, theirs._columns, body, inputs, data, theirs._at[item], most, when, now
+        )
+        if taken is None:
+            return None
+        own, rows = self._held(taken[0]), theirs._held(taken[1])
+        assert own is not None
+        assert rows is not None
+        return own, rows
+
+    def _held(self, taken: tuple[int, dict[str, int]] | None) -> Filled | None:
         if taken is None:
             return None
         address, nulls = taken
         return pa.RecordBatch._import_from_c(address, self._schema), nulls
+
+
+def parted(document: bytes, names: Sequence[str]) -> tuple[bytes, list[Span | None]] | None:
+    """A JSON document with empty ones for the objects and lists that stand for ``names`` in it, and where each is.
+
+    What they hold is not looked at: all parts are JSON if, and only if, the whole is. None if that cannot be told plainly.
+    """
+    return native.parted(document, names)
+
+
+def page_json(
+    items: Ids | Sequence[bytes],
+    order: Ids,
+    value: NDArray[np.float64],
+    scores: Sequence[Floats],
+    names: Sequence[bytes],
+) -> bytes:
+    """The items of a page as a list of JSON objects: ``item``, ``position``, ``value`` and, by name, ``scores``.
+
+    ``items``: int64 ``[k]``, or, what is no number, as JSON. ``order``: int64 ``[k]``, whom of the ``n`` that ``value``,
+    float64, and each of ``scores``, float32, tell of. ``names``: of scores, as JSON with a colon.
+    """
+    return native.page(items, order, value, scores, names)
 
 
 def _as_told(values: list[Any], dtype: pa.DataType) -> bool:

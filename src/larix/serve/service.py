@@ -102,6 +102,27 @@ class Columns(Protocol):
         """The rows, and how many values by column are not given."""
         ...
 
+    def context_in(
+        self, json: bytes, spans: Sequence[tuple[int, int]], now_ms: int
+    ) -> tuple[pa.RecordBatch, dict[str, int]] | None:
+        """The one row that the objects at ``spans`` of a text of JSON are; None if only `context_of` can tell."""
+        ...
+
+    def candidates_in(
+        self, json: bytes, span: tuple[int, int], most: int
+    ) -> tuple[pa.RecordBatch, dict[str, int]] | None:
+        """The rows at ``span`` of a text of JSON; None if only `candidates_of` can tell, or there are more than ``most``."""
+        ...
+
+    def tensors_in(
+        self, body: bytes, inputs: tuple[int, int], data: int, *, most: int, now_ms: int
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch] | None:
+        """The one row and at most ``most`` rows of binary tensors; None if they have to be looked at one by one.
+
+        ``inputs``: where the body's JSON tells of them; they lie one behind the other from ``data`` on.
+        """
+        ...
+
     def user_of(self, context: pa.RecordBatch) -> int:
         """What ``Request.user`` is for this context."""
         ...

@@ -124,6 +124,37 @@ class Signature:
         }
         return self._checked(*_batch(arrays, self.candidates), values)
 
+    def context_in(
+        self, json: bytes, spans: Sequence[columns.Span], now_ms: int
+    ) -> tuple[pa.RecordBatch, Counts] | None:
+        """As `context_of`, of all objects at ``spans`` of a text of JSON; None if that has to tell what is wrong with them."""
+        return self._plainly(self._plain[0].row_of(json, spans, self.time, now_ms))
+
+    def candidates_in(
+        self, json: bytes, span: columns.Span, most: int
+    ) -> tuple[pa.RecordBatch, Counts] | None:
+        """As `candidates_of`, of what is at ``span`` of a text of JSON; None if that has to tell what is wrong with it.
+
+        None, too, for more than ``most``.
+        """
+        return self._plainly(self._plain[1].rows_of(json, span, self.item, most))
+
+    def tensors_in(
+        self, body: bytes, inputs: columns.Span, data: int, *, most: int, now_ms: int
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch] | None:
+        """The context and the candidates, at most ``most``, that binary tensors of the Open Inference Protocol hold.
+
+        ``inputs``: where the body's JSON has the list of them, which lie one behind the other from ``data`` on. None if they are
+        not plainly what they have to be: then each has to be looked at.
+        """
+        own, theirs = self._plain
+        found = own.with_tensors(
+            theirs, body, inputs, data, item=self.item, most=most, time=self.time, now=now_ms
+        )
+        if found is None or None in map(self._plainly, found):
+            return None
+        return found[0][0], found[1][0]
+
     def beside(
         self, context: pa.RecordBatch, candidates: pa.RecordBatch, of: NDArray[np.int64] | None = None
     ) -> pa.RecordBatch:
@@ -212,6 +243,9 @@ class Signature:
                 f"candidate {row} has a column '{unknown[0]}'; the candidates' columns are {', '.join(self.candidates.names)}"
             )
         return {name: [each.get(name) for each in values] for name in names | {self.item}}
+
+    def _plainly(self, taken: tuple[pa.RecordBatch, Counts] | None) -> tuple[pa.RecordBatch, Counts] | None:
+        return taken if taken is not None and taken[1].keys() <= self.optional else None
 
     def _checked(
         self, batch: pa.RecordBatch, missing: Counts, given: Mapping[str, Any]

@@ -6,10 +6,13 @@ Binary tensors lie one behind the other after the JSON, whose length a header te
 from typing import Annotated, Any
 
 import msgspec
+import pyarrow as pa
 from msgspec import Meta
 
-from larix.errors import DataError
+from larix.errors import DataError, LarixError
 from larix.serve import oip
+from larix.serve.columns import parted
+from larix.serve.http.asked import now_ms
 from larix.serve.http.call import Call, Route, answered, document_of
 from larix.serve.http.limits import Limits
 from larix.serve.http.reply import BINARY, JSON, Reply
@@ -90,9 +93,10 @@ class Inference:
     async def infer(self, call: Call) -> Reply:
         """Score candidates given as tensors."""
         model, version = (*call.names, "")[:2]
-        body = memoryview(call.body)
-        length = _json_length(call, len(body))
-        asked = document_of(self._decoder, body[:length], self._limits)
+        length = _json_length(call, len(call.body))
+        asked, read = self._plainly(call.body, length, model, version)
+        if asked is None:
+            asked = document_of(self._decoder, memoryview(call.body)[:length], self._limits)
         signature, tasks = self._service.signature(model, version), self._service.tasks(model, version)
         wanted = oip.wanted_of(tasks, [output.name for output in asked.outputs])
         binary = _binary(asked, wanted)
@@ -103,7 +107,8 @@ class Inference:
         }
         request = oip.request_of(
             signature,
-            _tensors(asked.inputs, body[length:]),
+            _tensors(asked.inputs, memoryview(call.body)[length:]) if read is None else (),
+            read=read,
             id=asked.id or call.id,
             model=model,
             version=version,
@@ -114,6 +119,27 @@ class Inference:
         )
         answer = await answered(self._service.rank(request), request.deadline)
         return _reply(answer, oip.outputs_of(answer, wanted), binary)
+
+    def _plainly(
+        self, body: bytes, length: int, model: str, version: str
+    ) -> tuple[InferBody | None, tuple[pa.RecordBatch, pa.RecordBatch] | None]:
+        """The JSON without its tensors, and their columns: of binary tensors that plainly fit nothing is made but those.
+
+        Nothing if anything is wrong with them, or only might be: then each is looked at.
+        """
+        if length == len(body) or length > self._limits.json_bytes:
+            return None, None
+        parts = parted(body[:length], ("inputs",))
+        if parts is None or (inputs := parts[1][0]) is None:
+            return None, None
+        try:
+            asked = self._decoder.decode(parts[0])
+            columns = self._service.signature(model, version)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LarixError):
+            return None, None
+        most = self._limits.candidates
+        read = columns.tensors_in(body, inputs, length, most=most, now_ms=now_ms())
+        return (None, None) if read is None else (asked, read)
 
 
 def _json_length(call: Call, whole: int) -> int:

@@ -10,7 +10,8 @@ from larix.serve.http.examples import Example
 from larix.serve.http.feedback import FeedbackBody, Taken
 from larix.serve.http.infer import InferBody, Inferred
 from larix.serve.http.limits import Limits
-from larix.serve.http.ranking import Page, RankBody
+from larix.serve.http.page import Page
+from larix.serve.http.ranking import RankBody
 from larix.serve.http.reply import HTML, JSON, TEXT
 from larix.serve.http.sessions import OpenBody, OpenedSession, ScoreBody
 

@@ -8,25 +8,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from larix.serve.http.call import Call, Route, answered, document_of, named
+from larix.serve.http.asked import Asking, Candidates, Count, Milliseconds, Row, now_ms
+from larix.serve.http.call import Call, Route, answered, named
 from larix.serve.http.limits import Limits
-from larix.serve.http.ranking import (
-    Candidates,
-    Count,
-    Milliseconds,
-    Page,
-    Row,
-    State,
-    check_number,
-    merged,
-    now_ms,
-    page_of,
-    state_of,
-)
+from larix.serve.http.page import Page, State, page_of, state_of
 from larix.serve.http.reply import Reply, reply_of
 from larix.serve.refusal import Refusal, Why
-from larix.serve.request import Request
-from larix.serve.service import Service
+from larix.serve.service import Columns, Service
 
 REMEMBERED = 1 << 14  # requests to open a session, for their retries
 
@@ -77,8 +65,7 @@ class SessionCalls:
 
     def __init__(self, service: Service, limits: Limits) -> None:
         self._service, self._limits = service, limits
-        self._open = msgspec.json.Decoder(OpenBody)
-        self._score = msgspec.json.Decoder(ScoreBody)
+        self._open, self._score = Asking(OpenBody, limits), Asking(ScoreBody, limits)
         self._asked_ms: dict[tuple[str, str], int] = {}  # the oldest first
 
     def routes(self) -> list[Route]:
@@ -91,43 +78,29 @@ class SessionCalls:
 
     async def open(self, call: Call) -> Reply:
         """Compute a user's side and keep it; score the first candidates against it if there are any."""
-        asked = document_of(self._open, call.body, self._limits)
-        model = named(self._service, asked.model)
-        columns = self._service.signature(model, asked.version)
-        context, missing = columns.context_of(merged(asked.user, asked.context), self._first_ms(call))
-        deadline = call.deadline(asked.timeout_ms, self._limits)
-        sessions, user = self._service.sessions, columns.user_of(context)
+        asked = self._open.read(call.body, self._columns, self._first_ms(call))
+        body, sessions = asked.document, self._service.sessions
+        request = asked.request(
+            call, self._limits, model=named(self._service, body.model), version=body.version
+        )
         page = None
-        if asked.candidates is None:
+        if asked.candidates.rows is None:
             opening = sessions.open(
-                model=model,
-                context=context,
-                version=asked.version,
-                user=user,
-                ttl_s=asked.ttl_s,
+                model=request.model,
+                context=request.context,
+                version=request.version,
+                user=request.user,
+                ttl_s=body.ttl_s,
                 bearer=call.bearer,
                 id=call.id,
-                deadline=deadline,
+                deadline=request.deadline,
             )
-            opened = await answered(opening, deadline)
+            opened = await answered(opening, request.deadline)
         else:
-            check_number(asked.candidates, self._limits)
-            candidates, not_given = columns.candidates_of(asked.candidates)
-            request = Request(
-                id=call.id,
-                candidates=candidates,
-                context=context,
-                model=model,
-                version=asked.version,
-                user=user,
-                deadline=deadline,
-                count=asked.count,
-                explain=asked.explain,
-                diversity=asked.diversity,
-            )
-            both = sessions.open_and_score(request, ttl_s=asked.ttl_s, bearer=call.bearer)
-            opened, answer = await answered(both, deadline)
-            page = page_of(answer, request, columns, not_given)
+            both = sessions.open_and_score(request, ttl_s=body.ttl_s, bearer=call.bearer)
+            opened, answer = await answered(both, request.deadline)
+            page = page_of(answer, request, asked.columns, asked.candidates.missing)
+        missing = {**asked.context.missing, **opened.missing}
         return reply_of(
             OpenedSession(
                 id=call.id,
@@ -136,7 +109,7 @@ class SessionCalls:
                 version=opened.stamp.version,
                 stamp=state_of(opened.stamp),
                 ttl_s=opened.ttl_s,
-                missing={name: count for name, count in {**missing, **opened.missing}.items() if count},
+                missing={name: count for name, count in missing.items() if count},
                 page=page,
             ),
             201,
@@ -145,29 +118,25 @@ class SessionCalls:
     async def score(self, call: Call) -> Reply:
         """Score candidates against an open session."""
         (session,) = call.names
-        asked = document_of(self._score, call.body, self._limits)
-        check_number(asked.candidates, self._limits)
-        columns = self._service.sessions.columns(session, bearer=call.bearer)
-        if columns is None:
-            raise Refusal(Why.BROKEN, "nobody knows how candidates for this session are read; open another")
-        candidates, missing = columns.candidates_of(asked.candidates)
-        request = Request(
-            id=call.id,
-            candidates=candidates,
-            deadline=call.deadline(asked.timeout_ms, self._limits),
-            count=asked.count,
-            explain=asked.explain,
-            diversity=asked.diversity,
-            session=session,
-        )
+        asked = self._score.read(call.body, lambda _: self._pinned(session, call.bearer), 0)
+        request = asked.request(call, self._limits, session=session)
         future = self._service.sessions.score(request, bearer=call.bearer)
         answer = await answered(future, request.deadline)
-        return reply_of(page_of(answer, request, columns, missing))
+        return reply_of(page_of(answer, request, asked.columns, asked.candidates.missing))
 
     async def close(self, call: Call) -> Reply:
         """End a session."""
         self._service.sessions.close(call.names[0], bearer=call.bearer)
         return Reply(204, b"")
+
+    def _columns(self, asked: OpenBody) -> Columns:
+        return self._service.signature(named(self._service, asked.model), asked.version)
+
+    def _pinned(self, session: str, bearer: str) -> Columns:
+        columns = self._service.sessions.columns(session, bearer=bearer)
+        if columns is None:
+            raise Refusal(Why.BROKEN, "nobody knows how candidates for this session are read; open another")
+        return columns
 
     def _first_ms(self, call: Call) -> int:
         """When this request to open was first made: a retry must not differ by the time that we fill in."""

@@ -36,6 +36,7 @@ def request_of(
     columns: Columns,
     tensors: Iterable[Tensor],
     *,
+    read: tuple[pa.RecordBatch, pa.RecordBatch] | None = None,
     id: str = "",
     model: str = "",
     version: str = "",
@@ -45,18 +46,20 @@ def request_of(
 ) -> Request:
     """What a client's tensors ask for.
 
-    ``id``: made if it is "". ``parameters``: ``timeout``, in microseconds from now, 0 for none; ``count``, items on the page;
-    ``diversity``, false for a page by value alone. ``deadline``: the transport's own, by ``time.monotonic()``. ``most``:
-    candidates that are allowed.
+    ``read``: the context and the candidates if they were read already; ``tensors`` are not looked at then. ``id``: made if it
+    is "". ``parameters``: ``timeout``, in microseconds from now, 0 for none; ``count``, items on the page; ``diversity``, false
+    for a page by value alone. ``deadline``: the transport's own, by ``time.monotonic()``. ``most``: candidates that are allowed.
 
     DataError if a tensor or a parameter is unknown or does not fit, Refusal (TOO_LARGE) if there are too many candidates.
     """
     given = _parameters(parameters or {})
     if given.get("timeout"):
         deadline = min(deadline, time.monotonic() + given["timeout"] / 1e6)
-    own, theirs = columns_of(columns, tensors, most)
-    context, _ = columns.context_of(own, time.time_ns() // 1_000_000)
-    candidates, _ = columns.candidates_of(theirs)
+    if read is None:
+        own, theirs = columns_of(columns, tensors, most)
+        now_ms = time.time_ns() // 1_000_000
+        read = columns.context_of(own, now_ms)[0], columns.candidates_of(theirs)[0]
+    context, candidates = read
     return Request(
         id=id or uuid.uuid4().hex,
         candidates=candidates,
