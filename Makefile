@@ -63,7 +63,7 @@ sanitize: | $(BIN)/python
 	@for kind in address,undefined thread; do \
 	  $(BIN)/cmake -S native -B build/sanitize-$${kind%%,*} -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	    -DLARIX_SANITIZE=$$kind >/dev/null && $(BIN)/ninja -C build/sanitize-$${kind%%,*} \
-	    && for program in stress stress_room stress_versions stress_replica stress_cold stress_feed fuzz_segment; do \
+	    && for program in stress stress_room stress_versions stress_replica stress_cold stress_feed fuzz_json fuzz_segment; do \
 	      build/sanitize-$${kind%%,*}/$$program || exit 1; \
 	    done || exit 1; \
 	done
