@@ -377,13 +377,14 @@ def main() -> None:
             emit(BENCH, "larix engine", case, metric, alone[metric], unit, **about)
         if name == "net" and args.peers is not None:
             subjects += peers(args.peers or sorted(PEERS_BY_NAME), run, bundle, folder, cores)
-        for _ in range(rounds):
-            for subject in list(subjects):
-                try:
-                    measure(subject, cores, seconds, steps, runs)
-                except RuntimeError as error:
-                    absent(BENCH, subject.name, str(error))
-                    subjects.remove(subject)
+        with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is told
+            for _ in range(rounds):
+                for subject in list(subjects):
+                    try:
+                        measure(subject, cores, seconds, steps, runs)
+                    except RuntimeError as error:
+                        absent(BENCH, subject.name, str(error))
+                        subjects.remove(subject)
         report(case, subjects, cores)
         capacity = sorted(alone["capacity"])[len(alone["capacity"]) // 2]
         for subject in subjects:

@@ -64,16 +64,21 @@ def test_rows_written_by_another_process_are_shown_while_readers_go_on(folder):
                 seen.add(now)
 
     readers = [threading.Thread(target=read) for _ in range(2)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
-        assert process.stdout.readline() == "base\n"
-        updater = Updater(replica, folder)
-        updater.start(every=0.001)
-        for reader in readers:
-            reader.start()
-        assert process.stdout.readline() == "end\n"
-        assert process.wait() == 0
-    eventually(lambda: int(replica.lookup("a", [0])[0, 0]) == 60)
-    over.set()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    try:
+        with subprocess.Popen(command, **pipes, env=environment, text=True) as process:
+            assert process.stdout.readline() == "base\n"
+            updater = Updater(replica, folder)
+            updater.start(every=0.001)
+            for reader in readers:
+                reader.start()
+            while (line := process.stdout.readline()) != "end\n":  # what was not read yet is not compacted away
+                eventually(lambda upto=int(line): int(replica.lookup("a", [0])[0, 0]) >= upto)
+                print(file=process.stdin, flush=True)
+            assert process.wait() == 0
+        eventually(lambda: int(replica.lookup("a", [0])[0, 0]) == 60)
+    finally:
+        over.set()
     for reader in readers:
         reader.join()
     updater.stop()

@@ -1,6 +1,7 @@
 """A process that trains and logs: all weights of a row are the number of the delta that changed it last.
 
-Usage: writing.py FOLDER DELTAS. Says a line when the base is there, and one at the end.
+Usage: writing.py FOLDER DELTAS. Says a line when the base is there, the number of every tenth delta, then compacts the log when it
+is given a line, and says one at the end.
 """
 
 import sys
@@ -31,6 +32,8 @@ def write(folder, deltas):
             )
         log.append()
         if number % 10 == 0:
+            print(number, flush=True)
+            sys.stdin.readline()
             log.compact()
         time.sleep(0.005)
     print("end", flush=True)
