@@ -72,7 +72,8 @@ def test_rows_written_by_another_process_are_shown_while_readers_go_on(folder):
             updater.start(every=0.001)
             for reader in readers:
                 reader.start()
-            while (line := process.stdout.readline()) != "end\n":  # what was not read yet is not compacted away
+            while (line := process.stdout.readline()) != "end\n":
+                # What was not read yet is not compacted away.
                 eventually(lambda upto=int(line): int(replica.lookup("a", [0])[0, 0]) >= upto)
                 print(file=process.stdin, flush=True)
             assert process.wait() == 0

@@ -1,7 +1,7 @@
 """A process that trains and logs: all weights of a row are the number of the delta that changed it last.
 
-Usage: writing.py FOLDER DELTAS. Says a line when the base is there, the number of every tenth delta, then compacts the log when it
-is given a line, and says one at the end.
+Usage: writing.py FOLDER DELTAS. Says a line when the base is there, and one at the end. After every tenth delta it says its
+number, and compacts the log when it is given a line.
 """
 
 import sys

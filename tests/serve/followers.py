@@ -42,10 +42,11 @@ class Source(Reader):
 
 
 class Remake:
-    """Makes scorers; ``fails`` is raised instead, ``gate`` waited for."""
+    """Makes scorers; ``fails`` is raised instead, ``gate`` waited for; ``busy``: others have their turn."""
 
     def __init__(self):
         self.fails = self.gate = None
+        self.busy = False
         self.made = []
 
     def __call__(self, rows, weights, stamps):
@@ -54,7 +55,7 @@ class Remake:
             assert self.gate.wait(20)
         if self.fails is not None:
             raise self.fails
-        return Rows(rows, weights, stamps)
+        return None if self.busy else Rows(rows, weights, stamps)
 
 
 def following_of(trainer, name, *, source=None, remake=None, dense_s=0.0):

@@ -204,6 +204,21 @@ def test_a_network_that_cannot_be_stored_is_told_of_and_made_when_there_is_room(
     assert following.trouble == ""
 
 
+def test_a_network_that_is_not_made_because_others_have_their_turn_is_asked_for_again_at_once(trainer):
+    remake = Remake()
+    following = following_of(trainer, trainer.save("fence"), remake=remake, dense_s=60.0)
+    trainer.step()
+    trainer.publish()
+    trainer.dense(b"one")
+    poll(following)
+    remake.busy = True
+    assert not any(following.make() for _ in range(3))
+    assert (following.trouble, following.target.scorer.weights) == ("", b"bundle")
+    remake.busy = False
+    assert following.make()
+    assert following.target.scorer.weights == b"one"
+
+
 def test_a_version_whose_network_is_gone_leaves_all_as_it_was(trainer):
     source = Source(trainer.topic)
     following = following_of(trainer, trainer.save("fence"), source=source)

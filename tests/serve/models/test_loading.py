@@ -177,6 +177,8 @@ def test_processes_that_take_turns_compile_a_network_once_and_keep_but_the_newes
         arrays = next(iter(requests_of(bundle)))
         assert np.array_equal(*(each.score([each.request(*arrays)])[0] for each in (one, other)))
     assert len(list(scratch.glob("network-*"))) <= 5
+    with Turn(scratch / "turn"):
+        assert first(rows, weights, stamps) is None, "others have their turn"
     with pytest.raises(ConfigError, match="scratch"):
         Loading(turn=Turn(scratch / "turn"))
 

@@ -57,6 +57,39 @@ def test_a_thread_may_enter_again_and_others_wait_for_the_last_leaving(tmp_path)
     assert all(each.wait(10) for each in waiting)
 
 
+def test_whoever_may_come_again_is_let_in_only_if_nobody_is_within(tmp_path):
+    turn, other = Turn(tmp_path / "turn"), Turn(tmp_path / "turn")
+    with turn, other.if_free() as free:
+        assert not free
+    with turn, turn.if_free() as free:
+        assert free, "it is its own turn"
+    with other.if_free() as free:
+        assert free
+        entered = entering(turn)
+        assert not entered.wait(0.2)
+    assert entered.wait(10)
+
+
+def test_who_waits_goes_before_whoever_comes_again_and_again(tmp_path):
+    turn, other, over = Turn(tmp_path / "turn"), Turn(tmp_path / "turn"), threading.Event()
+
+    def again(one):
+        while not over.is_set():
+            with one.if_free() as free:
+                time.sleep(0.05 if free else 0.001)
+
+    threads = [threading.Thread(target=again, args=(each,)) for each in (turn, turn, other, other)]
+    for each in threads:
+        each.start()
+    try:
+        for each in (turn, other) * 3:
+            assert entering(each).wait(10)
+    finally:
+        over.set()
+        for each in threads:
+            each.join()
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(StorageError, match="cannot be written"):
         Turn(tmp_path / "none" / "turn")

@@ -55,8 +55,10 @@ class States:
 class Remake(Protocol):
     """Makes what scores of rows and a network's weights."""
 
-    def __call__(self, rows: Replica, weights: bytes, stamps: Callable[[int], Stamp]) -> Scorer:
+    def __call__(self, rows: Replica, weights: bytes, stamps: Callable[[int], Stamp]) -> Scorer | None:
         """Compiled, measured and warm; those who answer meanwhile keep their cores. ``stamps``: by the rows' sequence number.
+
+        None if others have their turn first: ask again.
 
         StorageError for weights that are damaged or cannot be stored, ConfigError if they are another network's.
         """
@@ -192,6 +194,8 @@ class Following:
         except Exception as error:
             self._stale = f"the network of state {wanted.dense} cannot be made: {error}"
             self._make_at = monotonic() + max(_AGAIN_S, self._dense_s)
+            return False
+        if scorer is None:
             return False
         self._stale = ""
         self._make_at = monotonic() + self._dense_s

@@ -115,11 +115,11 @@ class _Remake:
         self._backend = find(bundle.folder / COMPILED / "alone").manifest["backend"]
         self._of = hashlib.sha256(json.dumps(bundle.manifest, sort_keys=True).encode())
 
-    def __call__(self, rows: Replica, weights: bytes, stamps: Callable[[int], Stamp]) -> Scorer:
+    def __call__(self, rows: Replica, weights: bytes, stamps: Callable[[int], Stamp]) -> Scorer | None:
+        if self._turn is not None:  # networks never cease to come, and a bundle waits for its turn but once
+            with self._turn.if_free() as free:
+                return self._scorer(self._shared(weights), rows, stamps) if free else None
         captured = with_weights(self._captured, weights)
-        if self._turn is not None:
-            with self._turn:
-                return self._scorer(self._shared(captured, weights), rows, stamps)
         try:
             place = tempfile.TemporaryDirectory(prefix="larix-network-", dir=self._scratch)
         except OSError as error:
@@ -131,9 +131,10 @@ class _Remake:
             self._compile(captured, compiled)
             return self._scorer(compiled, rows, stamps)
 
-    def _shared(self, captured: Graph, weights: bytes) -> Path:
+    def _shared(self, weights: bytes) -> Path:
         """What the first process compiled; those before it go, as whoever needs one yet compiles it again."""
         assert self._scratch is not None
+        captured = with_weights(self._captured, weights)
         digest = self._of.copy()
         digest.update(weights)
         compiled = self._scratch / f"network-{digest.hexdigest()[:32]}"

@@ -3,6 +3,8 @@
 import fcntl
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +30,23 @@ class Turn:
             fcntl.flock(self._file, fcntl.LOCK_EX)
         self._depth += 1
         return self
+
+    @contextmanager
+    def if_free(self) -> Iterator[bool]:
+        """Whether one is within: only if nobody else is. So whoever may come again lets those go first who wait."""
+        free = self._mine.acquire(blocking=False)
+        if free and not self._depth:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._mine.release()
+                free = False
+        self._depth += int(free)
+        try:
+            yield free
+        finally:
+            if free:
+                self.__exit__()
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
