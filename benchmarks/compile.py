@@ -299,7 +299,8 @@ def main() -> None:
                 for rules in wanted:
                     place = f"{folder}/{rules}"
                     calls["larix", f"{head} {rules}"] = compiled(graph, x, backend, kind, rules, place)
-                if kind == "int8" and "bf16" in backend.kinds:  # what the bound on AUC lets `choose` take instead
+                if kind == "int8" and "bf16" in backend.kinds:
+                    # the bound on AUC lets `choose` take int8 where bf16 is
                     place, case = f"{folder}/bf16", f"{args.candidates} bf16 none"
                     calls["larix", case] = compiled(graph, x, backend, "bf16", "none", place)
                 errors = {key: float(np.abs(call() - exact).max()) for key, call in calls.items()}
