@@ -14,15 +14,33 @@ from larix.serve.refusal import Refusal, Why
 RANK = {"user": {"user_id": 5}, "candidates": {"video_id": [10, 3, 20]}}
 
 
+class Body:
+    """A body that is there at once, or never."""
+
+    def __init__(self, body):
+        self._body, self.given_up = body, False
+
+    def __await__(self):
+        if self._body is None:
+            yield from asyncio.Event().wait().__await__()
+        return self._body
+
+    def done(self):
+        return self._body is not None
+
+    def cancel(self):
+        self.given_up = True
+
+
 class Exchange:
     """What RSGI would bring a body by; keeps the answer."""
 
     def __init__(self, body=b""):
-        self._body, self.answer, self.read = body, None, 0
+        self.body, self.answer, self.read = Body(body), None, 0
 
-    async def __call__(self):
+    def __call__(self):
         self.read += 1
-        return self._body
+        return self.body
 
     def response_bytes(self, status, headers, body):
         assert self.answer is None
@@ -42,6 +60,14 @@ def app(handler, *, method="GET", path="/a", limits=None, **more):
     return App(
         [Route(method=method, path=path, handler=handle)], limits=limits or Limits(), door=Door(), **more
     )
+
+
+async def settled(app, scope, exchange):
+    await app.__rsgi__(scope, exchange)
+    for _ in range(200):
+        if not app._bodies.held_bytes:
+            return
+        await asyncio.sleep(0.05)
 
 
 def answer(app, scope, body=b""):
@@ -123,7 +149,7 @@ def test_a_body_that_nobody_wants_is_taken_in_if_it_is_small_and_given_back():
     made = app(lambda call: Reply(200, b""), limits=Limits(body_bytes=1 << 20, held_bytes=1 << 20))
     for size, read in ((10, 1), (1 << 19, 0)):
         exchange = Exchange(bytes(size))
-        asyncio.run(made.__rsgi__(Scope("POST", "/no", content_length=str(size)), exchange))
+        asyncio.run(settled(made, Scope("POST", "/no", content_length=str(size)), exchange))
         assert exchange.read == read
         assert exchange.answer[0] == 404
     assert made._bodies.held_bytes == 0
@@ -178,7 +204,7 @@ def test_what_is_sent_may_be_packed(talk):
 FULL = Refusal(Why.OVERLOADED, "the server is full", retry_after_s=0.2)
 
 
-def full(handled, times=10**9):
+def full(handled, times=10**9, limits=None):
     """A route that has no room, but for the first so many that ask for it."""
     asked = []
 
@@ -191,33 +217,21 @@ def full(handled, times=10**9):
         handled.append(call)
         return Reply(200, b"{}")
 
-    return App([Route(method="POST", path="/a", handler=handle, room=room)], limits=Limits(), door=Door())
+    route = Route(method="POST", path="/a", handler=handle, room=room)
+    return App([route], limits=limits or Limits(), door=Door())
 
 
 def test_where_there_is_no_room_a_call_is_refused_before_its_body_is_there():
     handled = []
-    made = full(handled, times=0)
+    made = full(handled, times=0, limits=Limits(body_s=0.1))
 
-    class Never(Exchange):
-        async def __call__(self):
-            self.read += 1
-            assert self.answer is not None
-            await asyncio.Event().wait()
-
-    async def asked():
-        exchange = Never()
-        call = asyncio.create_task(
-            made.__rsgi__(Scope("POST", content_length="9", x_request_id="mine"), exchange)
-        )
-        while exchange.answer is None:
-            await asyncio.sleep(0)
-        call.cancel()
-        return exchange
-
-    status, headers, body = asyncio.run(asyncio.wait_for(asked(), 20)).answer
+    exchange = Exchange(None)
+    asyncio.run(settled(made, Scope("POST", content_length="9", x_request_id="mine"), exchange))
+    status, headers, body = exchange.answer
     assert (status, headers["retry-after"]) == (429, "1")
     assert json.loads(body) == {"error": "the server is full", "id": "mine", "retry_after_s": 0.2}
     assert made.counts == {("POST", "/a", 429): 1}
+    assert exchange.body.given_up, "it never comes"
     assert made._bodies.held_bytes == 0
     assert not handled
 

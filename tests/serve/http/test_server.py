@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import random
@@ -226,6 +227,29 @@ def test_a_full_server_refuses_what_it_has_not_read_and_is_itself_again_when_the
         assert answer_of(wire).status == 200
     assert service.turned_away == server.app.counts["POST", "/v1/rank", 429] + 2 == 4
     assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("come", [0, 2999], ids=str)
+def test_the_body_of_a_refused_call_that_never_comes_whole_is_given_up_in_time(serving, service, come):
+    server = serving(body_s=0.5)
+    service.full = Refusal(Why.OVERLOADED, "the server is full", retry_after_s=0.5)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SOON) as wire:
+        wire.sendall(head(b"POST /v1/rank HTTP/1.1", b"content-length: 6000") + b"x" * come)
+        assert answer_of(wire).status == 429
+        wire.settimeout(SOON)
+        with contextlib.suppress(ConnectionResetError):
+            assert wire.recv(1) == b"", "its connection is closed"
+    assert server.app._bodies.held_bytes == 0
+
+
+def test_refused_calls_on_one_connection_are_all_answered(serving, service):
+    server, service.full = serving(), Refusal(Why.OVERLOADED, "the server is full")
+    whole = head(b"POST /v1/rank HTTP/1.1", b"content-length: 50000") + bytes(50_000)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SOON) as wire:
+        for _ in range(50):
+            wire.sendall(whole)
+            assert answer_of(wire).status == 429
+    assert server.app.counts["POST", "/v1/rank", 429] == 50
 
 
 def test_a_full_server_refuses_nothing_but_what_is_to_be_scored(serving, service):

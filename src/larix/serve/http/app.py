@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import lru_cache
 from random import getrandbits
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
-from larix.errors import DataError
+from larix.errors import DataError, LarixError
 from larix.serve.http.body import LONG, Bodies, Held, size_of
 from larix.serve.http.call import Call, Headers, Route
 from larix.serve.http.door import Door
 from larix.serve.http.limits import Limits
 from larix.serve.http.reply import Rejected, Reply, encoding_of, failure_of, packed
+from larix.serve.http.unread import Coming, Unread
 from larix.serve.telemetry import below
 
 _LOG = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class App:
     ) -> None:
         self._limits, self._door, self._done = limits, door, done
         self._bodies = Bodies(limits)
+        self._unread = Unread(self._bodies, limits.body_s)
         self._route = lru_cache(256)(self._found)
         self._routes: dict[int, list[tuple[list[str], dict[str, Route]]]] = {}
         for route in routes:
@@ -144,7 +146,7 @@ class App:
                 )
             )
             if failure is not None and unread:
-                await self._drain(headers, exchange, held)
+                self._drain(headers, exchange)
         finally:
             failure = None  # it holds this frame: one that held it, too, would wait for the collector
             held.release()
@@ -166,16 +168,17 @@ class App:
         chunked = headers.get("transfer-encoding") is not None
         return size_of(headers.get("content-length"), chunked, self._limits.body_bytes)
 
-    async def _drain(self, headers: Headers, exchange: Exchange, held: Held) -> None:
+    def _drain(self, headers: Headers, exchange: Exchange) -> None:
         """Take in a small body that nobody read, so that the connection goes on behind the answer.
 
         None that waits to be asked for: it need not come.
         """
         try:
-            if 0 < (size := self._size(headers)) <= LONG and headers.get("expect") is None:
-                await self._bodies.read(exchange, size, None, held)
-        except Exception:
-            return  # it is not worth it, or does not come: the connection is closed behind the answer
+            size = self._size(headers)
+        except LarixError:
+            return  # it is not worth it: the connection is closed behind the answer
+        if 0 < size <= LONG and headers.get("expect") is None:
+            self._unread.take(size, cast(Callable[[], Coming], exchange))  # granian's body comes by itself
 
 
 async def _fit(reply: Reply, headers: Headers) -> Reply:
