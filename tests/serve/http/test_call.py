@@ -58,3 +58,17 @@ def test_work_that_others_cancel_has_no_answer_and_whoever_waits_goes_on():
 
     with pytest.raises(TimeoutError):
         asyncio.run(wait())
+
+
+def test_what_is_done_on_the_loops_own_thread_wakes_nobody(monkeypatch):
+    future = Future()
+
+    async def wait():
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *_: pytest.fail("the loop was woken"))
+        loop.call_later(0.01, future.set_result, 3)
+        found = await answered(future, time.monotonic() + 60)
+        monkeypatch.undo()
+        return found
+
+    assert asyncio.run(wait()) == 3

@@ -1,8 +1,10 @@
 import asyncio
 import logging
 import stat
+import threading
 
 import pytest
+from engine_fakes import ONE, Gated, engine, request
 
 from larix.errors import DataError
 from larix.serve import Refusal, Why
@@ -68,3 +70,33 @@ def test_every_worker_answers_a_ping_and_its_socket_is_its_owners_alone(attended
             assert (await dispatch.ask(PING, b"x"))[1] == b"x"
 
     asyncio.run(ask())
+
+
+def test_an_engine_of_one_worker_computes_on_the_workers_own_loop_which_answers_pings_between(attended):
+    where, scored = [], []
+
+    class Watched(Gated):
+        def score(self, looked):
+            where.append(threading.get_ident())
+            return super().score(looked)
+
+    async def rank(asked, body):
+        answer = await asyncio.wrap_future(made.submit(request(10)))
+        scored.append(len(scorer.runs))
+        return Told(), str(answer.value.size).encode()
+
+    async def ask():
+        async with attended({"rank": rank}) as dispatch:
+            ranked = [asyncio.create_task(dispatch.ask("rank")) for _ in range(8)]
+            while not where:
+                await asyncio.sleep(0)
+            await dispatch.ask(PING)
+            answered = sum(each.done() for each in ranked)
+            return answered, [(await each)[1] for each in ranked]
+
+    scorer = Watched(seconds=0.03, shared=100.0)  # each alone: runs of several cost more
+    with engine(scorer, ONE) as made:
+        before, answers = asyncio.run(ask())
+    assert answers == [b"10"] * 8
+    assert before < 8
+    assert set(where) == {threading.get_ident()}

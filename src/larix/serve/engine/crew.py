@@ -1,18 +1,20 @@
 """The threads that carry out what the schedule says, and the lock around it. Knows nothing of what requests hold.
 
 Whoever asks and waits may carry out the own request meanwhile, within the same bounds: where nothing waits, no other thread
-has a part in it.
+has a part in it. Nor has one where the only worker's work is asked for on a thread that is lent.
 """
 
 import math
 import threading
 import time
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from larix.embedding.polling import Polling
 from larix.serve.engine.counts import Counts
 from larix.serve.engine.job import Job, Work
+from larix.serve.engine.lent import Soon, here
 from larix.serve.engine.schedule import Schedule
 from larix.serve.engine.settings import EngineSettings
 from larix.serve.engine.stages import carry_out, logger
@@ -37,6 +39,7 @@ class Crew:
         self._more = threading.Condition(self.lock)  # there is something to do
         self._nothing = threading.Condition(self.lock)  # nobody is under way
         self._idle = 0
+        self._lent_at: float | None = None  # since when a lent thread is to come, or is at work
         self._closed = False
         self._threads: list[threading.Thread] = []
         with self.lock:
@@ -48,10 +51,15 @@ class Crew:
         )
 
     def send(self, job: Job) -> None:
-        """Let ``job``, which has a future, in, for the threads to carry out; or raise Refusal."""
+        """Let ``job``, which has a future, in, for the threads to carry out, or this one if it is lent; or raise Refusal."""
+        soon = here() if self._settings.workers == 1 else None
         with self.lock:
             self._add(job)
-            self._rouse()
+            if soon is None or self._lent_at is not None:
+                self._rouse()
+                return
+            self._lent_at = time.monotonic()
+        soon(partial(self._lent_turn, soon))
 
     def carry(self, job: Job) -> Any:
         """Let ``job`` in and return its answer, carried out by this thread where it need not wait; or raise what went wrong."""
@@ -112,14 +120,44 @@ class Crew:
             self._rouse()
         return work
 
-    def _rouse(self) -> None:
+    def _lent_turn(self, soon: Soon) -> None:
+        """Carry out one piece of work on this thread, which is lent, and come again if there is more."""
+        with self.lock:
+            work, ended = self._next(None), self._ended()
+            self._lent_at = None if work is None else time.monotonic()
+        self._settle(ended)
+        if work is None:
+            return
+        work.inline = True
+        try:
+            self._carry(work, None, onward=False)
+        finally:
+            with self.lock:
+                more = self._waits
+                self._lent_at = time.monotonic() if more else None
+            if more:
+                soon(partial(self._lent_turn, soon))
+
+    @property
+    def _waits(self) -> bool:
         schedule = self.schedule
-        room = schedule.running < self._settings.workers
-        if self._idle and room and (schedule.sparse or schedule.dense or schedule.pages):
+        return bool(schedule.sparse or schedule.dense or schedule.pages)
+
+    @property
+    def _left(self) -> bool:
+        """Whether what waits is left to a lent thread, which is at work or about to come; not for ever: it may be kept."""
+        return self._lent_at is not None and time.monotonic() - self._lent_at < _LOOK
+
+    def _rouse(self) -> None:
+        room = self.schedule.running < self._settings.workers
+        if self._idle and room and self._waits and not self._left:
             self._more.notify()
 
-    def _carry(self, work: Work, mine: Job | None) -> Work | None:
-        """Carry out ``work``; return what this thread does next. ``mine``: the job that this thread is lent for."""
+    def _carry(self, work: Work, mine: Job | None, *, onward: bool = True) -> Work | None:
+        """Carry out ``work``; return what this thread does next. ``mine``: the job that this thread is there for alone.
+
+        ``onward``: whether this thread is to do more at once.
+        """
         fatal: BaseException | None = None
         try:
             carry_out(work)
@@ -135,7 +173,7 @@ class Crew:
                 self.hanging -= 1
             else:
                 self._done(work)
-                if fatal is None:
+                if fatal is None and onward and (mine is not None or not self._left):
                     after = self._next(mine)
                 else:
                     self._rouse()
@@ -203,7 +241,7 @@ class Crew:
         """Wait for something to do; None if there will be no more."""
         while True:
             with self.lock:
-                work, ended = self._next(None), self._ended()
+                work, ended = None if self._left else self._next(None), self._ended()
                 if work is None and not ended:
                     if self._closed:
                         return None

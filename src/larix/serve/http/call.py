@@ -1,6 +1,7 @@
 """One call over HTTP, and who answers calls of its kind. Knows nothing of sockets, nor of what is asked."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -95,7 +96,7 @@ async def answered(future: "Future[T]", deadline: float) -> T:
 
     As ``asyncio.timeout`` around ``asyncio.wrap_future`` would have it, at a third of the cost.
     """
-    loop = asyncio.get_running_loop()
+    loop, waiting = asyncio.get_running_loop(), threading.get_ident()
     told: asyncio.Future[None] = loop.create_future()
 
     def tell(_: object = None) -> None:
@@ -104,7 +105,10 @@ async def answered(future: "Future[T]", deadline: float) -> T:
 
     def hand_over(_: object) -> None:
         with suppress(RuntimeError):  # the loop has ended, and nobody waits there
-            loop.call_soon_threadsafe(tell)
+            if threading.get_ident() == waiting:  # it is awake
+                tell()
+            else:
+                loop.call_soon_threadsafe(tell)
 
     future.add_done_callback(hand_over)
     late = loop.call_later(max(0.0, deadline - time.monotonic()) + LATE_S, tell)

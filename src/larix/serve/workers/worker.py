@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from larix.serve.engine.lent import lent
 from larix.serve.refusal import Refusal
 from larix.serve.workers.frames import PING, Asked, Frames, Told, failure_of
 
@@ -27,8 +28,11 @@ def full_of(room: Callable[[], None]) -> Told | None:
 
 @asynccontextmanager
 async def attend(path: Path, answers: Mapping[str, Answer]) -> AsyncIterator[None]:
-    """Answer whoever connects to ``path``, a socket that is made, while this is entered. Nobody else of this machine may."""
-    answers = {PING: _pong, **answers}
+    """Answer whoever connects to ``path``, a socket that is made, while this is entered. Nobody else of this machine may.
+
+    This thread is lent to engines meanwhile: its loop has nothing to do but to answer.
+    """
+    loop, answers = asyncio.get_running_loop(), {PING: _pong, **answers}
     tasks: set[asyncio.Task[None]] = set()
     open_ends: set[Frames[Asked]] = set()
 
@@ -44,11 +48,12 @@ async def attend(path: Path, answers: Mapping[str, Answer]) -> AsyncIterator[Non
 
     before = os.umask(0o177)
     try:
-        server = await asyncio.get_running_loop().create_unix_server(connected, path)
+        server = await loop.create_unix_server(connected, path)
     finally:
         os.umask(before)
     try:
-        yield
+        with lent(loop.call_soon):
+            yield
     finally:
         server.close()
         if tasks:
