@@ -10,6 +10,7 @@ net and requests behind other servers, in turn with ours.
 the server's cores, processes, streams and pinning, features and all stages, and as many requests under way as let it batch; what
 it has not: bodies to read, answers to write, sockets, another process to give its cores to, and the three requests that are
 refused for each that is answered in the flood. So all of that is in `adds`: reading and refusing, not the server's code alone.
+`quiet_ms` is the p50 of both while there is hardly anything to do, `adds_ms_alone` what the server adds to it.
 """
 
 import argparse
@@ -18,19 +19,18 @@ import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import serve_cases
-from measure import PEERS, Worker, absent, emit, peer_python
+from measure import PEERS, absent, emit, peer_python
+from serve_added import QUIET_PER_S, QUIET_S, added, bare
 from serve_load import GIVE_UP_S
 from serve_peers import PEERS_BY_NAME, command, environment, requirements
 
@@ -39,6 +39,13 @@ BENCH = "serve"
 P99_MS = 30.0
 CASES = ("kuairand 50", "kuairand 200", "kuairand 500", "net 200")
 CONNECTIONS = 256
+UNITS = {
+    "rps_at_p99_30ms": "1/s",
+    "saturated_per_s": "1/s",
+    "capacity": "1/s",
+    "cpu": "share",
+    "failed": "share",
+}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -183,6 +190,8 @@ def measure(subject: Subject, cores: Cores, seconds: float, steps: int, runs: in
     with running(subject, cores):
         sender = Sender(subject, cores)
         warm_up(sender, subject)
+        quiet = sender.send(QUIET_PER_S, max(seconds, QUIET_S))
+        _note(subject, quiet_ms=(quiet["latency"]["p50"] or GIVE_UP_S) * 1e3)
         rate, held = 50.0, 0.0
         while in_time(sender.send(rate, lasting(rate, seconds))):
             held, rate = rate, rate * 1.6
@@ -293,32 +302,10 @@ def peers(names: Sequence[str], run: Path, bundle: Path, folder: Path, cores: Co
     return found
 
 
-def bare(
-    subject: Subject, bundle: Path, cores: Cores, rounds: int, streams: int, processes: int
-) -> dict[str, list[float]]:
-    """The engine alone on the server's cores: as many processes of as many streams, all at once, what they answer summed.
-
-    Each has a core of its own where a worker of the server has one: without, they would move between cores, and answer less.
-    """
-    path, words = str(HERE / "serve_bare.py"), [str(bundle), str(subject.requests), str(streams)]
-    own = streams == 1 and 0 < processes <= len(cores.server)
-    held = [cores.server[at : at + 1] if own else cores.server for at in range(max(1, processes))]
-    workers = [Worker(sys.executable, path, [*words, _listed(each)]) for each in held]
-    with ThreadPoolExecutor(len(workers)) as pool:
-        found = [list(pool.map(Worker.round, workers)) for _ in range(rounds)]
-    for worker in workers:
-        worker.end()
-    return {
-        "capacity": [sum(each["capacity"] for each in together) for together in found],
-        "alone_ms": [statistics.median(each["alone_ms"] for each in together) for together in found],
-    }
-
-
 def report(case: str, subjects: Sequence[Subject], cores: Cores) -> None:
-    units = {"rps_at_p99_30ms": "1/s", "saturated_per_s": "1/s", "cpu": "share", "failed": "share"}
     for subject in subjects:
         for metric, values in subject.found.items():
-            emit(BENCH, subject.name, case, metric, values, units.get(metric, "ms"), cores=len(cores.server))
+            emit(BENCH, subject.name, case, metric, values, UNITS.get(metric, "ms"), cores=len(cores.server))
 
 
 def free_port() -> int:
@@ -371,10 +358,10 @@ def main() -> None:
         run = serve_cases.run_of(name, folder, args.run if name == "kuairand" else None)
         bundle = serve_cases.bundle_of(run, name, folder, args.auc_loss)
         subjects = ours(case, run, bundle, folder, streams, processes)
-        alone = bare(subjects[1], bundle, cores, max(1, rounds), streams, processes)
+        alone = bare(subjects[1].requests, bundle, cores.server, max(1, rounds), streams, processes)
         about = {"cores": len(cores.server), "processes": processes, "streams": streams}
-        for metric, unit in (("capacity", "1/s"), ("alone_ms", "ms")):
-            emit(BENCH, "larix engine", case, metric, alone[metric], unit, **about)
+        for metric, values in alone.items():
+            emit(BENCH, "larix engine", case, metric, values, UNITS.get(metric, "ms"), **about)
         if name == "net" and args.peers is not None:
             subjects += peers(args.peers or sorted(PEERS_BY_NAME), run, bundle, folder, cores)
         with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is told
@@ -386,11 +373,10 @@ def main() -> None:
                         absent(BENCH, subject.name, str(error))
                         subjects.remove(subject)
         report(case, subjects, cores)
-        capacity = sorted(alone["capacity"])[len(alone["capacity"]) // 2]
         for subject in subjects:
-            if subject.name.startswith("larix") and "saturated_per_s" in subject.found:
-                adds = [1 - each / capacity for each in subject.found["saturated_per_s"]]
-                emit(BENCH, subject.name, case, "adds", adds, "share", cores=len(cores.server))
+            if subject.name.startswith("larix"):
+                for metric, (values, unit) in added(subject.found, alone).items():
+                    emit(BENCH, subject.name, case, metric, values, unit, cores=len(cores.server))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Our engine without a server around it: BUNDLE WORKERS CORES, requests of JSON bodies in a file, read before the clock starts.
 
-`capacity`: as many requests under way as keep it busy. `alone`: one after the other. Told by words on standard input.
+`capacity`: as many requests under way as keep it busy. `alone`: one after the other. `quiet`: one now and then. Told by words on
+standard input.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from measure import work
 from rich.console import Console
+from serve_added import QUIET_PER_S, QUIET_S
 
 from larix.recipes.served import Back, place_of, serving
 from larix.serve import Request
@@ -68,15 +70,23 @@ class Bare:
 
     def alone(self) -> float:
         """Median milliseconds of one request at a time."""
-        times = []
-        for _ in range(200):
-            start = time.perf_counter()
-            self._service.rank(self._request()).result()
-            times.append((time.perf_counter() - start) * 1e3)
+        return float(np.median([self._one() for _ in range(200)]))
+
+    def quiet(self) -> float:
+        """The same of ``QUIET_PER_S`` requests a second, between which caches forget."""
+        times, began = [], time.perf_counter()
+        for number in range(int(QUIET_PER_S * QUIET_S)):
+            time.sleep(max(0.0, began + number / QUIET_PER_S - time.perf_counter()))
+            times.append(self._one())
         return float(np.median(times))
 
+    def _one(self) -> float:
+        start = time.perf_counter()
+        self._service.rank(self._request()).result()
+        return (time.perf_counter() - start) * 1e3
+
     def round(self) -> dict[str, float]:
-        return {"capacity": self.capacity(), "alone_ms": self.alone()}
+        return {"capacity": self.capacity(), "alone_ms": self.alone(), "quiet_ms": self.quiet()}
 
 
 def main() -> None:
