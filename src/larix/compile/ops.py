@@ -73,6 +73,12 @@ def argument(node: Node, position: int, name: str, default: Any) -> Any:
     return node.args[position] if len(node.args) > position else dict(node.kwargs).get(name, default)
 
 
+def span(node: Node, length: int) -> tuple[int, int]:
+    """First and last but one of what a ``slice`` takes of so many."""
+    start, end, _ = slice(argument(node, 2, "start", None), argument(node, 3, "end", None)).indices(length)
+    return start, end
+
+
 def axis(value: int, dims: int) -> int:
     """``value`` counted from the front."""
     return value + dims if value < 0 else value

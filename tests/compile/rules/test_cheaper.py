@@ -32,6 +32,8 @@ CASES = {
         lambda s: s(ops.SLICE, s(ops.CAT, (s(ops.RELU, X), X, X), 1), 1, 6, 18),
         ["cat"],
     ),
+    "slice of cat, to its end": (lambda s: s(ops.SLICE, s(ops.CAT, (s(ops.RELU, X), X), 1), 1, 6), []),
+    "slice of slice, to its end": (lambda s: s(ops.SLICE, s(ops.SLICE, X, 1, 1), 1, 2), ["slice"]),
     "slice of slice": (lambda s: s(ops.SLICE, s(ops.SLICE, X, 1, 1, 6), 1, 1, -1), ["slice"]),
     "select of stack": (
         lambda s: s(ops.SELECT, s(ops.STACK, (s("aten.neg.default", X), X), 1), 1, 0),

@@ -76,6 +76,14 @@ def test_columns_pass_concatenation_slices_and_activations_one_by_one():
     assert not blocks(graph)
 
 
+def test_a_slice_that_tells_no_end_goes_to_the_last_column():
+    sketch = Sketch(dense(u1=6, c1=3))
+    graph = sketch.graph(sketch.linear(sketch(ops.SLICE, X, 1, 2), 4))
+    after, notes = hoist(graph)
+    assert notes[1].endswith("4 columns per request")
+    assert_equal(graph, after)
+
+
 def test_a_gate_fed_by_candidates_blocks_and_is_named():
     sketch = Sketch(dense(u1=6, c1=3))
     gate = sketch("aten.sigmoid.default", sketch.linear(X, 9))

@@ -92,6 +92,36 @@ def test_what_is_of_each_candidate_and_in_another_order_stops_the_turning():
     assert_alike(graph, after)
 
 
+@pytest.mark.parametrize("order", [(0, 2, 1), (0, -1, 1), (-3, -1, -2)])
+def test_what_a_network_turns_itself_may_count_its_axes_from_the_end(order):
+    row = Input("y", (Rows(1), 4, 2, 3), torch.float32, (Column("y", 3, True),), per_request=True)
+    sketch = Sketch(dense(c=6), row)
+    x = sketch(ops.RESHAPE, Ref("x"), (Rows(1), 2, 3))
+    scores = sketch(ops.EINSUM, "bhd,blhd->bhl", (x, Ref("y")))
+    turned = sketch(ops.PERMUTE, x, order)
+    shifted = sketch(ops.ADD, turned, sketch.weight(1, 3, 2))
+    back = sketch(ops.PERMUTE, sketch("aten.softmax.int", shifted, -1), (0, -1, 1))
+    graph = sketch.graph(scores, shifted, sketch(ops.MUL, back, x))
+    after, notes = turn(graph)
+    assert len(notes) == 1
+    assert_alike(graph, after)
+
+
+def test_one_row_that_was_turned_in_another_way_is_not_taken_for_one_that_was_turned_alike():
+    row = Input("y", (Rows(1), 4, 2, 3), torch.float32, (Column("y", 3, True),), per_request=True)
+    sketch = Sketch(dense(c=6), row)
+    x = sketch(ops.RESHAPE, Ref("x"), (Rows(1), 2, 3))
+    scores = sketch(ops.EINSUM, "bhd,blhd->bhl", (x, Ref("y")))
+    one = sketch(ops.PERMUTE, sketch.weight(3, 2, 1), (2, 0, 1))
+    square = sketch(ops.PERMUTE, sketch.weight(2, 2, 1), (2, 0, 1))  # which no shape tells apart
+    other = sketch(ops.PERMUTE, sketch(ops.SLICE, x, 2, 0, 2), (0, 2, 1))
+    sums = sketch(ops.ADD, sketch(ops.PERMUTE, x, (0, 2, 1)), one), sketch(ops.ADD, other, square)
+    graph = sketch.graph(scores, *sums)
+    after, notes = turn(graph)
+    assert len(notes) == 1
+    assert_alike(graph, after)
+
+
 @settings(max_examples=50, deadline=None)
 @given(graphs())
 def test_whatever_has_been_hoisted_may_be_turned(graph):

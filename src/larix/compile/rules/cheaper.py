@@ -71,7 +71,7 @@ def slice_of_cat(node: Node, writer: Writer) -> Ref | None:
     length = shape[dim]
     if not isinstance(length, int):
         return None
-    start, end, _ = slice(*node.args[2:4]).indices(length)
+    start, end = ops.span(node, length)
     at, parts, bounds = 0, [], set()
     for part in joined.args[0]:
         bounds.add(at)
@@ -98,8 +98,8 @@ def slice_of_slice(node: Node, writer: Writer) -> Ref | None:
     length = source[dims[0]]
     if not isinstance(length, int):
         return None
-    first, last, _ = slice(*inner.args[2:4]).indices(length)
-    start, end, _ = slice(*node.args[2:4]).indices(last - first)
+    first, last = ops.span(inner, length)
+    start, end = ops.span(node, last - first)
     return writer.add(ops.SLICE, inner.args[0], dims[0], first + start, first + end, like=node)
 
 

@@ -164,7 +164,7 @@ class _Hoisting:
             and ops.axis(node.args[1], dims) == last
             and ops.argument(node, 4, "step", 1) == 1
         ):
-            start, end, _ = slice(*node.args[2:4]).indices(width_of(values[0]))
+            start, end = ops.span(node, width_of(values[0]))
             return cut(values[0], start, end)
         if node.op == ops.LINEAR and is_mixed(values[0]) and len(values) == 1:
             return self._linear(node, values[0])

@@ -61,9 +61,9 @@ def _down(node: Node, writer: Writer) -> Ref | None:
         inner = _turned(node.args[0], writer)
         if inner is None:
             return None
-        return _permuted(inner.args[0], [inner.args[1][axis] for axis in node.args[1]], node, writer)
+        return _permuted(inner.args[0], [_order(inner)[axis] for axis in _order(node)], node, writer)
     reads = [Ref(name) for name in node.refs()]
-    order = next((found.args[1] for each in reads if (found := _turned(each, writer)) is not None), None)
+    order = next((_order(found) for each in reads if (found := _turned(each, writer)) is not None), None)
     if order is None or not all(_can_turn(each, order, writer) for each in reads):
         return None
     back = {each.name: _back(each, order, node, writer) for each in reads}
@@ -86,10 +86,24 @@ def _turned(ref: Ref, writer: Writer) -> Node | None:
     return source if source is not None and source.op == ops.PERMUTE and not source.per_request else None
 
 
+def _order(permute: Node) -> tuple[int, ...]:
+    """Where its axes come from, each counted from the front."""
+    axes: tuple[int, ...] = permute.args[1]
+    return tuple(ops.axis(each, len(axes)) for each in axes)
+
+
+def _turned_alike(ref: Ref, order: Sequence[int], writer: Writer) -> Ref | None:
+    """The value of which it is the permutation ``order``, if it was made as that."""
+    found = _turned(ref, writer)
+    if found is None or _order(found) != tuple(order):
+        return None
+    before: Ref = found.args[0]
+    return before
+
+
 def _can_turn(ref: Ref, order: Sequence[int], writer: Writer) -> bool:
     """Whether it has been turned alike, or is one row, so that turning it costs next to nothing."""
-    found, shape = _turned(ref, writer), writer.shape(ref)
-    alike = found is not None and found.args[1] == tuple(order)
+    alike, shape = _turned_alike(ref, order, writer) is not None, writer.shape(ref)
     return len(shape) == len(order) and (alike or shape[0] == 1 or _of_one_row(ref, writer) is not None)
 
 
@@ -105,9 +119,8 @@ def _of_one_row(ref: Ref, writer: Writer) -> Ref | None:
 
 def _back(ref: Ref, order: Sequence[int], like: Node, writer: Writer) -> Ref:
     """The value of which ``ref`` is the permutation ``order``."""
-    found = _turned(ref, writer)
-    if found is not None:
-        before: Ref = found.args[0]
+    before = _turned_alike(ref, order, writer)
+    if before is not None:
         return before
     shape, inverse = writer.shape(ref), [order.index(axis) for axis in range(len(order))]
     inner = _of_one_row(ref, writer)
