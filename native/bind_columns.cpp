@@ -1,6 +1,6 @@
 // A request's values, as Python or JSON has them, to columns of Arrow's C data interface. Takes what is plainly of a
 // column's type and gives up at anything else, without a word: columns.py then tells what it is. Python's values are read
-// with the GIL held, no Python runs; long JSON without it.
+// with the GIL held, no Python runs; what is long of the others without it.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -151,9 +151,12 @@ bool add(Column& column, PyObject* const* items, Py_ssize_t count) {
   return true;
 }
 
-constexpr size_t kShort = 16 << 10;  // bytes of JSON that are sooner read than the GIL is given away and had again
+// Bytes of JSON, and of tensors, that are sooner read than the GIL is given away and had again.
+constexpr size_t kShortJson = 16 << 10, kShortTensors = 512 << 10;
 
-bool without_gil(const auto& work) {
+// Does ``work``, without the GIL if that is ``long_``.
+bool done(bool long_, const auto& work) {
+  if (!long_) return work();
   const nb::gil_scoped_release released;
   return work();
 }
@@ -178,7 +181,7 @@ class Columns {
  public:
   // ``typed``: each column's name and the type that columns.py calls so.
   explicit Columns(const std::vector<std::tuple<std::string, std::string>>& typed) : reader_(fields_of(typed)) {
-    for (const Field& field : reader_.fields()) names_.push_back(nb::str(field.name.c_str()));
+    for (const Field& field : reader_.fields()) names_.push_back(nb::str(field.name.data(), field.name.size()));
   }
 
   // ``values``: each a list of as many rows, or, for one row, a value. None is null.
@@ -208,9 +211,11 @@ class Columns {
   // where it is not given; -1 is none.
   Taken row(const nb::bytes& json, const std::vector<std::pair<size_t, size_t>>& spans, int64_t time, int64_t now) const {
     std::vector<std::string_view> objects;
-    for (const auto& span : spans) objects.push_back(part(json, span));
+    size_t size = 0;
+    for (const auto& span : spans) size += objects.emplace_back(part(json, span)).size();
     auto batch = std::make_unique<Batch>(reader_.fields());
-    if (!reader_.row(objects, time, now, *batch)) return std::nullopt;
+    const auto read = [&] { return reader_.row(objects, time, now, *batch); };
+    if (!done(size > kShortJson, read)) return std::nullopt;
     return taken(std::move(batch), 1);
   }
 
@@ -220,7 +225,7 @@ class Columns {
     auto batch = std::make_unique<Batch>(reader_.fields());
     int64_t rows = 0;
     const auto read = [&] { return reader_.rows(candidates, item, most, *batch, &rows); };
-    if (!(candidates.size() < kShort ? read() : without_gil(read))) return std::nullopt;
+    if (!done(candidates.size() > kShortJson, read)) return std::nullopt;
     return taken(std::move(batch), rows);
   }
 
@@ -257,18 +262,40 @@ std::shared_ptr<const void> kept(const nb::object& object) {
           }};
 }
 
-// The context and the candidates of ``body``: ``inputs`` is where its JSON tells of tensors, which begin at ``data``. See
-// ``tensors.hpp``.
-std::optional<std::pair<Taken, Taken>> tensors(const Columns& context, const Columns& candidates, const nb::bytes& body,
-                                               const std::pair<size_t, size_t>& inputs, size_t data, int64_t item,
-                                               int64_t most, int64_t time, int64_t now) {
+using Two = std::optional<std::pair<Taken, Taken>>;
+
+// The context and the candidates that ``read`` finds in ``body``, which lives as long as they do.
+Two of_tensors(const Columns& context, const Columns& candidates, const nb::bytes& body, const auto& read) {
   auto own = std::make_unique<Batch>(context.reader().fields()), theirs = std::make_unique<Batch>(candidates.reader().fields());
   int64_t rows = 0;
-  if (!larix::oip::read(Columns::part(body, inputs), Columns::part(body, {data, body.size()}), context.reader(),
-                        candidates.reader(), {item, most, time, now}, *own, *theirs, &rows))
-    return std::nullopt;
+  if (!done(body.size() > kShortTensors, [&] { return read(*own, *theirs, &rows); })) return std::nullopt;
   own->owner = theirs->owner = kept(body);
   return std::make_pair(context.taken(std::move(own), 1), candidates.taken(std::move(theirs), rows, 1));
+}
+
+// ``inputs`` is where the JSON of ``body`` tells of tensors, which begin at ``data``. See ``tensors.hpp``.
+Two tensors(const Columns& context, const Columns& candidates, const nb::bytes& body, const std::pair<size_t, size_t>& inputs,
+            size_t data, int64_t item, int64_t most, int64_t time, int64_t now) {
+  const std::string_view told = Columns::part(body, inputs), rest = Columns::part(body, {data, body.size()});
+  return of_tensors(context, candidates, body, [&](Batch& own, Batch& theirs, int64_t* rows) {
+    return larix::oip::read(told, rest, context.reader(), candidates.reader(), {item, most, time, now}, own, theirs, rows);
+  });
+}
+
+// As `tensors`, of a ModelInferRequest.
+Two message_tensors(const Columns& context, const Columns& candidates, const nb::bytes& message, int64_t item, int64_t most,
+                    int64_t time, int64_t now) {
+  const std::string_view told(message.c_str(), message.size());
+  return of_tensors(context, candidates, message, [&](Batch& own, Batch& theirs, int64_t* rows) {
+    return larix::oip::read_message(told, context.reader(), candidates.reader(), {item, most, time, now}, own, theirs, rows);
+  });
+}
+
+// A ModelInferRequest without its tensors; nothing if it is no message.
+std::optional<nb::bytes> message_rest(const nb::bytes& message) {
+  std::string rest;
+  if (!larix::oip::rest_of({message.c_str(), message.size()}, &rest)) return std::nullopt;
+  return nb::bytes(rest.data(), rest.size());
 }
 
 using Span = std::optional<std::pair<size_t, size_t>>;
@@ -278,7 +305,9 @@ std::optional<std::pair<nb::bytes, std::vector<Span>>> parted(const nb::bytes& d
                                                               const std::vector<std::string>& names) {
   std::string rest;
   std::vector<std::string_view> values;
-  if (!larix::json::parted({document.c_str(), document.size()}, names, &values, &rest)) return std::nullopt;
+  const std::string_view whole(document.c_str(), document.size());
+  const auto cut = [&] { return larix::json::parted(whole, names, &values, &rest); };
+  if (!done(whole.size() > kShortTensors, cut)) return std::nullopt;  // by brackets, as quick as tensors
   std::vector<Span> spans;
   for (const std::string_view value : values) {
     const auto begin = static_cast<size_t>(value.data() - document.c_str());
@@ -296,5 +325,7 @@ void bind_columns(nb::module_& m) {
       .def("row", &Columns::row, nb::arg("json"), nb::arg("spans"), nb::arg("time"), nb::arg("now"))
       .def("rows", &Columns::rows, nb::arg("json"), nb::arg("span"), nb::arg("item"), nb::arg("most"));
   m.def("tensors", &tensors);
+  m.def("message_tensors", &message_tensors);
+  m.def("message_rest", &message_rest);
   m.def("parted", &parted, nb::arg("document"), nb::arg("names"));
 }

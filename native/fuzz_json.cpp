@@ -1,4 +1,4 @@
-// Feeds the readers of JSON and of binary tensors anything: they must give up, or hold columns that are whole. With clang's -fsanitize=fuzzer (and
+// Feeds the readers of JSON, of binary tensors and of messages anything: they must give up, or hold columns that are whole. With clang's -fsanitize=fuzzer (and
 // -DLARIX_LIBFUZZER) libFuzzer drives it; else main writes and mutates requests. Usage: fuzz_json [inputs] [seed].
 #include <algorithm>
 #include <cstdio>
@@ -9,6 +9,7 @@
 #include "json_columns.hpp"
 #include "page.hpp"
 #include "tensors.hpp"
+#include "wire.hpp"
 
 namespace {
 
@@ -75,7 +76,20 @@ bool held(std::unique_ptr<Batch> batch, int64_t rows) {
   return true;
 }
 
-int64_t sound = 0, sound_tensors = 0;
+int64_t sound = 0, sound_tensors = 0, sound_messages = 0;
+
+void expect_message(const std::vector<char>& message) {
+  const std::string_view bytes(message.data(), message.size());
+  auto mine = std::make_unique<Batch>(other().fields()), theirs = std::make_unique<Batch>(reader().fields());
+  int64_t rows = 0;
+  std::string rest;
+  const bool read = larix::oip::read_message(bytes, other(), reader(), {8, kMost, 8, 1700000000000}, *mine, *theirs, &rows);
+  const bool cut = larix::oip::rest_of(bytes, &rest);
+  expect(rest.size() <= bytes.size() && (cut || !read), "what is read is no message");
+  if (!read) return;
+  expect(rows <= kMost, "there are too many rows");
+  sound_messages += held(std::move(mine), 1) && held(std::move(theirs), rows);
+}
 
 // What a number is written as must be read as the same one.
 void expect_same(double value) {
@@ -90,6 +104,7 @@ void expect_same(double value) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  expect_message({data, data + size});
   // The document ends at the first zero; tensors follow. Each is so long and no longer.
   const uint8_t* zero = std::find(data, data + size, uint8_t{0});
   const std::vector<char> document(data, zero), tensors(zero + (zero != data + size), data + size);
@@ -178,42 +193,67 @@ std::string bytes_of(const Field& field, size_t size, Random& random) {
   return found;
 }
 
-void put_tensor(std::string& told, std::string& data, const std::string& name, const Field& field, std::string_view datatype,
-                const std::string& shape, size_t size, Random& random) {
-  const std::string bytes = bytes_of(field, size, random);
-  told += (told.empty() ? "" : ", ") + ("{\"name\":\"" + name) + "\",\"datatype\":\"" + std::string(datatype) +
-          "\",\"shape\": [" + shape + "],\"parameters\":{\"binary_data_size\":" + std::to_string(bytes.size()) + "}}";
-  data += bytes;
-}
+struct Tensor {
+  std::string name;
+  std::string datatype;
+  std::vector<size_t> shape;
+  std::string data;
+};
 
-std::string good_tensors(Random& random) {
+std::vector<Tensor> some_tensors(Random& random) {
   static constexpr std::string_view datatypes[] = {"BOOL",   "INT8",   "INT16", "INT32", "INT64", "UINT8", "UINT16",
                                                    "UINT32", "UINT64", "FP32",  "FP64",  "BYTES", "BYTES"};
-  std::string told, data;
+  std::vector<Tensor> found;
   const size_t rows = random() % 6;
   for (const auto* which : {&other(), &reader()}) {
     const size_t own = which == &other() ? 1 : rows;
     for (const Field& field : which->fields()) {
       if (field.name != "e" && random() % 4) continue;
       const auto datatype = datatypes[static_cast<size_t>(field.type)];
-      if (!field.lists) {
-        put_tensor(told, data, field.name, field, datatype, std::to_string(own), own, random);
-      } else if (random() % 2) {
-        put_tensor(told, data, field.name, field, datatype, std::to_string(own) + ",2", 2 * own, random);
-      } else {
-        put_tensor(told, data, field.name, field, datatype, std::to_string(own), own, random);
-        told += ",{\"name\":\"" + field.name + ".lengths\",\"datatype\":\"INT64\",\"shape\":[" + std::to_string(own) +
-                "],\"parameters\":{\"binary_data_size\":" + std::to_string(8 * own) + "}}";
-        const int64_t one = 1;
-        for (size_t at = 0; at < own; ++at) data.append(reinterpret_cast<const char*>(&one), sizeof one);
-      }
+      const bool pairs = field.lists && random() % 2;
+      found.push_back({field.name, std::string(datatype), {own}, bytes_of(field, pairs ? 2 * own : own, random)});
+      if (pairs) found.back().shape.push_back(2);
+      if (!field.lists || pairs) continue;
+      found.push_back({field.name + ".lengths", "INT64", {own}, {}});
+      const int64_t one = 1;
+      for (size_t at = 0; at < own; ++at) found.back().data.append(reinterpret_cast<const char*>(&one), sizeof one);
     }
+  }
+  return found;
+}
+
+std::string good_tensors(Random& random) {
+  std::string told, data;
+  for (const Tensor& each : some_tensors(random)) {
+    told += (told.empty() ? "" : ", ") + ("{\"name\":\"" + each.name) + "\",\"datatype\":\"" + each.datatype + "\",\"shape\": [";
+    for (const size_t size : each.shape) told += (told.back() == '[' ? "" : ",") + std::to_string(size);
+    told += "],\"parameters\":{\"binary_data_size\":" + std::to_string(each.data.size()) + "}}";
+    data += each.data;
   }
   return "{\"inputs\":[" + told + "]}" + std::string(1, '\0') + data;
 }
 
+std::string field_of(uint32_t number, std::string_view content) {
+  std::string found(1, static_cast<char>(larix::wire::key_of(number, larix::wire::kBytes)));
+  size_t size = content.size();
+  for (; size > 127; size >>= 7) found += static_cast<char>(size | 128);
+  return found + static_cast<char>(size) + std::string(content);
+}
+
+std::string good_message(Random& random) {
+  std::string inputs = field_of(1, "feed"), raws;
+  for (const Tensor& each : some_tensors(random)) {
+    std::string shape, told = field_of(1, each.name) + field_of(2, each.datatype);
+    const bool packed = random() % 4;
+    for (const size_t size : each.shape) (packed ? shape : told) += (packed ? "" : "\x18") + std::string(1, static_cast<char>(size));
+    inputs += field_of(5, packed ? told + field_of(3, shape) : told);
+    raws += field_of(7, each.data);
+  }
+  return random() % 2 ? inputs + raws : raws + inputs;
+}
+
 std::string good_request(Random& random) {
-  if (random() % 3 == 0) return good_tensors(random);
+  if (random() % 3 == 0) return random() % 2 ? good_tensors(random) : good_message(random);
   std::string found = "{\"user\":" + object_of(random, 0) + ",\"count\": 3, \"candidates\":";
   const size_t rows = 1 + random() % 5;
   if (random() % 2) return found + object_of(random, rows) + " }";
@@ -248,10 +288,10 @@ int main(int argc, char** argv) {
     const std::string bytes = mutate(good, random);
     LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   }
-  for (const int64_t each : {sound, sound_tensors})
-    expect(each > inputs / 20 && each < inputs, "the inputs are all good or all bad");
-  std::printf("fuzz_json: %lld inputs, sound: %lld requests, %lld of tensors\n", static_cast<long long>(inputs),
-              static_cast<long long>(sound), static_cast<long long>(sound_tensors));
+  for (const int64_t each : {sound, sound_tensors, sound_messages})
+    expect(each > inputs / 40 && each < inputs, "the inputs are all good or all bad");
+  std::printf("fuzz_json: %lld inputs, sound: %lld requests, %lld of tensors, %lld messages\n", static_cast<long long>(inputs),
+              static_cast<long long>(sound), static_cast<long long>(sound_tensors), static_cast<long long>(sound_messages));
 }
 
 #endif

@@ -3,6 +3,8 @@
 #include <array>
 #include <vector>
 
+#include "wire.hpp"
+
 namespace larix::oip {
 
 namespace {
@@ -82,6 +84,45 @@ bool tensor_of(Text& text, std::string_view& left, Tensor* tensor) {
   left.remove_prefix(static_cast<size_t>(size));
   return true;
 }
+
+// Sizes of a tensor behind those that it has: one, or several in a row.
+bool shape_of(const wire::Field& field, Tensor* tensor) {
+  wire::Message sizes(field.bytes);
+  uint64_t size = field.value;
+  do {
+    if (field.key == wire::key_of(3, wire::kBytes) && !sizes.take(&size)) return false;
+    if (tensor->dimensions == 2 || size > Column::kMost) return false;
+    tensor->shape[tensor->dimensions++] = static_cast<int64_t>(size);
+  } while (!sizes.over());
+  return true;
+}
+
+// An InferInputTensor without its data: a name, a datatype and a shape.
+bool tensor_of(std::string_view message, Tensor* tensor) {
+  wire::Message left(message);
+  wire::Field field;
+  const auto once = [&](std::string_view& text) {
+    if (!text.empty()) return false;
+    text = field.bytes;
+    return true;
+  };
+  while (!left.over()) {
+    if (!left.take(&field)) return false;
+    bool good = false;
+    switch (field.key) {
+      case wire::key_of(1, wire::kBytes): good = once(tensor->name); break;
+      case wire::key_of(2, wire::kBytes): good = once(tensor->datatype); break;
+      case wire::key_of(3, wire::kVarint):
+      case wire::key_of(3, wire::kBytes): good = shape_of(field, tensor); break;
+    }
+    if (!good) return false;
+  }
+  return tensor->dimensions != 0;
+}
+
+constexpr uint32_t kInputs = 5, kRaw = 7;  // of a ModelInferRequest
+
+bool is_tensor(const wire::Field& field) { return field.number() == kInputs || field.number() == kRaw; }
 
 std::string_view datatype_of(Type type) {
   static constexpr std::string_view names[] = {"BOOL",   "INT8",   "INT16",  "INT32", "INT64", "UINT8", "UINT16",
@@ -198,9 +239,20 @@ class Given {
     return true;
   }
 
-  bool has(size_t which, int64_t at) const { return tensors_[which][static_cast<size_t>(at)][0].dimensions != 0; }
+  // Of all columns, or false.
+  bool take(const Terms& terms, Batch& own, Batch& theirs, int64_t* rows) const {
+    int64_t one = 1;
+    *rows = -1;
+    if (!has(1, terms.item) || !take(0, own, 1, &one) || !take(1, theirs, terms.most, rows)) return false;
+    return json::Reader::fill(1, terms.time, terms.now, own) && json::Reader::fill(*rows, -1, 0, theirs);
+  }
+
+  // More tensors than that there cannot be.
+  size_t most() const { return 2 * (tensors_[0].size() + tensors_[1].size()); }
 
  private:
+  bool has(size_t which, int64_t at) const { return tensors_[which][static_cast<size_t>(at)][0].dimensions != 0; }
+
   using Slots = std::vector<std::array<Tensor, 2>>;  // without dimensions: not given
 
   static Slots slots(const json::Reader& reader) { return Slots(reader.fields().size()); }
@@ -223,11 +275,44 @@ bool read(std::string_view inputs, std::string_view data, const json::Reader& co
     if (!tensor_of(text, data, &tensor) || !given.put(tensor)) return false;
     text.blanks();
   } while (text.take(','));
-  if (!text.take(']') || !text.over() || !data.empty() || !given.has(1, terms.item)) return false;
-  int64_t one = 1;
-  *rows = -1;
-  if (!given.take(0, own, 1, &one) || !given.take(1, theirs, terms.most, rows)) return false;
-  return json::Reader::fill(1, terms.time, terms.now, own) && json::Reader::fill(*rows, -1, 0, theirs);
+  return text.take(']') && text.over() && data.empty() && given.take(terms, own, theirs, rows);
+}
+
+bool read_message(std::string_view message, const json::Reader& context, const json::Reader& candidates, const Terms& terms,
+                  Batch& own, Batch& theirs, int64_t* rows) {
+  Given given(context, candidates);
+  std::vector<Tensor> tensors;
+  std::vector<std::string_view> data;
+  wire::Message left(message);
+  wire::Field field;
+  while (!left.over()) {
+    if (!left.take(&field)) return false;
+    if (!is_tensor(field)) continue;
+    if (field.key == wire::key_of(kInputs, wire::kBytes)) {
+      if (!tensor_of(field.bytes, &tensors.emplace_back())) return false;
+    } else if (field.key == wire::key_of(kRaw, wire::kBytes)) {
+      data.push_back(field.bytes);
+    } else {
+      return false;
+    }
+    if (std::max(tensors.size(), data.size()) > given.most()) return false;
+  }
+  if (tensors.size() != data.size()) return false;
+  for (size_t at = 0; at < data.size(); ++at) {
+    tensors[at].data = data[at];
+    if (!given.put(tensors[at])) return false;
+  }
+  return given.take(terms, own, theirs, rows);
+}
+
+bool rest_of(std::string_view message, std::string* rest) {
+  wire::Message left(message);
+  wire::Field field;
+  while (!left.over()) {
+    if (!left.take(&field)) return false;
+    if (!is_tensor(field)) rest->append(field.whole);
+  }
+  return true;
 }
 
 }  // namespace larix::oip

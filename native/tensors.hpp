@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "columns.hpp"
@@ -19,5 +20,13 @@ struct Terms {
 // plainly what it has to be: a tensor that is not binary, or of another type than its column, unknown, there twice or cut off.
 bool read(std::string_view inputs, std::string_view data, const json::Reader& context, const json::Reader& candidates,
           const Terms& terms, Batch& own, Batch& theirs, int64_t* rows);
+
+// As `read`, of a ModelInferRequest, whose raw contents are the tensors in the order of its inputs. False, too, if a tensor has
+// contents of its own or parameters.
+bool read_message(std::string_view message, const json::Reader& context, const json::Reader& candidates, const Terms& terms,
+                  Batch& own, Batch& theirs, int64_t* rows);
+
+// ``rest`` is a ModelInferRequest without inputs and raw contents. False if it is no message.
+bool rest_of(std::string_view message, std::string* rest);
 
 }  // namespace larix::oip

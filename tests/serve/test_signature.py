@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -211,6 +212,17 @@ def test_who_asks_is_one_number(signature):
     )
     assert named.user_of(named.context_of({"name": "zoë"}, NOW)[0]) == xxh3("zoë".encode())
     assert replace(named, user=None).user_of(named.context_of({"name": "zoë"}, NOW)[0]) == 0
+
+
+def test_a_user_who_is_no_finite_number_is_nobody():
+    signature = Signature(
+        context=pa.schema({"who": pa.float64()}),
+        candidates=pa.schema({"item": pa.int64()}),
+        item="item",
+        user="who",
+    )
+    for value, user in ((-7.0, -7), (math.nan, 0), (math.inf, 0)):
+        assert signature.user_of(pa.RecordBatch.from_pydict({"who": [value]})) == user
 
 
 def test_a_sample_that_is_all_the_items_cannot_be_served():

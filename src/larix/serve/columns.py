@@ -224,6 +224,21 @@ class Plain:
         taken = native.tensors(
             self._columns, theirs._columns, body, inputs, data, theirs._at[item], most, when, now
         )
+        return self._both_held(theirs, taken)
+
+    def with_message(
+        self, theirs: "Plain", message: bytes, *, item: str, most: int, time: str | None, now: int
+    ) -> tuple[Filled, Filled] | None:
+        """As `with_tensors`, of a ModelInferRequest of gRPC with raw contents."""
+        when = -1 if time is None else self._at[time]
+        taken = native.message_tensors(
+            self._columns, theirs._columns, message, theirs._at[item], most, when, now
+        )
+        return self._both_held(theirs, taken)
+
+    def _both_held(
+        self, theirs: "Plain", taken: tuple[tuple[int, dict[str, int]], tuple[int, dict[str, int]]] | None
+    ) -> tuple[Filled, Filled] | None:
         if taken is None:
             return None
         own, rows = self._held(taken[0]), theirs._held(taken[1])
@@ -244,6 +259,11 @@ def parted(document: bytes, names: Sequence[str]) -> tuple[bytes, list[Span | No
     What they hold is not looked at: all parts are JSON if, and only if, the whole is. None if that cannot be told plainly.
     """
     return native.parted(document, names)
+
+
+def message_rest(message: bytes) -> bytes | None:
+    """A ModelInferRequest without its tensors, which `Plain.with_message` reads; None if it is no message."""
+    return native.message_rest(message)
 
 
 def page_json(

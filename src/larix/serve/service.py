@@ -123,6 +123,12 @@ class Columns(Protocol):
         """
         ...
 
+    def message_in(
+        self, message: bytes, *, most: int, now_ms: int
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch] | None:
+        """As `tensors_in`, of a ModelInferRequest of gRPC with raw contents."""
+        ...
+
     def user_of(self, context: pa.RecordBatch) -> int:
         """What ``Request.user`` is for this context."""
         ...

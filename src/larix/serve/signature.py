@@ -4,6 +4,7 @@ Knows a sample's declaration; knows nothing of networks, of files or of protocol
 """
 
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -148,12 +149,20 @@ class Signature:
         not plainly what they have to be: then each has to be looked at.
         """
         own, theirs = self._plain
-        found = own.with_tensors(
-            theirs, body, inputs, data, item=self.item, most=most, time=self.time, now=now_ms
+        return self._both_plainly(
+            own.with_tensors(
+                theirs, body, inputs, data, item=self.item, most=most, time=self.time, now=now_ms
+            )
         )
-        if found is None or None in map(self._plainly, found):
-            return None
-        return found[0][0], found[1][0]
+
+    def message_in(
+        self, message: bytes, *, most: int, now_ms: int
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch] | None:
+        """As `tensors_in`, of a ModelInferRequest of gRPC with raw contents."""
+        own, theirs = self._plain
+        return self._both_plainly(
+            own.with_message(theirs, message, item=self.item, most=most, time=self.time, now=now_ms)
+        )
 
     def beside(
         self, context: pa.RecordBatch, candidates: pa.RecordBatch, of: NDArray[np.int64] | None = None
@@ -172,7 +181,7 @@ class Signature:
         value = None if self.user is None else context.column(self.user)[0].as_py()
         if isinstance(value, str | bytes):
             return xxh3(value.encode() if isinstance(value, str) else value)
-        return int(value or 0)
+        return 0 if value is None or not math.isfinite(value) else int(value)
 
     def halves(self, sample: Sample) -> tuple[Sample, Sample]:
         """The sample of the context, with the request's scene, and the one of the candidates: no tasks, no group.
@@ -246,6 +255,13 @@ class Signature:
 
     def _plainly(self, taken: tuple[pa.RecordBatch, Counts] | None) -> tuple[pa.RecordBatch, Counts] | None:
         return taken if taken is not None and taken[1].keys() <= self.optional else None
+
+    def _both_plainly(
+        self, taken: tuple[columns.Filled, columns.Filled] | None
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch] | None:
+        if taken is None or None in map(self._plainly, taken):
+            return None
+        return taken[0][0], taken[1][0]
 
     def _checked(
         self, batch: pa.RecordBatch, missing: Counts, given: Mapping[str, Any]

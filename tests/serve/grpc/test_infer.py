@@ -1,15 +1,25 @@
 """ModelInfer as the real client asks for it."""
 
+import sys
+
 import grpc
 import numpy as np
+import pyarrow as pa
 import pytest
 import tritonclient.grpc as triton
 from grpc_served import KnownService, asked, served
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
+from wide import WIDE, assert_same, given_tensors
 
-from larix.serve import Refusal, Why
-from larix.serve.grpc import GrpcLimits
+from larix.errors import LarixError
+from larix.serve import Refusal, Why, oip
+from larix.serve.columns import message_rest
+from larix.serve.grpc import GrpcLimits, wire
+from larix.serve.grpc.call import parsed
+from larix.serve.grpc.infer import Inference, _tensors
 
 
 @pytest.fixture
@@ -179,3 +189,164 @@ def test_a_fault_of_the_service_hurts_nobody_else(service, client):
     assert "secret" not in caught.value.message()
     service.error = None
     assert client.infer("feed", asked()) is not None
+
+
+class Wide:
+    """A service of one model, whose columns are read but which nobody asks."""
+
+    def signature(self, model, version=""):
+        return WIDE
+
+
+LIMITS = GrpcLimits(candidates=4)
+INFERENCE = Inference(Wide(), LIMITS)
+
+
+def message_of(tensors, **more):
+    made = service_pb2.ModelInferRequest(model_name="wide", id="7", **more)
+    for name, datatype, raw, shape in tensors:
+        made.inputs.add(name=name, datatype=datatype, shape=shape)
+        made.raw_input_contents.append(raw)
+    return made
+
+
+def taken(data):
+    """The columns that are read natively, None if they are not; and those that Python reads, or what it says."""
+    asked, read = INFERENCE._plainly(data)
+    try:
+        head, raws = wire.split(data, 7)
+        whole = parsed(INFERENCE._request, head)
+        told = oip.request_of(WIDE, _tensors(whole, raws), most=LIMITS.candidates)
+    except LarixError as error:
+        return read, error
+    if read is not None:
+        whole.ClearField("inputs")
+        assert asked == whole
+    return read, (told.context, told.candidates)
+
+
+@settings(max_examples=200, deadline=None)
+@given(given_tensors(LIMITS.candidates, noise=False), st.binary(max_size=8))
+def test_raw_tensors_that_fit_are_read_natively_and_as_python_reads_them(tensors, shift):
+    made = message_of(tensors, model_version=shift.hex())
+    native, told = taken(made.SerializeToString())
+    assert native is not None
+    assert_same(native, told)
+
+
+@settings(max_examples=300, deadline=None)
+@given(given_tensors(LIMITS.candidates, noise=True))
+def test_whatever_raw_tensors_are_read_natively_are_what_python_reads(tensors):
+    native, told = taken(message_of(tensors).SerializeToString())
+    if native is not None:
+        assert not isinstance(told, LarixError), told
+        assert_same(native, told)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    given_tensors(2, noise=False),
+    st.floats(0, 1, exclude_max=True),
+    st.binary(max_size=3),
+    st.integers(0, 3),
+)
+def test_damaged_messages_are_read_natively_only_as_protobuf_reads_them(tensors, where, put, cut):
+    data = message_of(tensors).SerializeToString()
+    at = int(where * (len(data) + 1))
+    native, told = taken(data[:at] + put + data[at + cut :])
+    if native is not None:
+        assert not isinstance(told, LarixError), told
+        assert_same(native, told)
+
+
+def field(number, content):
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+NAMED = [field(1, name) + field(2, b"INT64") for name in (b"user_id", b"id")]
+ONE = (5).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize(
+    "shape", [b"\x1a\x01\x01", b"\x18\x01", b"\x1a\x02\x81\x00", b"\x1a\x01\x01\x18\x01"]
+)
+def test_fields_may_come_in_any_order_and_sizes_one_by_one(shape):
+    data = b"".join(field(7, ONE) for _ in NAMED) + b"".join(field(5, shape + name) for name in NAMED)
+    native, told = taken(data)
+    assert native is not None
+    assert_same(native, told)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"".join(field(5, name + b"\x1a\x01\x01") + field(7, ONE) for name in NAMED) + more
+        for more in (
+            field(7, ONE),  # one too many
+            field(5, NAMED[0] + b"\x1a\x01\x01"),  # one without
+            field(5, NAMED[0] + b"\x1a\x01\x01") + field(7, ONE),  # there twice
+            b"\x28\x01",  # an input that is a number
+            b"\x39" + ONE,  # contents that are one
+            b"\x0b\x0c",  # a group
+            b"\x00\x01",  # a field without a number
+            b"\x3a\x05abc",  # cut off
+            b"\x08" + b"\xff" * 10,
+        )
+    ]
+    + [
+        b"".join(field(5, name + shape + more) + field(7, ONE) for name in NAMED)
+        for shape, more in (
+            (b"", b""),
+            (b"\x1a\x00", b""),
+            (b"\x1a\x03\x01\x01\x01", b""),
+            (b"\x1a\x0a" + b"\xff" * 9 + b"\x01", b""),  # -1
+            (b"\x19" + ONE, b""),
+            (b"\x1a\x01\x01", field(4, field(1, b"x"))),  # a parameter
+            (b"\x1a\x01\x01", field(5, b"\x1a\x01\x05")),  # contents
+            (b"\x1a\x01\x01", field(1, b"user_id")),  # a second name
+        )
+    ],
+)
+def test_what_is_not_plain_is_left_to_who_tells_what_is_wrong(data):
+    assert INFERENCE._plainly(data)[1] is None
+    taken(data)  # tells, or reads: it does not fail
+
+
+def test_tensors_that_are_aligned_stay_in_the_message_as_long_as_their_columns_live():
+    tensors = [(name, "INT64", ONE, [1]) for name in ("user_id", "id")]
+    at = []
+    for more in range(8):  # a bytes object's content begins 32 bytes behind it
+        data = message_of(tensors, model_version="x" * more).SerializeToString()
+        before, start = sys.getrefcount(data), pa.py_buffer(data).address
+        _, (context, candidates) = INFERENCE._plainly(data)
+        at.append(candidates["id"].buffers()[1].address - start)
+        assert sys.getrefcount(data) > before
+        del context
+        assert candidates["id"].to_pylist() == [5]
+        del candidates
+        assert sys.getrefcount(data) == before
+    assert sum(0 <= each < 200 for each in at) == 1  # of eight places one is aligned
+
+
+@pytest.mark.parametrize(("rows", "native"), [(4, True), (5, False)])
+def test_more_candidates_than_are_allowed_are_left_to_who_says_so(rows, native):
+    tensors = [("user_id", "INT64", ONE, [1]), ("id", "INT64", ONE * rows, [rows])]
+    assert (INFERENCE._plainly(message_of(tensors).SerializeToString())[1] is not None) == native
+
+
+def test_the_rest_of_a_message_is_all_but_its_tensors():
+    made = message_of([("user_id", "INT64", ONE, [1])] * 3, model_version="2")
+    made.parameters["count"].int64_param = 3
+    made.outputs.add(name="order")
+    rest = service_pb2.ModelInferRequest.FromString(message_rest(made.SerializeToString()))
+    del made.inputs[:], made.raw_input_contents[:]
+    assert rest == made
+    assert message_rest(b"\x3a\x05abc") is None
+
+
+def test_megabytes_of_tiny_fields_are_refused_at_once(client):
+    call = client._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    for unit in (b"\x08\x00", b"\x3a\x00", b"\x2a\x00"):
+        with pytest.raises(grpc.RpcError) as caught:
+            call(unit * 1_000_000, timeout=30)
+        assert "more than 16384 fields" in caught.value.details()

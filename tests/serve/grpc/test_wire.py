@@ -97,3 +97,10 @@ def test_damaged_bytes_are_told_or_are_what_protobuf_reads(data, draw):
 def test_what_is_no_message_is_told(data, said):
     with pytest.raises(DataError, match=said):
         wire.split(data, RAW)
+
+
+def test_a_message_of_very_many_fields_is_refused_before_much_is_made_of_it():
+    for unit in (b"\x08\x00", b"\x3a\x00", b"\x2a\x00"):
+        assert len(wire.split(unit * wire.MOST, RAW)[1]) in (0, wire.MOST)
+        with pytest.raises(DataError, match="more than 16384 fields"):
+            wire.split(unit * (wire.MOST + 1), RAW)

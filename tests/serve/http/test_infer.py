@@ -11,7 +11,7 @@ from fake_service import predicted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
-from wide import TYPES, WIDE
+from wide import WIDE, assert_same, given_tensors
 
 from larix.errors import LarixError
 from larix.serve import oip
@@ -190,67 +190,18 @@ LIMITS = Limits(candidates=4)
 INFERENCE = Inference(Wide(), LIMITS)
 
 
-def elements(draw, dtype, size):
-    """So many values of a type, as the protocol's binary form has them, and its name for the type."""
-    if dtype in (pa.string(), pa.binary()):
-        kind = st.text(st.characters(exclude_categories=["Cs"]), max_size=3).map(str.encode)
-        values = draw(
-            st.lists(kind if dtype == pa.string() else st.binary(max_size=3), min_size=size, max_size=size)
-        )
-        return "BYTES", oip.from_values("", "BYTES", (size,), values).raw().tobytes()
-    array = np.frombuffer(draw(st.binary(min_size=8 * size, max_size=8 * size)), np.uint8)
-    array = (
-        array.view(np.dtype(dtype.to_pandas_dtype()))[:size] if dtype != pa.bool_() else array[:size] % 2 == 1
-    )
-    made = oip.Tensor.of("", array)
-    return made.datatype, made.raw().tobytes()
-
-
 @st.composite
 def binary(draw, noise):
     """A body with binary tensors, and bytes of JSON in it; with ``noise`` something of it may not fit."""
-    rows = draw(st.integers(0, LIMITS.candidates + noise))
-    tensors = []
-    mine, theirs = (draw(st.sets(st.sampled_from(list(TYPES)))) for _ in range(2))
-    columns = [("user_id", pa.int64(), 1), *((f"my_{name}", TYPES[name], 1) for name in mine)]
-    columns += [("id", pa.int64(), rows), *((name, TYPES[name], rows) for name in theirs)]
-    for name, dtype, size in draw(st.permutations(columns)):
-        if not pa.types.is_list(dtype):
-            shape = draw(st.sampled_from([[size], [size, 1]]))
-            tensors.append((name, *elements(draw, dtype, size), shape))
-        elif draw(st.booleans()):
-            width = draw(st.integers(0, 2))
-            tensors.append((name, *elements(draw, dtype.value_type, size * width), [size, width]))
-        else:
-            lengths = draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
-            tensors.append((name, *elements(draw, dtype.value_type, sum(lengths)), [sum(lengths)]))
-            tensors.append((f"{name}.lengths", "INT64", np.array(lengths, np.int64).tobytes(), [size]))
-    if noise:
-        at = draw(st.integers(0, len(tensors) - 1))
-        name, datatype, raw, shape = tensors[at]
-        tensors[at] = draw(
-            st.sampled_from(
-                [
-                    (name, datatype, raw[:-1], shape),
-                    (name, datatype, raw + b"\xff", shape),
-                    (name, "INT32", raw, shape),
-                    (name, "FP16", raw, shape),
-                    (name, datatype, raw, [*shape, 1]),
-                    (name, datatype, raw, [2**40, 0]),
-                    (name, datatype, b"\x02" * len(raw), shape),
-                    (f"{name}.lengths", datatype, raw, shape),
-                    ("unknown", datatype, raw, shape),
-                    tensors[0],
-                ]
-            )
+    told, raws = [], b""
+    for name, datatype, raw, shape in draw(given_tensors(LIMITS.candidates, noise)):
+        told.append(
+            {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
         )
-    told = [
-        {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
-        for name, datatype, raw, shape in tensors
-    ]
+        raws += raw
     head = json.dumps({"id": "7", "inputs": told, "parameters": {"count": 2}}, ensure_ascii=noise).encode()
     head = head.ljust(len(head) + draw(st.integers(0, 8)))
-    return head + b"".join(raw for _, _, raw, _ in tensors), len(head)
+    return head + raws, len(head)
 
 
 def taken(body, length):
@@ -267,21 +218,12 @@ def taken(body, length):
     return read, (told.context, told.candidates)
 
 
-def same(mine, theirs):
-    for one, other in zip(mine, theirs, strict=True):
-        one.validate(full=True)
-        if "at" in one.schema.names:  # now, of two moments
-            one, other = one.drop_columns("at"), other.drop_columns("at")
-        assert one.schema == other.schema
-        assert repr(one.to_pylist()) == repr(other.to_pylist())
-
-
 @settings(max_examples=300, deadline=None)
 @given(binary(noise=False))
 def test_binary_tensors_that_fit_are_read_natively_and_as_python_reads_them(case):
     native, told = taken(*case)
     assert native is not None
-    same(native, told)
+    assert_same(native, told)
 
 
 @settings(max_examples=500, deadline=None)
@@ -290,7 +232,7 @@ def test_whatever_tensors_are_read_natively_are_what_python_reads(case):
     native, told = taken(*case)
     if native is not None:
         assert not isinstance(told, LarixError), told
-        same(native, told)
+        assert_same(native, told)
 
 
 def test_tensors_that_are_aligned_stay_in_the_body_as_long_as_their_columns_live():

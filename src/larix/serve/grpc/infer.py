@@ -1,10 +1,17 @@
-"""The Open Inference Protocol's ModelInfer over gRPC. Knows where a message has its tensors; nothing of what they mean."""
+"""The Open Inference Protocol's ModelInfer over gRPC. Knows where a message has its tensors; nothing of what they mean.
 
+Raw contents that plainly fit become columns natively; where not, each tensor is looked at, which tells what is wrong.
+"""
+
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from larix.errors import DataError
+import pyarrow as pa
+
+from larix.errors import DataError, LarixError
 from larix.serve import oip
+from larix.serve.columns import message_rest
 from larix.serve.grpc import wire
 from larix.serve.grpc.call import Call, answered, parsed
 from larix.serve.grpc.limits import GrpcLimits
@@ -40,8 +47,11 @@ class Inference:
 
     async def infer(self, call: Call) -> bytes:
         """Score candidates given as tensors; tensors of the answer are raw."""
-        head, raws = wire.split(call.message, _RAW_INPUTS)
-        asked = parsed(self._request, head)
+        raws: list[memoryview] = []
+        asked, read = self._plainly(call.message)
+        if read is None:
+            head, raws = wire.split(call.message, _RAW_INPUTS)
+            asked = parsed(self._request, head)
         call.id = asked.id or call.id
         model, version = asked.model_name, asked.model_version
         columns, tasks = self._service.signature(model, version), self._service.tasks(model, version)
@@ -49,7 +59,8 @@ class Inference:
         parameters = _parameters(asked.parameters)
         request = oip.request_of(
             columns,
-            _tensors(asked, raws),
+            _tensors(asked, raws) if read is None else (),
+            read=read,
             id=call.id,
             model=model,
             version=version,
@@ -59,6 +70,18 @@ class Inference:
         )
         answer = await answered(self._service.rank(request), request.deadline)
         return self._reply(answer, wanted)
+
+    def _plainly(self, data: bytes) -> tuple[Message, tuple[pa.RecordBatch, pa.RecordBatch] | None]:
+        """The message without its tensors, and their columns; of both nothing if anything is wrong, or only might be."""
+        if (rest := message_rest(data)) is None:
+            return None, None
+        try:
+            asked = parsed(self._request, rest)
+            columns = self._service.signature(asked.model_name, asked.model_version)
+        except LarixError:
+            return None, None
+        now_ms = time.time_ns() // 1_000_000
+        return asked, columns.message_in(data, most=self._limits.candidates, now_ms=now_ms)
 
     def _reply(self, answer: Answer, wanted: tuple[str, ...]) -> bytes:
         reply = self._response(

@@ -10,12 +10,14 @@ from larix.errors import DataError
 
 Buffer = bytes | memoryview
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+MOST = 1 << 14
+"""Fields of a message: many more than it has tensors; megabytes of tiny ones would keep everybody else waiting for seconds."""
 
 
 def split(data: bytes, number: int) -> tuple[Buffer, list[memoryview]]:
     """The values of the repeated bytes field ``number``, in place and in order, and the message without them.
 
-    DataError if ``data`` is no message.
+    DataError if ``data`` is no message, or one of more than ``MOST`` fields.
     """
     view = memoryview(data)
     wanted = number << 3 | _BYTES
@@ -24,7 +26,9 @@ def split(data: bytes, number: int) -> tuple[Buffer, list[memoryview]]:
     at = kept = 0
     end = len(data)
     try:
-        while at < end:
+        for _ in range(MOST):
+            if at == end:
+                break
             start = at
             key, at = (data[at], at + 1) if data[at] < 128 else _number(data, at)
             kind = key & 7
@@ -46,6 +50,10 @@ def split(data: bytes, number: int) -> tuple[Buffer, list[memoryview]]:
                 kept = at
     except IndexError as error:
         raise DataError("the message is cut off") from error
+    if at < end:
+        raise DataError(
+            f"the message has more than {MOST} fields; send tensors as raw_input_contents, one each"
+        )
     if not found:
         return data, found
     if kept < end:
