@@ -92,7 +92,12 @@ class Version:
 
 
 class Bundles:
-    """A Loader of folders that `write` makes. ``gate``: if set, loading waits for it. ``loaded``: what was, in order."""
+    """A Loader of folders that `write` makes. ``gate``: if set, loading waits for it. ``loaded``: what was, in order.
+
+    ``columns``: of what is loaded.
+    """
+
+    columns = None
 
     def __init__(self):
         self.loaded = []
@@ -109,7 +114,9 @@ class Bundles:
         except ValueError as error:
             raise StorageError(f"'{path / 'manifest.json'}' is damaged: {error}") from error
         self.loaded.append(version)
-        return Version(model, version, slope)
+        made = Version(model, version, slope)
+        made.columns = self.columns
+        return made
 
 
 def write(path, slope=0.1):

@@ -11,8 +11,8 @@ LEAST_HEADER_BYTES = 8192  # of the server: it reads bodies through the same buf
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
     """``header_bytes``: of a request's line and headers. ``body_bytes``: of a body, as sent and unpacked. ``json_bytes``: of the
-    JSON in it, which is read with the GIL held where it is not plain, while neighbours wait. ``held_bytes``: of all bodies that are
-    being read or answered. ``candidates``: of a request. ``connections``: open at a time; further ones wait to be accepted.
+    JSON in it, which is read with the GIL held where it is not plain, while neighbours wait. ``held_bytes``: of all bodies that
+    are being read or answered. ``candidates``: of a request. ``connections``: open at a time; further ones wait to be accepted.
 
     In seconds: ``header_s`` for a request's head, and how long a connection may be idle; ``body_s`` for its body; ``write_s``
     that a client may take nothing of its answer; ``timeout_s`` to answer, if the client says nothing; ``longest_s`` that it may

@@ -19,7 +19,7 @@ from larix.serve.models.leaving import Leaving
 from larix.serve.models.shadow import Shadow, ShadowReport
 from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Answer, Request
-from larix.serve.service import ModelStatus, State, VersionStatus
+from larix.serve.service import Columns, ModelStatus, State, VersionStatus
 
 _LOG = logging.getLogger(__name__)
 _COME_UP_S, _LOOK_S = 1.0, 0.005
@@ -47,6 +47,7 @@ class Model:
         if keep < 0:
             raise ConfigError(f"model '{name}' is to keep {keep} former versions; it must be 0 or more")
         self.name = name
+        self.trouble = ""  # what keeps versions from the parts that they are to have
         self._keep = keep
         self._routes = _Routes()
         self._former: list[str] = []  # the newest last
@@ -96,7 +97,11 @@ class Model:
         """
         with self._turn:
             found = {
-                version: VersionStatus(version=version, state=State.READY, reason=_trouble(edition))
+                version: VersionStatus(
+                    version=version,
+                    state=State.READY,
+                    reason=_trouble(edition, self.trouble if version == self._routes.live else ""),
+                )
                 for version, edition in self._routes.editions.items()
             }
             others = dict(self._told)
@@ -118,8 +123,14 @@ class Model:
 
     @property
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
-        """What versions tell of themselves, by version."""
-        return {version: dict(edition.gauges) for version, edition in self._routes.editions.items()}
+        """What versions tell of themselves, and of trials and shadows, by version."""
+        routes = self._routes
+        found = {version: dict(edition.gauges) for version, edition in routes.editions.items()}
+        if (trial := routes.trial) is not None and trial.version in found:
+            found[trial.version]["trial_share"] = trial.share
+        if (shadow := routes.shadow) is not None and shadow.version in found:
+            found[shadow.version] |= {"shadow_share": shadow.share, **shadow.report().gauges}
+        return found
 
     # What whoever runs it says.
 
@@ -197,12 +208,22 @@ class Model:
             return version
 
     def try_on(self, version: str, share: float, *, salt: str = "") -> None:
-        """Have it answer ``share`` of the users; see Canary. Another version on trial leaves."""
+        """Have it answer ``share`` of the users; see Canary. Another version on trial leaves.
+
+        ConfigError if it is the live one, or takes other columns than that does.
+        """
         with self._turn:
             if version == self._routes.live:
                 raise ConfigError(f"version '{version}' of model '{self.name}' answers everybody already")
             canary = Canary(model=self.name, version=version, share=share, salt=salt)
-            self._edition(self._routes, version).start()
+            edition = self._edition(self._routes, version)
+            live = self._routes.editions.get(self._routes.live)
+            if live is not None and not _read_alike(live.columns, edition.columns):
+                raise ConfigError(
+                    f"version '{version}' of model '{self.name}' takes other requests than '{self._routes.live}', whose users it "
+                    "would answer; have it named by those who ask for it, or promote it"
+                )
+            edition.start()
             before = self._routes.trial
             self._put(trial=canary)
             self._tidy([before.version if before is not None else ""])
@@ -237,6 +258,17 @@ class Model:
             shadow.stop()
             self._tidy([shadow.version])
             return shadow.report()
+
+    @property
+    def trial(self) -> Canary | None:
+        """Which version is on trial with whom; None if none is."""
+        return self._routes.trial
+
+    @property
+    def in_shadow(self) -> tuple[str, float] | None:
+        """Which version is in the shadow, and of what share of the requests; None if none is."""
+        shadow = self._routes.shadow
+        return None if shadow is None else (shadow.version, shadow.share)
 
     @property
     def shadow_report(self) -> ShadowReport | None:
@@ -331,9 +363,22 @@ class Model:
             del self._told[oldest]
 
 
-def _trouble(edition: Edition) -> str:
+def _trouble(edition: Edition, beside: str) -> str:
     pages = edition.target.pages
     value = pages.value if isinstance(pages, Pages) else None
     return "; ".join(
-        filter(None, (edition.trouble, value.trouble if isinstance(value, LiveValueModel) else None))
+        filter(None, (edition.trouble, value.trouble if isinstance(value, LiveValueModel) else None, beside))
+    )
+
+
+def _read_alike(first: Columns | None, second: Columns | None) -> bool:
+    """Whether a request that is read for one may be given to the other."""
+    if first is None or second is None:
+        return first is second
+    return (first.context, first.candidates, first.item, first.time, first.optional) == (
+        second.context,
+        second.candidates,
+        second.item,
+        second.time,
+        second.optional,
     )

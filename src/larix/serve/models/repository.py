@@ -8,8 +8,9 @@ import itertools
 import logging
 import re
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from larix.features import Task
 from larix.serve.engine import Target
 from larix.serve.models.edition import Loader
 from larix.serve.models.model import Model
+from larix.serve.models.plan import FILE, Plan, PlanFile
 from larix.serve.refusal import Refusal, Why
 from larix.serve.request import Answer, Request
 from larix.serve.service import Columns, ModelStatus
@@ -40,7 +42,7 @@ class Repository:
     A bundle that comes to a place, or takes another's, is loaded beside the live version and takes over when it is warm. One that
     cannot be loaded is told of as UNAVAILABLE and changes nothing else; it is tried again when its manifest changes, or by
     `load`, and so is one that was gone back from. Bundles are loaded one at a time; ``turn``: by one process at a time. ``keep``:
-    see Model.
+    see Model. A folder of bundles may say otherwise who answers whom, see ``plan``; it is looked at as often as for new bundles.
     """
 
     def __init__(
@@ -57,6 +59,9 @@ class Repository:
         self._load = load
         self._models = {name: Model(name, keep=keep) for name in places}
         self._versions: dict[str, dict[str, Found]] = {name: {} for name in places}  # tried, by version
+        self._failed: dict[str, dict[Found, str]] = {name: {} for name in places}  # and why
+        self._plans = {name: PlanFile(path) for name, path in self._places.items()}
+        self._planned = dict.fromkeys(places, Plan())  # what was carried out last
         self._unloaded: set[str] = set()
         self._turn = threading.RLock()  # whoever loads; no request waits for it
         self._among_processes = turn or nullcontext()
@@ -113,6 +118,7 @@ class Repository:
             self._versions[model.name] = {
                 version: found for version, found in self._versions[model.name].items() if version == live
             }
+            self._failed[model.name].clear()
             problem = self._renew(model)
             if problem or not model.live:
                 raise Refusal(
@@ -152,38 +158,105 @@ class Repository:
             self.unload(name)
 
     def _renew(self, model: Model) -> str:
-        """Load the newest bundle there is, or the one before it if that fails, back to the live one; why the newest failed."""
-        there, problem = bundles(self._places[model.name]), ""
-        tried = {version: each for version, each in self._versions[model.name].items() if each in there}
-        self._versions[model.name] = tried
-        for found in there:
-            known = next((version for version, each in tried.items() if each == found), None)
-            if known is not None:
-                if known == model.live:
-                    break
-                continue  # it failed, or somebody went back from it
-            version = _name(found, {*tried, *model.versions})
-            tried[version] = found
-            model.loading(version)
-            try:
-                edition = self._load(found.path, model=model.name, version=version)
-                model.add(version, edition)
-                model.promote(version)
-            except Exception as error:  # whatever is wrong with a bundle, the models that are there go on
-                ours = isinstance(error, LarixError)
-                reason = str(error) if ours else f"{type(error).__name__}: {error}"
-                _LOG.error(
-                    "version '%s' of model '%s' cannot be loaded: %s",
-                    version,
-                    model.name,
-                    reason,
-                    exc_info=None if ours else error,
-                )
-                model.failed(version, reason)
-                problem = problem or reason
-                continue
-            break
+        """Have bundles do what is planned of those that are there; why the one that should be live is not."""
+        there, name = bundles(self._places[model.name]), model.name
+        self._versions[name] = {
+            version: each for version, each in self._versions[name].items() if each in there
+        }
+        self._failed[name] = {each: why for each, why in self._failed[name].items() if each in there}
+        plan, unread = self._plans[name].look()
+        if plan is None:
+            return unread
+        before, self._planned[name] = self._planned[name], plan
+        if plan != before:
+            self._failed[name].clear()
+        problem = self._renew_live(model, there, plan, before)
+        troubles = [unread, problem if plan.live else "", *self._try_out(model, there, plan, before)]
+        model.trouble = "; ".join(filter(None, troubles))
         return problem
+
+    def _renew_live(self, model: Model, there: Sequence[Found], plan: Plan, before: Plan) -> str:
+        """Have the planned bundle answer, or the newest there is, or the one before it if that fails, back to the live one."""
+        if plan.live:
+            return self._bring(model, there, plan.live, model.promote, model.live)
+        problem = ""
+        for found in there:
+            known = self._known(model, found)
+            if known is not None and known == model.live:
+                break
+            if found.path.name in plan.tried_out or (known is not None and plan == before):
+                continue  # it has its part, it failed, or somebody went back from it
+            reason = self._given(model, found, model.promote)
+            if not reason:
+                break
+            problem = problem or reason
+        return problem
+
+    def _try_out(self, model: Model, there: Sequence[Found], plan: Plan, before: Plan) -> list[str]:
+        """Have versions on trial and in the shadow as planned; what keeps them from it."""
+        troubles, trial, shadow = [], plan.trial, plan.shadow
+        if trial is not None:
+            now = model.trial
+            has = "" if now is None or (now.share, now.salt) != (trial.share, trial.salt) else now.version
+            begin = partial(model.try_on, share=trial.share, salt=trial.salt)
+            troubles.append(self._bring(model, there, trial.version, begin, has))
+        elif before.trial is not None:
+            model.end_trial()
+        if shadow is not None:
+            version, share = model.in_shadow or ("", shadow.share)
+            has = version if share == shadow.share else ""
+            cast = partial(model.shadow, share=shadow.share)
+            troubles.append(self._bring(model, there, shadow.version, cast, has))
+        elif before.shadow is not None:
+            model.end_shadow()
+        return troubles
+
+    def _bring(
+        self, model: Model, there: Sequence[Found], name: str, begin: Callable[[str], None], has: str
+    ) -> str:
+        """Give the bundle in the folder ``name`` its part, which is that of the version ``has`` now; why not, "" if it has it."""
+        found = next((each for each in there if each.path.name == name), None)
+        if found is None:
+            return f"{FILE} names '{name}', which is no bundle there"
+        if has and self._known(model, found) == has:
+            return ""
+        return self._given(model, found, begin)
+
+    def _known(self, model: Model, found: Found) -> str | None:
+        """The version that a bundle was tried as."""
+        tried = self._versions[model.name]
+        return next((version for version, each in tried.items() if each == found), None)
+
+    def _given(self, model: Model, found: Found, begin: Callable[[str], None]) -> str:
+        """Load a bundle unless it is in memory, and give it its part; why that failed, "" if it did not."""
+        if found in self._failed[model.name]:
+            return self._failed[model.name][found]
+        tried, version = self._versions[model.name], self._known(model, found)
+        there = version is not None and version in model.versions
+        try:
+            if version is None or not there:
+                tried.pop(version or "", None)
+                version = _name(found, {*tried, *model.versions})
+                tried[version] = found
+                model.loading(version)
+                model.add(version, self._load(found.path, model=model.name, version=version))
+            begin(version)
+        except Exception as error:  # whatever is wrong with a bundle, the models that are there go on
+            ours = isinstance(error, LarixError)
+            reason = str(error) if ours else f"{type(error).__name__}: {error}"
+            _LOG.error(
+                "version '%s' of model '%s' cannot be loaded: %s",
+                version,
+                model.name,
+                reason,
+                exc_info=None if ours else error,
+            )
+            self._failed[model.name][found] = reason
+            if not there and version in model.versions:
+                model.drop(version)
+            model.failed(str(version), reason)
+            return reason
+        return ""
 
 
 def bundles(place: Path) -> list[Found]:

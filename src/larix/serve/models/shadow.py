@@ -38,6 +38,22 @@ class ShadowReport:
     trouble: str
     tasks: Mapping[str, Difference]
 
+    @property
+    def gauges(self) -> Mapping[str, float]:
+        """The same as numbers by name; what ends in ``_total`` only grows."""
+        counts = ("requests", "candidates", "dropped", "failed")
+        found = {f"shadow_{name}_total": float(getattr(self, name)) for name in counts}
+        for task, difference in self.tasks.items():
+            told = {
+                "mean": difference.mean,
+                "absolute": difference.absolute,
+                "most": difference.most,
+                "rank_correlation": difference.rank_correlation,
+                **{f"q{100 * level:g}": size for level, size in difference.quantiles.items()},
+            }
+            found |= {f"shadow_{task}_{name}": value for name, value in told.items()}
+        return found
+
 
 class Shadow:
     """Scores ``share`` of requests, from 0 to 1, by ``version`` too: by hand with `poll`, or on a thread from `start` to `stop`.
