@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import subprocess
 import sys
 import threading
@@ -93,3 +95,17 @@ def test_who_waits_goes_before_whoever_comes_again_and_again(tmp_path):
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(StorageError, match="cannot be written"):
         Turn(tmp_path / "none" / "turn")
+
+
+@pytest.mark.parametrize("enter", [Turn.__enter__, lambda turn: turn.if_free().__enter__()])
+def test_one_who_could_not_get_in_keeps_no_other_thread_out(tmp_path, monkeypatch, enter):
+    turn = Turn(tmp_path / "turn")
+
+    def fail(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(fcntl, "flock", fail)
+        with pytest.raises(OSError, match="no locks"):
+            enter(turn)
+    assert entering(turn).wait(20)

@@ -303,7 +303,7 @@ class Model:
         if version:
             raise Refusal(
                 Why.UNKNOWN,
-                f"model '{self.name}' has no version '{version}' in memory; it has {list(routes.editions)}",
+                f"model '{self.name}' has no version '{version:.80}' in memory; it has {list(routes.editions)}",
             )
         raise Refusal(Why.UNAVAILABLE, f"model '{self.name}' is not loaded: {self._why}")
 

@@ -72,7 +72,7 @@ class Repository:
         if not name and len(self._models) == 1:
             return next(iter(self._models.values()))
         if name not in self._models:
-            what = f"there is no model '{name}'" if name else "the request names no model"
+            what = f"there is no model '{name:.80}'" if name else "the request names no model"
             raise Refusal(Why.UNKNOWN, f"{what}; there are {sorted(self._models)}")
         return self._models[name]
 

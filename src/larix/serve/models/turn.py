@@ -27,7 +27,7 @@ class Turn:
     def __enter__(self) -> Self:
         self._mine.acquire()
         if not self._depth:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._lock(fcntl.LOCK_EX)
         self._depth += 1
         return self
 
@@ -37,9 +37,8 @@ class Turn:
         free = self._mine.acquire(blocking=False)
         if free and not self._depth:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._mine.release()
                 free = False
         self._depth += int(free)
         try:
@@ -47,6 +46,14 @@ class Turn:
         finally:
             if free:
                 self.__exit__()
+
+    def _lock(self, how: int) -> None:
+        """Of this process's own lock, which is had, nothing is left if the other cannot be had."""
+        try:
+            fcntl.flock(self._file, how)
+        except BaseException:
+            self._mine.release()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
