@@ -1,11 +1,15 @@
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import requests
 import stock
 import tritonclient.http as triton
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from shop_bundle import exported
 
 from larix.serve import Refusal, Request, Why
@@ -14,6 +18,7 @@ from larix.serve.http import App, Door, HttpServer, Limits, routes
 from larix.serve.http.logged import LoggedPeople
 from larix.serve.models import Loading, Repository
 from larix.serve.serving import Serving
+from larix.serve.telemetry import Traces
 
 TWO = EngineSettings(workers=2, sparse=2, dense=2, wait_s=30.0)
 PATIENT = Limits(timeout_s=20.0)
@@ -109,6 +114,22 @@ def test_a_session_opened_with_its_first_round_is_one_request_however_often_it_i
     late = requests.post(f"{server.url}/v1/sessions", json={**body, "timeout_ms": 1e-3}, timeout=20)
     assert late.status_code == 504
     assert service.sessions.stats.open == 1
+
+
+def test_pages_and_rounds_of_sessions_are_followed(folder):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with serving_of(folder, traces=Traces(provider)) as service:
+        request = next(made_requests(service))
+        service.rank(request).result(timeout=20)
+        opened = service.sessions.open(model="shop", context=request.context).result(timeout=20)
+        inside = replace(request, session=opened.id, context=None, model="")
+        service.sessions.score(inside).result(timeout=20)
+        until = time.monotonic() + 20
+        while len(tops := [each for each in exporter.get_finished_spans() if each.parent is None]) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert {each.name: each.attributes["larix.in_session"] for each in tops} == {"rank": False, "score": True}
 
 
 def test_tensors_say_the_same(server):

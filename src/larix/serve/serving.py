@@ -43,7 +43,8 @@ class Serving:
         self._draining = False
         self._engine = Engine(repository.route, engine)
         self.sessions = Sessions(
-            pinned(self._engine, repository.route, repository.signature), sessions
+            pinned(self._engine, repository.route, repository.signature, partial(self._follow, "score")),
+            sessions,
         ).start()
         repository.start(poll_s)
 
@@ -70,8 +71,7 @@ class Serving:
             refused.set_exception(Refusal(Why.UNAVAILABLE, "the server is about to stop; ask another one"))
             return refused
         future = self._engine.submit(request)
-        if self._traces is not None:
-            self._traces.follow("rank", request, future)
+        self._follow("rank", request, future)
         future.add_done_callback(partial(self._answered, request))
         return future
 
@@ -130,6 +130,10 @@ class Serving:
         self.sessions.stop()
         self._engine.close()
         self.repository.close()
+
+    def _follow(self, what: str, request: Request, answer: "Future[Answer]") -> None:
+        if self._traces is not None:
+            self._traces.follow(what, request, answer)
 
     def _answered(self, request: Request, future: "Future[Answer]") -> None:
         if not future.cancelled() and future.exception() is None:

@@ -17,12 +17,16 @@ import pytest
 import tritonclient.grpc as triton
 from google.rpc import error_details_pb2
 from grpc_served import KnownService, answer_to, served
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from larix.errors import ConfigError
 from larix.serve import Refusal, Why
 from larix.serve.grpc import GrpcLimits, GrpcServer
+from larix.serve.telemetry import Traces
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 TOKEN = "Bearer " + "t" * 32
@@ -361,3 +365,23 @@ def test_without_grpcio_it_says_what_to_install():
         text=True,
     )
     assert "pip install 'larix[grpc]'" in result.stdout, result.stderr
+
+
+def test_a_call_continues_the_trace_that_its_metadata_carry():
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    traces = Traces(provider)
+
+    class Followed(KnownService):
+        def rank(self, request):
+            future = super().rank(request)
+            traces.follow("rank", request, future)
+            return future
+
+    parent = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    with served(Followed()) as server, grpc.insecure_channel(server.address) as channel:
+        infer(channel, metadata=[parent])
+        infer(channel)
+    first, second = exporter.get_finished_spans()
+    assert f"{first.context.trace_id:032x}" == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert second.parent is None

@@ -8,6 +8,7 @@ import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from larix.serve.grpc.repository import PUBLIC
 from larix.serve.grpc.status import Unauthenticated, status_of
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import Service
+from larix.serve.telemetry import below
 
 Bearer = Callable[[str | None], str | None]
 """Who it is that sends this ``authorization``; None if it opens nothing."""
 Instead = Callable[[str, Handler], Handler]
 """What answers a method, as "SERVICE/METHOD", instead of its handler."""
+_ALONE = nullcontext()
+_TRACE = ("traceparent", "tracestate")
 _INFER = "ModelInfer"
 _LONGEST_ID = 128
 
@@ -91,7 +95,11 @@ def _behaviour(
             call.message = await _message(messages, limits.body_s)
             left = context.time_remaining()
             call.deadline = math.inf if left is None else time.monotonic() + left
-            return await handler(call)
+            trace = {
+                name: each for name, each in metadata.items() if name in _TRACE and isinstance(each, str)
+            }
+            with below(trace) if trace else _ALONE:
+                return await handler(call)
         except Exception as error:
             status = status_of(error, call.id)
             await context.abort(status.code, status.text, status.metadata)
