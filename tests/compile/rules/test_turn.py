@@ -81,6 +81,17 @@ def test_other_equations_are_left_alone(equation):
     assert turn(sketch.graph(sketch(ops.EINSUM, equation, (x, Ref("y")))))[1] == []
 
 
+@pytest.mark.parametrize(("sizes", "products"), [((4, 2, 1), 0), ((4, 1, 3), 1), ((1, 2, 3), 1)])
+def test_one_value_that_stands_for_many_keeps_its_meaning(sizes, products):
+    row = Input("y", (Rows(1), *sizes), torch.float32, (Column("y", sizes[-1], True),), per_request=True)
+    sketch = Sketch(dense(c=6), row)
+    x = sketch(ops.RESHAPE, Ref("x"), (Rows(1), 2, 3))
+    graph = sketch.graph(sketch(ops.EINSUM, "bhd,blhd->bhl", (x, Ref("y"))))
+    after, notes = turn(graph)
+    assert len(notes) == products
+    assert_alike(graph, after)
+
+
 def test_what_is_of_each_candidate_and_in_another_order_stops_the_turning():
     row = Input("y", (Rows(1), 4, 2, 3), torch.float32, (Column("y", 3, True),), per_request=True)
     sketch = Sketch(dense(c=6), dense("z", c=8), row)

@@ -43,6 +43,8 @@ def _product(node: Node, writer: Writer) -> Ref | None:
     one = {len(summed), len(made)} == {1} and len({*left}) == len(left) and len({*right}) == len(right)
     if not one or set(left) != {row, *batch, *summed} or set(right) != {row, *batch, *summed, *made}:
         return None
+    if writer.shape(x)[left.index(summed[0])] != writer.shape(y)[right.index(summed[0])]:
+        return None  # an einsum lets one of many values stand for each of them, a product does not
     rows = _permuted(x, [left.index(each) for each in (*batch, row, *summed)], node, writer)
     only = writer.add(ops.SELECT, y, 0, 0, like=node, per_request=True)
     order = [right.index(each) - 1 for each in (*batch, *summed, *made)]

@@ -126,7 +126,7 @@ class Shadow:
         with self._writing:
             self._requests += 1
             self._candidates += len(answer.value)
-            for name in answer.predictions.keys() & found.keys():
+            for name in [name for name in answer.predictions if name in found]:
                 differences = self._differences.setdefault(name, Differences())
                 differences.add(answer.predictions[name], found[name])
 
