@@ -96,7 +96,7 @@ def graphs(draw):
     for _ in range(draw(st.integers(2, 9))):
         x = draw(st.sampled_from(flat))
         width = sketch.writer.shape(x)[1]
-        match draw(st.integers(0, 13)):
+        match draw(st.integers(0, 15)):
             case 0:
                 flat.append(sketch.linear(x, draw(st.integers(1, 6)), draw(st.booleans())))
             case 1:
@@ -140,6 +140,22 @@ def graphs(draw):
             case 13:
                 query = sketch.linear(x, 4)
                 flat.append(sketch(ops.EINSUM, "bd,bld->bl", (query, draw(st.sampled_from(deep)))))
+            case 14:
+                turned = sketch(
+                    ops.PERMUTE, draw(st.sampled_from(deep)), draw(st.sampled_from([(0, 2, 1), (0, -1, 1)]))
+                )
+                shifted = sketch(draw(st.sampled_from([ops.ADD, ops.MUL])), turned, sketch.weight(1, 4, 3))
+                deep.append(
+                    sketch(
+                        ops.PERMUTE, sketch(ops.SOFTMAX, shifted, draw(st.sampled_from([1, -1]))), (0, 2, 1)
+                    )
+                )
+            case 15:
+                heads = sketch(ops.RESHAPE, sketch.linear(x, 8), (Rows(1), 2, 4))
+                scores = sketch(ops.EINSUM, "bhd,bld->bhl", (heads, draw(st.sampled_from(deep))))
+                weights = sketch(ops.SOFTMAX, scores, draw(st.sampled_from([1, 2, -1])))
+                found = sketch(ops.EINSUM, "bhl,bld->bhd", (weights, draw(st.sampled_from(deep))))
+                flat.append(sketch(ops.RESHAPE, found, (Rows(1), 8)))
     return sketch.graph(flat[-1], sketch(ops.CAT, tuple(flat[-2:]), 1))
 
 
