@@ -1,5 +1,8 @@
 """Everything but ModelInfer as the real client asks for it."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 import pytest
 import tritonclient.grpc as triton
@@ -120,6 +123,32 @@ def test_models_are_loaded_and_let_go(service, client):
     assert service.done == [("load", "empty"), ("unload", "feed")]
     with pytest.raises(InferenceServerException, match="there is no model 'food'"):
         client.load_model("food")
+
+
+def test_one_model_is_loaded_at_a_time_and_who_comes_meanwhile_is_told_to_come_again():
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(KnownService):
+        def load(self, model):
+            begun.set()
+            assert go_on.wait(20)
+
+    with (
+        served(Slow()) as server,
+        triton.InferenceServerClient(server.address) as client,
+        ThreadPoolExecutor(1) as another,
+    ):
+        first = another.submit(client.load_model, "feed")
+        try:
+            assert begun.wait(20)
+            for act in (client.load_model, client.unload_model):
+                with pytest.raises(InferenceServerException, match="come again") as caught:
+                    act("feed")
+                assert caught.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+        finally:
+            go_on.set()
+        first.result(timeout=20)
+        client.load_model("feed")
 
 
 def test_a_model_is_loaded_as_it_is(service, client):

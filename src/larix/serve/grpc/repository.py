@@ -27,6 +27,7 @@ class Repository:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._changing = asyncio.Lock()
 
     def handlers(self) -> dict[str, dict[str, Handler]]:
         """What it answers, by service and method."""
@@ -43,7 +44,7 @@ class Repository:
         slow = {"RepositoryModelLoad": self._service.load, "RepositoryModelUnload": self._service.unload}
         kinds = methods(SERVICE)
         answers = {name: _told(kinds[name], tell) for name, tell in own.items()}
-        answers |= {name: _done(kinds[name], act) for name, act in slow.items()}
+        answers |= {name: _done(kinds[name], act, self._changing) for name, act in slow.items()}
         return {SERVICE: answers, HEALTH: {"Check": _told(methods(HEALTH)["Check"], self._check)}}
 
     def _ready(self, asked: Message) -> dict[str, Any]:
@@ -97,15 +98,19 @@ def _told(kinds: tuple[Any, Any], tell: Any) -> Handler:
     return handler
 
 
-def _done(kinds: tuple[Any, Any], act: Any) -> Handler:
-    """A method that does something to a model and takes its time."""
+def _done(kinds: tuple[Any, Any], act: Any, changing: asyncio.Lock) -> Handler:
+    """A method that does something to a model, one at a time: it may take minutes, and threads that wait are missed by others."""
     request, response = kinds
 
     async def handler(call: Call) -> bytes:
         asked = parsed(request, call.message)
         if unknown := set(asked.parameters) - _WITHOUT_MEANING:
             raise DataError(f"there is no parameter '{min(unknown):.80}'; a model is loaded as it is")
-        await asyncio.to_thread(act, asked.model_name)
+        if changing.locked():
+            text = "another model is being loaded or let go of; come again"
+            raise Refusal(Why.OVERLOADED, text, retry_after_s=5.0)
+        async with changing:
+            await asyncio.to_thread(act, asked.model_name)
         reply: bytes = response().SerializeToString()
         return reply
 
