@@ -114,9 +114,11 @@ class Repository:
         model = self.model(name)
         with self._turn:
             self._unloaded.discard(model.name)
-            live = model.live
+            apart = self._planned[model.name].tried_out
             self._versions[model.name] = {
-                version: found for version, found in self._versions[model.name].items() if version == live
+                version: found
+                for version, found in self._versions[model.name].items()
+                if version == model.live or (found.path.name in apart and version in model.versions)
             }
             self._failed[model.name].clear()
             problem = self._renew(model)
