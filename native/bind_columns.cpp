@@ -291,10 +291,10 @@ Two message_tensors(const Columns& context, const Columns& candidates, const nb:
   });
 }
 
-// A ModelInferRequest without its tensors; nothing if it is no message.
-std::optional<nb::bytes> message_rest(const nb::bytes& message) {
+// A ModelInferRequest without its tensors; nothing if it is no message, or one of more than ``most`` fields.
+std::optional<nb::bytes> message_rest(const nb::bytes& message, int64_t most) {
   std::string rest;
-  if (!larix::oip::rest_of({message.c_str(), message.size()}, &rest)) return std::nullopt;
+  if (!larix::oip::rest_of({message.c_str(), message.size()}, most, &rest)) return std::nullopt;
   return nb::bytes(rest.data(), rest.size());
 }
 

@@ -84,7 +84,7 @@ void expect_message(const std::vector<char>& message) {
   int64_t rows = 0;
   std::string rest;
   const bool read = larix::oip::read_message(bytes, other(), reader(), {8, kMost, 8, 1700000000000}, *mine, *theirs, &rows);
-  const bool cut = larix::oip::rest_of(bytes, &rest);
+  const bool cut = larix::oip::rest_of(bytes, 1 << 14, &rest);
   expect(rest.size() <= bytes.size() && (cut || !read), "what is read is no message");
   if (!read) return;
   expect(rows <= kMost, "there are too many rows");

@@ -305,11 +305,11 @@ bool read_message(std::string_view message, const json::Reader& context, const j
   return given.take(terms, own, theirs, rows);
 }
 
-bool rest_of(std::string_view message, std::string* rest) {
+bool rest_of(std::string_view message, int64_t most, std::string* rest) {
   wire::Message left(message);
   wire::Field field;
-  while (!left.over()) {
-    if (!left.take(&field)) return false;
+  for (int64_t count = 0; !left.over(); ++count) {
+    if (count == most || !left.take(&field)) return false;
     if (!is_tensor(field)) rest->append(field.whole);
   }
   return true;

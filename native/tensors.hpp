@@ -26,7 +26,7 @@ bool read(std::string_view inputs, std::string_view data, const json::Reader& co
 bool read_message(std::string_view message, const json::Reader& context, const json::Reader& candidates, const Terms& terms,
                   Batch& own, Batch& theirs, int64_t* rows);
 
-// ``rest`` is a ModelInferRequest without inputs and raw contents. False if it is no message.
-bool rest_of(std::string_view message, std::string* rest);
+// ``rest`` is a ModelInferRequest without inputs and raw contents. False if it is no message, or one of more than ``most`` fields.
+bool rest_of(std::string_view message, int64_t most, std::string* rest);
 
 }  // namespace larix::oip

@@ -261,9 +261,12 @@ def parted(document: bytes, names: Sequence[str]) -> tuple[bytes, list[Span | No
     return native.parted(document, names)
 
 
-def message_rest(message: bytes) -> bytes | None:
-    """A ModelInferRequest without its tensors, which `Plain.with_message` reads; None if it is no message."""
-    return native.message_rest(message)
+def message_rest(message: bytes, most: int) -> bytes | None:
+    """A ModelInferRequest without its tensors, which `Plain.with_message` reads.
+
+    None if it is no message, or one of more than ``most`` fields.
+    """
+    return native.message_rest(message, most)
 
 
 def page_json(

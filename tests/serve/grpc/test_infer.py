@@ -338,15 +338,18 @@ def test_the_rest_of_a_message_is_all_but_its_tensors():
     made = message_of([("user_id", "INT64", ONE, [1])] * 3, model_version="2")
     made.parameters["count"].int64_param = 3
     made.outputs.add(name="order")
-    rest = service_pb2.ModelInferRequest.FromString(message_rest(made.SerializeToString()))
+    rest = service_pb2.ModelInferRequest.FromString(message_rest(made.SerializeToString(), 11))
     del made.inputs[:], made.raw_input_contents[:]
     assert rest == made
-    assert message_rest(b"\x3a\x05abc") is None
+    assert message_rest(b"\x3a\x05abc", 9) is None
+    assert message_rest(b"\x3a\x00" * 9, 9) == b""
+    assert message_rest(b"\x3a\x00" * 10, 9) is None
 
 
 def test_megabytes_of_tiny_fields_are_refused_at_once(client):
     call = client._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-    for unit in (b"\x08\x00", b"\x3a\x00", b"\x2a\x00"):
+    good = message_of([("user_id", "INT64", ONE, [1]), ("video_id", "INT64", ONE, [1])]).SerializeToString()
+    for unit in (b"\x08\x00", b"\x3a\x00", b"\x2a\x00", b"\x32\x00"):
         with pytest.raises(grpc.RpcError) as caught:
-            call(unit * 1_000_000, timeout=30)
+            call(good + unit * 1_000_000, timeout=30)
         assert "more than 16384 fields" in caught.value.details()

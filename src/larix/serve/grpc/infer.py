@@ -73,7 +73,7 @@ class Inference:
 
     def _plainly(self, data: bytes) -> tuple[Message, tuple[pa.RecordBatch, pa.RecordBatch] | None]:
         """The message without its tensors, and their columns; of both nothing if anything is wrong, or only might be."""
-        if (rest := message_rest(data)) is None:
+        if (rest := message_rest(data, wire.MOST)) is None:
             return None, None
         try:
             asked = parsed(self._request, rest)
