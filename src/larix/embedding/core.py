@@ -18,6 +18,7 @@ from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Mom
 from larix.embedding.precision import Precision
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
 from larix.embedding.spec import TableSpec
+from larix.errors import ConfigError
 
 Replica = _native.Replica
 Reading = _native.Reading
@@ -100,10 +101,13 @@ def birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:
 
 
 class Plans:
-    """The plans of one store, whose tables are numbered from 1 in the order of ``dims``."""
+    """The plans of one store, whose tables are numbered from 1 in the order of ``dims``; ``bf16``: whether its outputs may
+    be.
+    """
 
-    def __init__(self, dims: Mapping[str, int]) -> None:
+    def __init__(self, dims: Mapping[str, int], *, bf16: bool = True) -> None:
         self._dims = dims
+        self._bf16 = bf16
         self._numbers = {name: number for number, name in enumerate(dims, 1)}
         self._made: dict[int, tuple[Layout, _native.Plan]] = {}
 
@@ -112,11 +116,14 @@ class Plans:
         kept = self._made.get(id(layout))
         if kept is None or kept[0] is not layout:
             layout.check(self._dims)
+            if not self._bf16 and (halves := [output.name for output in layout.outputs if output.bf16]):
+                raise ConfigError(f"outputs {halves} are bf16; a replica looks up float32 only")
             slots = [
                 (self._numbers[slot.table], _POOLS[slot.pool], slot.output, slot.column)
                 for slot in layout.slots
             ]
-            kept = layout, _native.Plan(slots, [(output.width, output.length) for output in layout.outputs])
+            outputs = [(output.width, output.length, output.bf16) for output in layout.outputs]
+            kept = layout, _native.Plan(slots, outputs)
             # A new dict each time: threads may be reading the old one.
             self._made = {id(layout): kept} if len(self._made) >= _MOST else self._made | {id(layout): kept}
         return kept[1]
