@@ -49,15 +49,16 @@ T* buffer_data(nb::handle buffer) {
   return const_cast<T*>(array.data());  // gather's buffers are writable: table.py saw to it
 }
 
+inline Buffer bind_buffer(nb::handle buffer, bool half) {
+  if (half) return {.halves = buffer_data<uint16_t>(buffer)};
+  return {.data = buffer_data<float>(buffer)};
+}
+
 inline std::vector<Buffer> bind_buffers(const Plan& plan, const nb::list& buffers) {
   if (buffers.size() != plan.outputs.size()) throw std::invalid_argument("buffers are not those of the layout");
   std::vector<Buffer> found;
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
-    if (std::get<2>(plan.outputs[i])) {
-      found.push_back({.halves = buffer_data<uint16_t>(buffers[i])});
-    } else {
-      found.push_back({.data = buffer_data<float>(buffers[i])});
-    }
+    found.push_back(bind_buffer(buffers[i], std::get<2>(plan.outputs[i])));
   }
   return found;
 }

@@ -340,6 +340,26 @@ void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count
   }
 }
 
+namespace {
+
+// Lines of the buffer are asked for ahead: each sample's is another page's.
+template <class Number>
+LARIX_INLINE void place_to(const Slot& slot, const float* vectors, Number* to) {
+  for (size_t at = 0; at < slot.samples; ++at) {
+    const Number* later = to + (at + kAhead) * slot.stride;
+    __builtin_prefetch(later, 1);
+    __builtin_prefetch(later + slot.width - 1, 1);
+    load<Precision::fp32>(reinterpret_cast<const char*>(vectors + at * slot.width), to + at * slot.stride, slot.width);
+  }
+}
+
+}  // namespace
+
+LARIX_SIMD void place(const Slot& slot, const float* vectors) {
+  if (slot.halves) return place_to(slot, vectors, slot.halves);
+  place_to(slot, vectors, slot.data);
+}
+
 LARIX_SIMD void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses,
                        bool asked) {
   const size_t begin = slot.begin(first), end = slot.begin(last);

@@ -208,6 +208,9 @@ void gather(const Group& group, const Slot& slot, size_t first, size_t last, std
 size_t find_and_gather(const Group& group, const Slot& slot, size_t first, size_t last, bool pause,
                        std::vector<Miss>& misses);
 
+// Writes a vector a sample, of the slot's width, side by side at ``vectors``, to where the slot's are.
+void place(const Slot& slot, const float* vectors);
+
 // Where a gradient lies: an address, whose lowest bit, which no float's or bfloat16's own has, tells that it is bfloat16.
 class Grad {
  public:

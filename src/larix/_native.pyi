@@ -23,6 +23,8 @@ class Plan:
         self, slots: Sequence[tuple[int, int, int, int]], outputs: Sequence[tuple[int, int, bool]]
     ) -> None: ...
 
+def place(buffer: NDArray[Any], half: bool, values: _Floats, column: int, /) -> None: ...
+
 class Precision(enum.Enum):
     fp32 = 0
     bf16 = 1

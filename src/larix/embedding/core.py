@@ -6,13 +6,16 @@ Knows nothing of rows: ``table.py`` and ``replica.py`` make what holds them, and
 from collections.abc import Mapping
 from dataclasses import fields
 
+import numpy as np
+
 from larix import _native
+from larix.batch import Floats
 from larix.embedding import birth
 from larix.embedding.admission import Admission, ByChance, ByCount
 from larix.embedding.cold import ColdStats
 from larix.embedding.eviction import Eviction, TimeToLive, fading, keeps_score, score_weights
 from larix.embedding.init import Constant, Uniform
-from larix.embedding.layout import Layout
+from larix.embedding.layout import Buffer, Layout, Output
 from larix.embedding.lookup import Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
 from larix.embedding.precision import Precision
@@ -98,6 +101,11 @@ def birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:
     """Initialiser, key and factor: as native/birth.hpp numbers them."""
     kind = 0 if isinstance(spec.init, Constant) else 1 if isinstance(spec.init, Uniform) else 2
     return kind, birth.table_key(seed, spec.name), birth.factor(spec.init)
+
+
+def place(output: Output, buffer: Buffer, values: Floats) -> None:
+    """Write ``values``, float32 ``[size, k]``, to the last columns of an output's buffer, which has no length."""
+    _native.place(buffer, output.bf16, np.ascontiguousarray(values), output.width - values.shape[1])
 
 
 class Plans:

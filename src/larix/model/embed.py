@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from larix.batch import Batch, Floats, History
+from larix.embedding import core
 from larix.embedding.layout import Buffer, Layout, Output, Slot
 from larix.embedding.lookup import Lookup
 from larix.errors import ConfigError
@@ -111,7 +112,7 @@ class Embed:
         buffers = [_buffer(out) for out in outs]
         lookup = self.tables.gather(layout, batch, buffers, insert=train)
         width = outs[0].shape[1] - batch.dense.shape[1]
-        buffers[0][:, width:] = _buffer(torch.from_numpy(batch.dense).to(outs[0].dtype))
+        core.place(layout.outputs[0], buffers[0], batch.dense)
         leaves = [out.to(self.device, non_blocking=True).requires_grad_(train) for out in outs]
         sequences = {
             name: self._sequence(batch.sequences[name], rows, self._elements[name])
