@@ -77,7 +77,7 @@ LARIX_INLINE size_t probe(const uint32_t* places, const Handle* handles, unsigne
 }
 
 LARIX_INLINE float number(float given) { return given; }
-LARIX_INLINE float number(uint16_t given) { return Half<Precision::bf16>::widen(given); }
+LARIX_INLINE float number(uint16_t given) { return std::bit_cast<float>(uint32_t{given} << 16); }
 
 template <typename Number>
 LARIX_INLINE void ask(const Number* grad, size_t dim) {
