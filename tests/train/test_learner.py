@@ -6,7 +6,7 @@ import torch
 from larix import features as fx
 from larix import train
 from larix.embedding import RowAdagrad, Tables, TableSpec
-from larix.errors import ConfigError
+from larix.errors import ConfigError, NumericsError
 from larix.model.mlp import MLPConfig, MLPRanker
 from larix.train.learner import make_learner
 
@@ -101,3 +101,16 @@ def test_a_learning_rate_that_is_a_tensor_is_refused():
             lambda weights: torch.optim.SGD(weights, lr=torch.tensor(0.1)),
             train.Settings(),
         )
+
+
+def test_a_gradient_in_bf16_that_is_not_finite_stops_the_step_before_it_changes_anything(source, sample):
+    learner = learner_of(sample, MLPRanker, bf16=True)
+    batch = sample.transform(next(iter(source.stream(batch_size=64))))
+    inputs = learner.embed(batch, train=True)
+    inputs.joined.register_hook(lambda grad: grad.index_fill(0, torch.tensor([2]), torch.inf))
+    weights = [weight.clone() for weight in learner.ranker.parameters()]
+    rows = learner.embed.tables.items("user")[1]
+    with pytest.raises(NumericsError, match="a gradient of the rows is inf"):
+        train.step(learner, batch, inputs, train.Settings(bf16=True))
+    assert all(torch.equal(*pair) for pair in zip(weights, learner.ranker.parameters(), strict=True))
+    np.testing.assert_array_equal(learner.embed.tables.items("user")[1], rows)
