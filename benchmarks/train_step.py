@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -182,11 +183,10 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
     from larix import embedding, features, train
     from larix.batch import Batch, Jagged
     from larix.data import Position
-    from larix.model.embed import Embed
-    from larix.model.loss import Loss, LossConfig
+    from larix.train.learner import make_learner
     from larix.train.lookahead import Lookahead, Placed
     from larix.train.phases import Phases
-    from larix.train.step import Learner, step
+    from larix.train.step import step
     from larix.train.threads import torch_team
 
     train.keep_freed_memory()
@@ -209,6 +209,8 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
         tables.lookup(name, everyone, insert=True)
 
     class Net(torch.nn.Module):
+        takes_bf16 = True  # a linear layer reads the inputs, as in larix.model.mlp.MLPRanker
+
         def __init__(self) -> None:
             super().__init__()
             self.net = mlp()
@@ -217,13 +219,8 @@ def larix(case: str, ids: int) -> tuple[str, Step]:
             return self.net(inputs.joined)
 
     settings = train.Settings(batch_size=BATCH, bf16=case == "bf16", staleness=STALENESS)
-    ranker = Net()
-    learner = Learner(
-        ranker=ranker,
-        embed=Embed(sample, tables),
-        optimizer=torch.optim.AdamW(ranker.parameters(), lr=1e-3, fused=True),
-        loss=Loss(sample.tasks, LossConfig()),
-    )
+    dense_optimizer = partial(torch.optim.AdamW, lr=1e-3, fused=True)
+    learner = make_learner(sample, Net(), tables, dense_optimizer, settings)
     ready = [
         Batch(
             size=BATCH,

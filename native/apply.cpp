@@ -18,16 +18,16 @@ constexpr size_t kFar = 128;              // handles asked for ahead of use: of 
 constexpr size_t kBinBytes = 128 * 1024;  // of sums and rows together: small, that rows lie close, too
 constexpr size_t kSample = 8;             // occurrences a bin that are looked at to part the rows
 
-// Calls take(occurrence) for the ids [first, last) of a slot, in order.
-template <typename Take>
-LARIX_INLINE void each(const Slot& slot, const Policy& policy, const float* clicks, size_t first, size_t last,
-                       const Take& take) {
+// Calls take(occurrence) for the ids [first, last) of a slot, in order. ``data``: the slot's gradients.
+template <typename Number, typename Take>
+LARIX_INLINE void each(const Slot& slot, const Number* data, const Policy& policy, const float* clicks, size_t first,
+                       size_t last, const Take& take) {
   const bool sequence = slot.pool == Pool::sequence;
   const auto gain = [&](size_t sample) { return policy.gain(clicks ? clicks[sample] : 0.0f, sequence); };
   if (!slot.offsets && !slot.weights && slot.pool != Pool::sequence) {
     for (size_t at = first; at < last; ++at) {
       __builtin_prefetch(slot.handles + at + kFar);
-      take({slot.handles[at], slot.data + at * slot.stride, 1.0f, gain(at)});
+      take({slot.handles[at], Grad(data + at * slot.stride), 1.0f, gain(at)});
     }
     return;
   }
@@ -37,14 +37,14 @@ LARIX_INLINE void each(const Slot& slot, const Policy& policy, const float* clic
                                  slot.offsets - 1);
   }
   for (; sample < slot.samples && slot.begin(sample) < last; ++sample) {
-    const float* grad = slot.data + sample * slot.stride;
+    const Number* grad = data + sample * slot.stride;
     const float gained = gain(sample);
     const size_t begin = slot.begin(sample), from = std::max(begin, first), to = std::min(slot.begin(sample + 1), last);
     if (slot.pool == Pool::sequence) {
-      for (size_t at = from; at < to; ++at) take({slot.handles[at], grad + (at - begin) * slot.width, 1.0f, gained});
+      for (size_t at = from; at < to; ++at) take({slot.handles[at], Grad(grad + (at - begin) * slot.width), 1.0f, gained});
     } else if (const float total = slot.total(sample); total != 0.0f) {
       for (size_t at = from; at < to; ++at) {
-        take({slot.handles[at], grad, (slot.weights ? slot.weights[at] : 1.0f) / total, gained});
+        take({slot.handles[at], Grad(grad), (slot.weights ? slot.weights[at] : 1.0f) / total, gained});
       }
     }
   }
@@ -57,7 +57,13 @@ LARIX_INLINE void each(std::span<const Slot> slots, std::span<const Policy> poli
   for (const Slot& slot : slots) {
     const size_t end = begin + slot.count;
     if (first < end && last > begin) {
-      each(slot, policies[slot.table], clicks, std::max(first, begin) - begin, std::min(last, end) - begin, take);
+      const Policy& policy = policies[slot.table];
+      const size_t from = std::max(first, begin) - begin, to = std::min(last, end) - begin;
+      if (slot.halves) {
+        each(slot, slot.halves, policy, clicks, from, to, take);
+      } else {
+        each(slot, slot.data, policy, clicks, from, to, take);
+      }
     }
     begin = end;
   }
@@ -68,6 +74,28 @@ LARIX_INLINE size_t probe(const uint32_t* places, const Handle* handles, unsigne
   size_t at = (handle * 0xD6E8FEB86659FD93ull) >> (64 - bits);  // another multiplier than that of bins: they would cluster
   while (places[at] != 0 && handles[places[at] - 1] != handle) at = (at + 1) & ((size_t{1} << bits) - 1);
   return at;
+}
+
+LARIX_INLINE float number(float given) { return given; }
+LARIX_INLINE float number(uint16_t given) { return std::bit_cast<float>(uint32_t{given} << 16); }
+
+template <typename Number>
+LARIX_INLINE void ask(const Number* grad, size_t dim) {
+  __builtin_prefetch(grad, 0, 2);
+  if (reinterpret_cast<uintptr_t>(grad) % 64 + dim * sizeof(Number) > 64) __builtin_prefetch(grad + dim - 1, 0, 2);
+}
+
+template <bool First, typename Number>
+LARIX_INLINE void add(const Number* __restrict grad, float scale, float* __restrict into, size_t dim) {
+  LARIX_COLUMNS
+  for (size_t i = 0; i < dim; ++i) into[i] = (First ? 0.0f : into[i]) + scale * number(grad[i]);
+}
+
+// To what is there, or if it is the ``First`` to zeros.
+template <bool First>
+LARIX_INLINE void add(const Occurrence& one, float* into, size_t dim) {
+  if (const uint16_t* halves = one.grad.halves()) return add<First>(halves, one.scale, into, dim);
+  add<First>(one.grad.floats(), one.scale, into, dim);
 }
 
 // Returns how many handles there are, each once.
@@ -95,29 +123,26 @@ LARIX_INLINE size_t sum(const Group& group, std::span<const Bins> hands, size_t 
     const std::span occurrences = dealt(hand);
     for (size_t at = 0; at < occurrences.size(); ++at) {
       if (at + kAhead < occurrences.size()) {
-        const float* later = occurrences[at + kAhead].grad;
-        __builtin_prefetch(later, 0, 2);
-        if (reinterpret_cast<uintptr_t>(later) % 64 + dim * sizeof(float) > 64) __builtin_prefetch(later + dim - 1, 0, 2);
+        const Grad& later = occurrences[at + kAhead].grad;
+        if (const uint16_t* halves = later.halves()) {
+          ask(halves, dim);
+        } else {
+          ask(later.floats(), dim);
+        }
       }
       const Occurrence& one = occurrences[at];
       uint32_t& place = places[probe(places, handles, bits, one.handle)];
-      const float* __restrict grad = one.grad;
-      const float scale = one.scale;
       if (place == 0) {
         group.rows.prefetch_far(row_of(one.handle));  // it will be stepped when the bin is summed up
         handles[count] = one.handle;
         counts[count] = 1;
         gains[count] = 0.0f + one.gain;
-        float* __restrict into = grads + count * dim;
-        LARIX_COLUMNS
-        for (size_t i = 0; i < dim; ++i) into[i] = 0.0f + scale * grad[i];
+        add<true>(one, grads + count * dim, dim);
         place = static_cast<uint32_t>(++count);
       } else {
         ++counts[place - 1];
         gains[place - 1] += one.gain;
-        float* __restrict into = grads + (place - 1) * dim;
-        LARIX_COLUMNS
-        for (size_t i = 0; i < dim; ++i) into[i] += scale * grad[i];
+        add<false>(one, grads + (place - 1) * dim, dim);
       }
     }
   }

@@ -96,6 +96,19 @@ void bind_embedding(nb::module_& m) {
       },
       nb::arg("slots"), nb::arg("outputs"));
 
+  // Values, one vector a sample, into the columns of an output's buffer from ``column`` on.
+  m.def("place", [](nb::handle buffer, bool half, const Array<const float, 2>& values, size_t column) {
+    const auto to = nb::cast<nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>>(buffer);
+    if (to.shape(0) != values.shape(0) || column + values.shape(1) > to.shape(1)) {
+      throw std::invalid_argument("values do not fit in the buffer");
+    }
+    const Buffer bound = bind_buffer(buffer, half).from(column);
+    const larix::Slot slot{.samples = values.shape(0), .data = bound.data, .halves = bound.halves,
+                           .stride = to.shape(1), .width = values.shape(1)};
+    const nb::gil_scoped_release release;
+    if (slot.samples && slot.width) larix::place(slot, values.data());
+  });
+
   // groups: (dim, precision, optimizer); tables: (group, init, key, factor, default, admission, policy).
   using GroupTuple = std::tuple<size_t, larix::Precision, larix::Optimizer>;
   using AdmissionTuple = std::tuple<int, unsigned, size_t, uint64_t, uint64_t>;  // kind, least, blocks, window, bound

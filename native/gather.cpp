@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
 #include "group.hpp"
 #include "simd.hpp"
@@ -54,17 +55,17 @@ LARIX_INLINE void prefetch(const Reader& read, size_t at, size_t end) {
   if (const Handle later = read.slot.handles[at + kAhead]; has_row(later)) read.group.rows.prefetch_far(row_of(later));
 }
 
-// ``Dim`` 0: known at run time only.
-template <Precision precision, size_t Dim>
-LARIX_INLINE void copy_each(const Reader& read, size_t first, size_t last) {
+// ``to``: where the slot's vectors go. ``Dim`` 0: known at run time only.
+template <Precision precision, size_t Dim, class Number>
+LARIX_INLINE void copy_each(const Reader& read, Number* to, size_t first, size_t last) {
   const auto& [group, slot, misses, asked, nothing] = read;
   const size_t dim = Dim ? Dim : group.dim;
   for (size_t at = first; at < last; ++at) {
     prefetch(read, at, last);
-    const float* later = slot.data + (at + kAhead) * slot.stride;
+    const Number* later = to + (at + kAhead) * slot.stride;
     __builtin_prefetch(later, 0, 2);
-    if (reinterpret_cast<uintptr_t>(later) % 64 + dim * sizeof(float) > 64) __builtin_prefetch(later + dim - 1, 0, 2);
-    load<precision>(read(at), slot.data + at * slot.stride, dim);
+    if (reinterpret_cast<uintptr_t>(later) % 64 + dim * sizeof(Number) > 64) __builtin_prefetch(later + dim - 1, 0, 2);
+    load<precision>(read(at), to + at * slot.stride, dim);
   }
 }
 
@@ -83,13 +84,17 @@ LARIX_INLINE void copy_sequences(const Reader& read, size_t first, size_t last) 
   }
 }
 
-template <Precision precision, size_t Dim>
-LARIX_INLINE void pool(const Reader& read, size_t first, size_t last) {
+// Bfloat16 is rounded to once, from the pooled vector.
+template <Precision precision, size_t Dim, class Number>
+LARIX_INLINE void pool(const Reader& read, Number* to, size_t first, size_t last) {
+  constexpr bool whole = std::is_same_v<Number, float>;
   const auto& [group, slot, misses, asked, nothing] = read;
   const size_t dim = Dim ? Dim : group.dim;
   const size_t end = slot.begin(last);
+  std::vector<float> sum(whole ? 0 : dim);
   for (size_t sample = first; sample < last; ++sample) {
-    float* __restrict out = slot.data + sample * slot.stride;
+    float* __restrict out = sum.data();
+    if constexpr (whole) out = to + sample * slot.stride;
     std::memset(out, 0, dim * sizeof(float));
     for (size_t at = slot.begin(sample); at < slot.begin(sample + 1); ++at) {
       prefetch(read, at, end);
@@ -103,6 +108,16 @@ LARIX_INLINE void pool(const Reader& read, size_t first, size_t last) {
       LARIX_COLUMNS
       for (size_t i = 0; i < dim; ++i) out[i] = total == 0.0f ? 0.0f : out[i] / total;
     }
+    if constexpr (!whole) load<Precision::fp32>(reinterpret_cast<const char*>(out), to + sample * slot.stride, dim);
+  }
+}
+
+template <Precision precision, size_t Dim, class Number>
+LARIX_INLINE void gather_to(const Reader& read, Number* to, size_t first, size_t last) {
+  if (read.slot.offsets || read.slot.weights) {
+    pool<precision, Dim>(read, to, first, last);
+  } else {
+    copy_each<precision, Dim>(read, to, first, last);
   }
 }
 
@@ -110,10 +125,10 @@ template <Precision precision, size_t Dim>
 LARIX_INLINE void gather_dim(const Reader& read, size_t first, size_t last) {
   if (read.slot.pool == Pool::sequence) {
     copy_sequences<precision>(read, first, last);
-  } else if (read.slot.offsets || read.slot.weights) {
-    pool<precision, Dim>(read, first, last);
+  } else if (read.slot.halves) {
+    gather_to<precision, Dim>(read, read.slot.halves, first, last);
   } else {
-    copy_each<precision, Dim>(read, first, last);
+    gather_to<precision, Dim>(read, read.slot.data, first, last);
   }
 }
 
@@ -323,6 +338,26 @@ void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count
     prefetch(read, at, count);
     read(at);
   }
+}
+
+namespace {
+
+// Lines of the buffer are asked for ahead: each sample's is another page's.
+template <class Number>
+LARIX_INLINE void place_to(const Slot& slot, const float* vectors, Number* to) {
+  for (size_t at = 0; at < slot.samples; ++at) {
+    const Number* later = to + (at + kAhead) * slot.stride;
+    __builtin_prefetch(later, 1);
+    __builtin_prefetch(later + slot.width - 1, 1);
+    load<Precision::fp32>(reinterpret_cast<const char*>(vectors + at * slot.width), to + at * slot.stride, slot.width);
+  }
+}
+
+}  // namespace
+
+LARIX_SIMD void place(const Slot& slot, const float* vectors) {
+  if (slot.halves) return place_to(slot, vectors, slot.halves);
+  place_to(slot, vectors, slot.data);
 }
 
 LARIX_SIMD void gather(const Group& group, const Slot& slot, size_t first, size_t last, std::vector<Miss>& misses,

@@ -208,10 +208,31 @@ void gather(const Group& group, const Slot& slot, size_t first, size_t last, std
 size_t find_and_gather(const Group& group, const Slot& slot, size_t first, size_t last, bool pause,
                        std::vector<Miss>& misses);
 
+// Writes a vector a sample, of the slot's width, side by side at ``vectors``, to where the slot's are.
+void place(const Slot& slot, const float* vectors);
+
+// Where a gradient lies: an address, whose lowest bit, which no float's or bfloat16's own has, tells that it is bfloat16.
+class Grad {
+ public:
+  Grad() = default;
+  LARIX_INLINE explicit Grad(const float* at) : at_(reinterpret_cast<const char*>(at)) {}
+  LARIX_INLINE explicit Grad(const uint16_t* at) : at_(reinterpret_cast<const char*>(at) + 1) {}
+
+  // Null if it is not these.
+  LARIX_INLINE const uint16_t* halves() const {
+    return reinterpret_cast<uintptr_t>(at_) & 1 ? reinterpret_cast<const uint16_t*>(at_ - 1) : nullptr;
+  }
+  // If it is no halves.
+  LARIX_INLINE const float* floats() const { return reinterpret_cast<const float*>(at_); }
+
+ private:
+  const char* at_ = nullptr;
+};
+
 // One id's gradient: ``scale`` times the vector at ``grad``; what it adds to its row's score.
 struct Occurrence {
   Handle handle;
-  const float* grad;
+  Grad grad;
   float scale;
   float gain;
 };

@@ -67,6 +67,13 @@ struct Half {
   }
 };
 
+// Rounds to the nearest bfloat16 as torch's cast does: what is too large becomes infinite, where Half keeps it finite.
+LARIX_INLINE uint16_t bf16_of(float number) {
+  const uint32_t bits = std::bit_cast<uint32_t>(number);
+  const uint32_t rounded = (bits + (0x7FFFu + (bits >> 16 & 1))) >> 16, nan = (bits >> 16 & 0x8000u) | 0x7FC0u;
+  return static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? nan : rounded);
+}
+
 // Random bits of one row in one step of the store: pure, so that any store rounds alike.
 class Draws {
  public:
@@ -132,6 +139,17 @@ LARIX_INLINE void load(const char* weights, float* __restrict to, size_t dim) {
     std::memcpy(to, weights, dim * sizeof(float));
   } else {
     widen<precision>(reinterpret_cast<const uint16_t*>(weights), to, dim);
+  }
+}
+
+// The same to bfloat16.
+template <Precision precision>
+LARIX_INLINE void load(const char* weights, uint16_t* __restrict to, size_t dim) {
+  if constexpr (precision == Precision::bf16) {
+    std::memcpy(to, weights, dim * sizeof(uint16_t));
+  } else {
+    LARIX_COLUMNS
+    for (size_t i = 0; i < dim; ++i) to[i] = bf16_of(weight_at<precision>(weights, i));
   }
 }
 

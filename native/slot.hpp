@@ -1,4 +1,4 @@
-// One slot's share of a call: ids in, a strided float buffer to read or write, and the handles that tie the two.
+// One slot's share of a call: ids in, a strided buffer of floats or bfloat16 to read or write, and the handles that tie the two.
 #pragma once
 
 #include <cstddef>
@@ -26,9 +26,10 @@ struct Slot {
   const int64_t* offsets = nullptr;  // null: one id a sample
   const float* weights = nullptr;    // null: all 1
   size_t samples = 0;
-  float* data = nullptr;  // vectors to be written by gather, their gradients to be read by apply
-  size_t stride = 0;      // floats from sample to sample
-  size_t length = 0;      // of a sequence: positions a sample, ``width`` floats apart
+  float* data = nullptr;       // vectors to be written by gather, their gradients to be read by apply
+  uint16_t* halves = nullptr;  // or these, if not null: the same as bfloat16; of no sequence
+  size_t stride = 0;           // numbers from sample to sample
+  size_t length = 0;           // of a sequence: positions a sample, ``width`` floats apart
   size_t width = 0;
   Handle* handles = nullptr;
 
@@ -51,7 +52,8 @@ struct Slot {
     Slot some = *this;
     some.samples = last - first;
     some.count = begin(last) - begin(first);
-    some.data += first * stride;
+    if (data) some.data += first * stride;
+    if (halves) some.halves += first * stride;
     some.handles = nullptr;
     if (offsets) {
       some.offsets += first;  // which go on pointing into all ids

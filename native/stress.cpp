@@ -58,6 +58,7 @@ class Client {
   struct Step {
     std::vector<int64_t> ids, offsets;
     std::vector<float> weights, plain, odd;
+    std::vector<uint16_t> halves;  // in place of plain, in some steps
     std::vector<Handle> handles;
     std::vector<Slot> slots;
     std::vector<uint64_t> births;  // of each id's row, to know whether it is still the same one
@@ -74,7 +75,8 @@ class Client {
     return draw % 50 == 0 ? extremes[draw / 50 % 4] : static_cast<int64_t>(draw % 6000 * larix::kGolden);
   }
 
-  // A gather over a pooled slot with weights and a sequence slot, at times large enough to wake the threads.
+  // A gather over a pooled slot with weights, in bfloat16 or not, and a sequence slot, at times large enough to wake the
+  // threads.
   Step gather() {
     Step step;
     const size_t samples = random_() % 3 == 0 ? 3000 : random_() % 40;
@@ -85,12 +87,15 @@ class Client {
     }
     const size_t count = step.ids.size();
     for (size_t i = 0; i < count; ++i) step.weights.push_back(static_cast<float>(random_() % 3));
-    step.plain.assign(samples * kDim, -1.0f);
+    const bool half = random_() % 2;
+    step.plain.assign(half ? 0 : samples * kDim, -1.0f);
+    step.halves.assign(half ? samples * kDim : 0, 0xBF80);
     step.odd.assign(samples * 3 * kDim, -1.0f);
     step.handles.resize(2 * count);
     const Slot plain{.table = plain_, .pool = Pool::sum, .ids = step.ids.data(), .count = count,
                      .offsets = step.offsets.data(), .weights = step.weights.data(), .samples = samples,
-                     .data = step.plain.data(), .stride = kDim, .width = kDim, .handles = step.handles.data()};
+                     .data = half ? nullptr : step.plain.data(), .halves = half ? step.halves.data() : nullptr,
+                     .stride = kDim, .width = kDim, .handles = step.handles.data()};
     const Slot odd{.table = odd_, .pool = Pool::sequence, .ids = step.ids.data(), .count = count,
                    .offsets = step.offsets.data(), .samples = samples, .data = step.odd.data(), .stride = 3 * kDim,
                    .length = 3, .width = kDim, .handles = step.handles.data() + count};
@@ -105,14 +110,17 @@ class Client {
       for (auto at = static_cast<size_t>(step.offsets[i]); at < static_cast<size_t>(step.offsets[i + 1]); ++at) {
         sum += step.weights[at] * rows_.at(step.ids[at]).weight;
       }
-      const float* pooled = step.plain.data() + i * kDim;
-      for (size_t c = 0; c < kDim; ++c) expect(pooled[c] == sum, "a pooled vector is not the sum of its rows");
+      for (size_t c = i * kDim; c < (i + 1) * kDim; ++c) {
+        const bool good = half ? step.halves[c] == larix::bf16_of(sum) : step.plain[c] == sum;
+        expect(good, "a pooled vector is not the sum of its rows");
+      }
     }
     return step;
   }
 
   void apply(Step& step) {
     for (float& grad : step.plain) grad = 1.0f;
+    for (uint16_t& grad : step.halves) grad = larix::bf16_of(1.0f);
     for (float& grad : step.odd) grad = 0.5f;
     store_.apply(step.slots, 1.0, nullptr);
     for (size_t at = 0; at < step.ids.size(); ++at) {

@@ -20,8 +20,10 @@ _Policy = tuple[int, int, float, float, float, float, list[float]]
 
 class Plan:
     def __init__(
-        self, slots: Sequence[tuple[int, int, int, int]], outputs: Sequence[tuple[int, int]]
+        self, slots: Sequence[tuple[int, int, int, int]], outputs: Sequence[tuple[int, int, bool]]
     ) -> None: ...
+
+def place(buffer: NDArray[Any], half: bool, values: _Floats, column: int, /) -> None: ...
 
 class Precision(enum.Enum):
     fp32 = 0
@@ -76,7 +78,7 @@ class Store:
         self,
         plan: Plan,
         jaggeds: list[_Jagged],
-        outs: list[_Floats],
+        outs: list[NDArray[Any]],
         samples: int,
         handles: _Handles,
         insert: bool,
@@ -86,7 +88,7 @@ class Store:
         self,
         plan: Plan,
         jaggeds: list[_Jagged],
-        grads: list[_Floats],
+        grads: list[NDArray[Any]],
         samples: int,
         handles: _Handles,
         lr_scale: float,

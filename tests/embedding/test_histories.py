@@ -1,8 +1,9 @@
 """Random histories on the oracle and on the native store with 1 and more threads: all give the same bits."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from versions import contents
@@ -35,6 +36,7 @@ from larix.embedding import (
     reference,
     table,
 )
+from larix.embedding.precision import bf16_of, widened
 
 EXTREMES = np.array([0, -1, 1, np.iinfo(np.int64).min, np.iinfo(np.int64).max], np.int64)
 OPTIMIZERS = {
@@ -71,8 +73,10 @@ def optimizers(draw):
 
 
 @st.composite
-def worlds(draw):
-    """Specs and a layout in which tables, outputs and sequences are shared between slots at random."""
+def worlds(draw, halves=False):
+    """Specs and a layout in which tables, outputs and sequences are shared between slots at random; ``halves``: the pooled
+    output may be in bf16.
+    """
     specs = [
         TableSpec(
             name=f"t{number}",
@@ -94,7 +98,8 @@ def worlds(draw):
         name = f"h.{number}" if output else f"s{number}"
         slots.append(Slot(name=name, table=spec.name, output=output, column=widths[output], pool=pool))
         widths[output] += spec.dim + draw(st.integers(0, 1))  # sometimes a column that no slot writes
-    outputs = (Output(name="pooled", width=widths[0]), Output(name="h", width=widths[1], length=length))
+    pooled = Output(name="pooled", width=widths[0], bf16=halves and draw(st.booleans()))
+    outputs = (pooled, Output(name="h", width=widths[1], length=length))
     return specs, Layout(outputs=outputs, slots=tuple(slots))
 
 
@@ -119,6 +124,16 @@ def random_batch(rng, layout, size):
     columns = {element: random_ids(rng, int(lengths.sum())) for element in elements}
     history = History(offsets, columns, np.zeros((int(lengths.sum()), 0), np.float32))
     return Batch(size=size, ids=ids, sequences={"h": history}, dense=np.zeros((size, 0), np.float32))
+
+
+def buffers(layout, size, of):
+    """A buffer an output: the float32 that ``of(shape)`` gives, rounded where the layout says so."""
+    found = []
+    for output in layout.outputs:
+        shape = (size, output.length, output.width) if output.length else (size, output.width)
+        numbers = of(shape).astype(np.float32)
+        found.append(bf16_of(numbers) if output.bf16 else numbers)
+    return found
 
 
 def random_clicks(rng, count):
@@ -146,18 +161,13 @@ def replay(tables, layout, seed, steps):
                 seen.append(np.array(tables.remove(spec.name, ids[:2])))
             case 4 | 5:
                 batch = random_batch(rng, layout, int(rng.integers(0, 8)))
-                outs = [np.full((batch.size, layout.outputs[0].width), 7, np.float32)]
-                outs.append(
-                    np.full((batch.size, layout.outputs[1].length, layout.outputs[1].width), 7, np.float32)
-                )
+                outs = buffers(layout, batch.size, lambda shape: np.full(shape, 7))
                 pending.append(tables.gather(layout, batch, outs, insert=bool(rng.integers(4))))
                 seen.extend(outs)
             case _:
                 if pending:  # not always the newest: handles outlive what happens in between
                     lookup = pending.pop(rng.integers(len(pending)))
-                    shapes = [(lookup.batch.size, layout.outputs[0].width)]
-                    shapes.append((lookup.batch.size, layout.outputs[1].length, layout.outputs[1].width))
-                    given = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+                    given = buffers(layout, lookup.batch.size, rng.standard_normal)
                     tables.apply(lookup, given, clicks=random_clicks(rng, lookup.batch.size))
     for name in tables.specs:
         seen.extend(tables.items(name))
@@ -169,14 +179,40 @@ def replay(tables, layout, seed, steps):
 
 
 @settings(deadline=None, max_examples=150)
-@given(worlds(), st.integers(0, 2**32), st.integers(1, 30))
+@given(worlds(halves=True), st.integers(0, 2**32), st.integers(1, 30))
 def test_a_random_history_gives_the_same_bits_on_every_store(world, seed, steps):
     specs, layout = world
     expected = replay(reference.Tables(specs, seed=seed), layout, seed, steps)
     assert replay(table.Tables(specs, seed=seed, threads=1), layout, seed, steps) == expected
 
 
-def large_world():
+@settings(deadline=None, max_examples=100)
+@given(worlds(), st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([reference.Tables, table.Tables]))
+def test_outputs_in_bf16_are_those_in_float32_rounded_and_so_are_their_gradients(world, seed, steps, store):
+    specs, layout = world
+    pooled, history = layout.outputs
+    whole = replace(layout, outputs=(replace(pooled, bf16=False), history))
+    half = replace(layout, outputs=(replace(pooled, bf16=True), history))
+    stores = [store(specs, seed=seed) for _ in range(2)]
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        batch = random_batch(rng, layout, int(rng.integers(0, 8)))
+        outs = [buffers(each, batch.size, lambda shape: np.full(shape, 7)) for each in (whole, half)]
+        first, second = (
+            tables.gather(each, batch, out)
+            for tables, each, out in zip(stores, (whole, half), outs, strict=True)
+        )
+        np.testing.assert_array_equal(bf16_of(outs[0][0]), outs[1][0])
+        np.testing.assert_array_equal(outs[0][1], outs[1][1])
+        grads = buffers(half, batch.size, lambda shape: rng.standard_normal(shape) * 1e-3)
+        stores[0].apply(first, [widened(grads[0]), grads[1]])
+        stores[1].apply(second, grads)
+    for name in stores[0].specs:
+        for one, other in zip(*(tables.items(name) for tables in stores), strict=True):
+            assert one.tobytes() == other.tobytes()
+
+
+def large_world(bf16=False):
     rules = [SGD(lr=0.1), Adagrad(lr=0.1, initial=0.5), RowAdagrad(lr=0.1, clip_grad=1.0), Adam(lr=0.01)]
     kinds = zip([1, 16, 16, 33], rules, ["fp32", "fp32", "bf16", "fp16"], strict=True)
     specs = [
@@ -191,9 +227,8 @@ def large_world():
         Slot(name="h.e", table="t3", output=1, column=0, pool="sequence"),
         Slot(name="h.f", table="t2", output=1, column=33, pool="sequence"),
     )
-    return specs, Layout(
-        outputs=(Output(name="pooled", width=49), Output(name="h", width=49, length=6)), slots=slots
-    )
+    pooled = Output(name="pooled", width=49, bf16=bf16)
+    return specs, Layout(outputs=(pooled, Output(name="h", width=49, length=6)), slots=slots)
 
 
 def large_batch(rng, size, ids):
@@ -217,17 +252,18 @@ def train(tables, layout, steps, size, ids):
     rng, late, seen = np.random.default_rng(5), [], []
     for _ in range(steps):
         batch = large_batch(rng, size, ids)
-        outs = [np.empty((size, 49), np.float32), np.empty((size, 6, 49), np.float32)]
+        outs = buffers(layout, size, np.zeros)
         lookup = tables.gather(layout, batch, outs)
-        late.append((lookup, [out * np.float32(0.1) + np.float32(1) for out in outs]))
+        late.append((lookup, buffers(layout, size, rng.standard_normal)))
         if len(late) > 1:
             tables.apply(*late.pop(0))
         seen.append(outs[0].tobytes() + outs[1].tobytes())
     return seen, [array.tobytes() for name in tables.specs for array in tables.items(name)]
 
 
-def test_large_steps_give_the_same_bits_as_the_oracle_for_any_number_of_threads():
-    specs, layout = large_world()
+@pytest.mark.parametrize("bf16", [False, True])
+def test_large_steps_give_the_same_bits_as_the_oracle_for_any_number_of_threads(bf16):
+    specs, layout = large_world(bf16)
     expected = train(reference.Tables(specs), layout, steps=6, size=2000, ids=3000)
     for threads in (1, 2, 3, 4):
         assert train(table.Tables(specs, threads=threads), layout, steps=6, size=2000, ids=3000) == expected

@@ -34,6 +34,11 @@ def test_a_layout_that_cannot_be_says_why(slots, sentence):
         layout(*slots).check({"a": 4})
 
 
+def test_a_sequence_in_bf16_is_refused():
+    with pytest.raises(ConfigError, match="output 'history' has a length and bf16"):
+        Layout(outputs=(POOLED, Output(name="history", width=4, length=3, bf16=True)), slots=())
+
+
 def test_slots_side_by_side_are_fine():
     layout(slot("x"), slot("h.y", output=1, pool="sequence")).check({"a": 4})
 

@@ -20,7 +20,7 @@ from larix.embedding import (
     birth,
     table,
 )
-from larix.embedding.precision import draws, nearest, stochastic
+from larix.embedding.precision import bf16_of, draws, nearest, stochastic, widened
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LARGEST = {name: torch.finfo(dtype).max for name, dtype in TYPES.items()}
@@ -55,6 +55,19 @@ def test_rounding_to_the_nearest_is_that_of_torch_but_for_what_overflows(precisi
     overflown = np.isinf(theirs) & np.isfinite(weights)
     expected = np.where(overflown, np.copysign(LARGEST[precision], weights), theirs)
     assert np.array_equal(ours, expected.astype(np.float32), equal_nan=True)
+
+
+@given(bits=any_bits)
+def test_an_output_in_bf16_is_rounded_as_torch_casts(bits):
+    numbers = bits.view(np.float32)
+    ours = bf16_of(numbers)
+    assert np.array_equal(widened(ours), by_torch("bf16", numbers), equal_nan=True)
+    assert np.array_equal(np.signbit(widened(ours)), np.signbit(numbers))
+    assert np.array_equal(bf16_of(widened(ours)), ours)
+
+
+def test_every_bfloat16_is_widened_to_itself():
+    assert np.array_equal(widened(np.arange(2**16, dtype=np.uint16)), every_value("bf16")[0], equal_nan=True)
 
 
 @halves

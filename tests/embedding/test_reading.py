@@ -122,6 +122,20 @@ def test_large_gathers_count_ids_without_a_row_by_slot_however_many_threads_shar
             assert rows.gather(layout, batch, [out]).tolist() == [0, 1, 2]
 
 
+def test_an_output_in_bf16_is_refused():
+    from larix.batch import Batch, Jagged
+    from larix.embedding import Layout, Output, Slot
+
+    replica = Replica(SPECS)
+    slots = (Slot(name="s", table="a", output=0, column=0),)
+    layout = Layout(outputs=(Output(name="o", width=3, bf16=True),), slots=slots)
+    batch = Batch(
+        size=1, ids={"s": Jagged(np.zeros(1, np.int64))}, sequences={}, dense=np.zeros((1, 0), np.float32)
+    )
+    with pytest.raises(ConfigError, match=r"outputs \['o'\] are bf16; a replica looks up float32 only"):
+        replica.gather(layout, batch, [np.zeros((1, 3), np.uint16)])
+
+
 def test_readings_never_see_two_versions_while_a_writer_publishes_without_a_pause():
     """Version v holds v in all columns of both tables, for the ids whose parity is v's; every reading asks many times."""
     replica, over, seen, failures = Replica(SPECS), threading.Event(), set(), []

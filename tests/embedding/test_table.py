@@ -21,6 +21,7 @@ POOLED = Layout(
         Slot(name="h.v", table="a", output=1, column=0, pool="sequence"),
     ),
 )
+HALVED = Layout(outputs=(Output(name="pooled", width=6, bf16=True), POOLED.outputs[1]), slots=POOLED.slots)
 
 
 def f32(*values):
@@ -287,6 +288,11 @@ def test_the_last_of_a_repeated_id_is_put(store):
             "slot 'sum' has 2 ids, 1 weights",
         ),
         (lambda t: t.apply(t.gather(POOLED, batch(), outs()), outs(3)), ConfigError, "gradient 'pooled' is"),
+        (
+            lambda t: t.gather(HALVED, batch(), outs()),
+            ConfigError,
+            r"output 'pooled' is float32 \[2, 6\]; it must be uint16",
+        ),
     ],
 )
 def test_a_wrong_argument_is_named_and_changes_nothing(store, call, error, sentence):

@@ -152,6 +152,24 @@ def test_batches_in_flight_keep_their_values_and_their_gradients_apart(tables):
         np.testing.assert_allclose(tables.lookup("user", batch.ids["user"].values), old - scale, rtol=1e-5)
 
 
+def test_in_bf16_inputs_to_train_on_are_rounded_and_gradients_step_the_rows_as_float32_ones_do(tables):
+    batch, twin = batch_of([2, 0, 3]), type(tables)(SPECS, seed=7)
+    whole, half = Embed(SAMPLE, twin), Embed(SAMPLE, tables, bf16=True)
+    plain, inputs = whole(batch, train=True), half(batch, train=True)
+    assert (inputs.joined.dtype, inputs.pooled.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert torch.equal(inputs.joined, plain.joined.to(torch.bfloat16))
+    assert torch.equal(inputs.sequences["history"].rows, plain.sequences["history"].rows)
+    np.testing.assert_array_equal(inputs.dense.numpy(), batch.dense)  # as they are
+    for each, one in ((whole, plain), (half, inputs)):
+        weights = torch.linspace(-1, 1, one.joined.numel()).view(one.joined.shape)
+        (one.joined.to(torch.bfloat16) * weights.to(torch.bfloat16)).sum().backward()
+        each.apply(one)
+    for name in SAMPLE.tables:
+        for one, other in zip(twin.items(name), tables.items(name), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert half(batch, train=False).joined.dtype == torch.float32
+
+
 def test_inputs_that_are_dropped_are_forgotten():
     embed = Embed(SAMPLE, Tables(SPECS))
     for _ in range(3):

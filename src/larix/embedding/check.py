@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from larix.batch import Batch, Floats, Ids, Jagged
 from larix.embedding.budget import parse, shown
-from larix.embedding.layout import Layout, slot_ids
+from larix.embedding.layout import Buffer, Layout, slot_ids
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError, DataError
+
+_FLOATS, _HALVES = np.dtype(np.float32), np.dtype(np.uint16)
 
 
 def specs(given: Iterable[TableSpec]) -> dict[str, TableSpec]:
@@ -121,11 +123,14 @@ def ids(values: Ids | Sequence[int]) -> Ids:
     return np.ascontiguousarray(array)
 
 
-def floats(array: Floats, shape: tuple[int, ...], name: str, writable: bool = False) -> None:
-    """Check one float32 buffer: exact shape, C-contiguous, writable if asked."""
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
+def floats(
+    array: Buffer, shape: tuple[int, ...], name: str, writable: bool = False, bf16: bool = False
+) -> None:
+    """Check one float32 buffer, or one of uint16 for ``bf16``: exact shape, C-contiguous, writable if asked."""
+    dtype = _HALVES if bf16 else _FLOATS
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         got = _said(array) if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
-        raise ConfigError(f"{name} is {got}; it must be float32 {list(shape)}")
+        raise ConfigError(f"{name} is {got}; it must be {dtype} {list(shape)}")
     if not array.flags.c_contiguous:
         raise ConfigError(f"{name} is not C-contiguous; use np.ascontiguousarray")
     if writable and not array.flags.writeable:
@@ -149,13 +154,13 @@ def clicks(given: Floats | None, size: int) -> Floats | None:
     return given
 
 
-def buffers(layout: Layout, size: int, arrays: Sequence[Floats], writable: bool) -> None:
+def buffers(layout: Layout, size: int, arrays: Sequence[Buffer], writable: bool) -> None:
     """Check a step's output or gradient buffers against the layout."""
     if len(arrays) != len(layout.outputs):
         raise ConfigError(f"the layout has {len(layout.outputs)} outputs; {len(arrays)} buffers were given")
     for output, array in zip(layout.outputs, arrays, strict=True):
         shape = (size, output.length, output.width) if output.length else (size, output.width)
-        floats(array, shape, f"{'output' if writable else 'gradient'} '{output.name}'", writable)
+        floats(array, shape, f"{'output' if writable else 'gradient'} '{output.name}'", writable, output.bf16)
 
 
 def slots(layout: Layout, batch: Batch) -> list[Jagged]:

@@ -6,18 +6,22 @@ Knows nothing of rows: ``table.py`` and ``replica.py`` make what holds them, and
 from collections.abc import Mapping
 from dataclasses import fields
 
+import numpy as np
+
 from larix import _native
+from larix.batch import Floats
 from larix.embedding import birth
 from larix.embedding.admission import Admission, ByChance, ByCount
 from larix.embedding.cold import ColdStats
 from larix.embedding.eviction import Eviction, TimeToLive, fading, keeps_score, score_weights
 from larix.embedding.init import Constant, Uniform
-from larix.embedding.layout import Layout
+from larix.embedding.layout import Buffer, Layout, Output
 from larix.embedding.lookup import Stats
 from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RowAdagrad
 from larix.embedding.precision import Precision
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, Schedule, StepDecay, Warmup
 from larix.embedding.spec import TableSpec
+from larix.errors import ConfigError
 
 Replica = _native.Replica
 Reading = _native.Reading
@@ -99,11 +103,19 @@ def birth_of(spec: TableSpec, seed: int) -> tuple[int, int, float]:
     return kind, birth.table_key(seed, spec.name), birth.factor(spec.init)
 
 
-class Plans:
-    """The plans of one store, whose tables are numbered from 1 in the order of ``dims``."""
+def place(output: Output, buffer: Buffer, values: Floats) -> None:
+    """Write ``values``, float32 ``[size, k]``, to the last columns of an output's buffer, which has no length."""
+    _native.place(buffer, output.bf16, np.ascontiguousarray(values), output.width - values.shape[1])
 
-    def __init__(self, dims: Mapping[str, int]) -> None:
+
+class Plans:
+    """The plans of one store, whose tables are numbered from 1 in the order of ``dims``; ``bf16``: whether its outputs may
+    be.
+    """
+
+    def __init__(self, dims: Mapping[str, int], *, bf16: bool = True) -> None:
         self._dims = dims
+        self._bf16 = bf16
         self._numbers = {name: number for number, name in enumerate(dims, 1)}
         self._made: dict[int, tuple[Layout, _native.Plan]] = {}
 
@@ -112,11 +124,14 @@ class Plans:
         kept = self._made.get(id(layout))
         if kept is None or kept[0] is not layout:
             layout.check(self._dims)
+            if not self._bf16 and (halves := [output.name for output in layout.outputs if output.bf16]):
+                raise ConfigError(f"outputs {halves} are bf16; a replica looks up float32 only")
             slots = [
                 (self._numbers[slot.table], _POOLS[slot.pool], slot.output, slot.column)
                 for slot in layout.slots
             ]
-            kept = layout, _native.Plan(slots, [(output.width, output.length) for output in layout.outputs])
+            outputs = [(output.width, output.length, output.bf16) for output in layout.outputs]
+            kept = layout, _native.Plan(slots, outputs)
             # A new dict each time: threads may be reading the old one.
             self._made = {id(layout): kept} if len(self._made) >= _MOST else self._made | {id(layout): kept}
         return kept[1]

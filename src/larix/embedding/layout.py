@@ -5,25 +5,32 @@ Knows slots and output buffers; knows nothing of rows, of torch or of what a slo
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from larix.batch import Batch, Ids, Jagged, Offsets
 from larix.errors import ConfigError, DataError
 
 Pool = Literal["sum", "mean", "sequence"]
+Buffer = NDArray[Any]  # of an output, or its gradient: float32, or uint16, the bits of bfloat16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """One float32 buffer that lookups fill: ``[size, width]``, with a ``length`` ``[size, length, width]``.
+    """One buffer that lookups fill: ``[size, width]``, with a ``length`` ``[size, length, width]``; float32.
 
     Columns that no slot writes are left as they were. A sequence output holds a sample's ids from position 0
     on, oldest first; positions past its end are zero.
+
+    With ``bf16`` it is uint16, the bits of bfloat16: what would be there as float32 is rounded once, as
+    ``precision.bf16_of`` does, and so are its gradients, which are widened. An output with a length cannot be.
     """
 
     name: str
     width: int
     length: int = 0
+    bf16: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +57,9 @@ class Layout:
     slots: tuple[Slot, ...]
 
     def __post_init__(self) -> None:
+        for output in self.outputs:
+            if output.bf16 and output.length:
+                raise ConfigError(f"output '{output.name}' has a length and bf16; sequences are float32")
         for slot in self.slots:
             if not 0 <= slot.output < len(self.outputs):
                 there = len(self.outputs)
@@ -106,4 +116,4 @@ def slot_ids(layout: Layout, batch: Batch) -> Iterator[Jagged]:
             raise DataError(f"the batch has no slot '{slot.name}'; it has {sorted(batch.ids)}")
 
 
-__all__ = ["Ids", "Layout", "Offsets", "Output", "Pool", "Slot", "slot_ids"]
+__all__ = ["Buffer", "Ids", "Layout", "Offsets", "Output", "Pool", "Slot", "slot_ids"]

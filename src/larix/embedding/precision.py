@@ -14,6 +14,7 @@ from larix.embedding.birth import GOLDEN, mix
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+Halves = NDArray[np.uint16]  # the bits of bfloat16
 _Bits = NDArray[np.uint32]
 _INFINITY, _NAN = np.uint32(0x7F800000), np.uint32(0x7FC00000)
 
@@ -75,6 +76,18 @@ def stochastic(precision: Precision, weights: Floats, bits: _Bits) -> Floats:
             units = (fixed.astype(np.uint32) + (bits >> np.uint32(11))) >> np.uint32(21)
             stepped = (units.astype(np.float32) * np.float32(2.0**-24)).view(np.uint32)
             return _join(size, sign, np.where(small, stepped, rounded), 0x477FE000)
+
+
+def bf16_of(numbers: Floats) -> Halves:
+    """Round to the nearest bfloat16, ties to even, as torch's cast does: unlike a weight what is too large is infinite."""
+    size, sign = _split(numbers)
+    rounded = size + np.uint32(0x7FFF) + (size >> np.uint32(16) & np.uint32(1))
+    return ((np.where(size > _INFINITY, _NAN, rounded) | sign) >> np.uint32(16)).astype(np.uint16)
+
+
+def widened(halves: Halves) -> Floats:
+    """The float32 that each bfloat16 is."""
+    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def _split(weights: Floats) -> tuple[_Bits, _Bits]:

@@ -29,7 +29,7 @@ class Questions:
         self._specs = specs
         self._numbers = {name: number for number, name in enumerate(specs, 1)}
         self._dims = {name: spec.dim for name, spec in specs.items()}
-        self._plans = core.Plans(self._dims)
+        self._plans = core.Plans(self._dims, bf16=False)
 
     def number(self, table: str) -> int:
         """The number of a table; ConfigError if there is none of that name."""

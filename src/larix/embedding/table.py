@@ -17,7 +17,7 @@ from larix.embedding import check, core, follow, snapshot, storage
 from larix.embedding.budget import sketch_bytes
 from larix.embedding.changes import Changes, Touched
 from larix.embedding.cold import folder_of
-from larix.embedding.layout import Layout
+from larix.embedding.layout import Buffer, Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.snapshot import Instant, Piece, Snapshot, UInts
 from larix.embedding.spec import TableSpec
@@ -132,10 +132,10 @@ class Tables:
         check.floats(grads, (len(ids), self._dims[table]), "grads")
         self._core.update(number, ids, grads, check.scale(lr_scale), check.clicks(clicks, len(ids)))
 
-    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Buffer], *, insert: bool = True) -> Lookup:
         """Look up all slots of a batch in one native call; vectors go into ``outs``, one a layout output.
 
-        ``outs`` are C-contiguous float32 of the shapes the layout gives. The handles are for ``apply``.
+        ``outs`` are C-contiguous, of the shapes and types the layout gives. The handles are for ``apply``.
         ConfigError for a layout or buffer that does not fit, DataError for ids that do not; nothing is done
         then.
         """
@@ -154,7 +154,7 @@ class Tables:
     def apply(
         self,
         lookup: Lookup,
-        grads: Sequence[Floats],
+        grads: Sequence[Buffer],
         *,
         lr_scale: float = 1.0,
         clicks: Floats | None = None,

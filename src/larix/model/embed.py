@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from larix.batch import Batch, Floats, History
-from larix.embedding.layout import Layout, Output, Slot
+from larix.embedding import core
+from larix.embedding.layout import Buffer, Layout, Output, Slot
 from larix.embedding.lookup import Lookup
 from larix.errors import ConfigError
 from larix.features import Sample, kernels
@@ -23,14 +24,14 @@ from larix.model.inputs import Columns, Inputs, SequenceInput, columns_of
 class Store(Protocol):
     """What Embed asks of a store; ``embedding.Tables`` and the oracle both give it."""
 
-    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Buffer], *, insert: bool = True) -> Lookup:
         """Look all slots up, into ``outs``."""
         ...
 
     def apply(
         self,
         lookup: Lookup,
-        grads: Sequence[Floats],
+        grads: Sequence[Buffer],
         *,
         lr_scale: float = 1.0,
         clicks: Floats | None = None,
@@ -39,12 +40,12 @@ class Store(Protocol):
         ...
 
 
-def layout_of(sample: Sample) -> Layout:
-    """Output 0, ``pooled``, holds all id slots in order and has room for the dense values behind them; then one output a
-    sequence, ``newest`` long.
+def layout_of(sample: Sample, *, bf16: bool = False) -> Layout:
+    """Output 0, ``pooled``, holds all id slots in order and has room for the dense values behind them, in bfloat16 if so
+    asked; then one output a sequence, ``newest`` long.
     """
     pooled = columns_of({name: slot.dim for name, slot in sample.id_slots.items()})
-    outputs = [Output(name="pooled", width=_width(pooled) + len(sample.dense))]
+    outputs = [Output(name="pooled", width=_width(pooled) + len(sample.dense), bf16=bf16)]
     slots = [
         Slot(name=name, table=slot.table, output=0, column=pooled[name][0], pool=slot.pool)
         for name, slot in sample.id_slots.items()
@@ -72,12 +73,18 @@ class Embed:
     are pinned and copied without waiting, and the rows stay in RAM. Every batch gets buffers of its own, so
     any number may be in flight; see ``train.memory`` for why fresh ones cost nothing. Two threads may not be
     inside one Embed at once.
+
+    ``bf16``: inputs to train on have ``whole``, and so ``pooled``, in bfloat16, for a ranker that takes that: see
+    ``Inputs``. Others are float32.
     """
 
-    def __init__(self, sample: Sample, tables: Store, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, sample: Sample, tables: Store, device: str | torch.device = "cpu", *, bf16: bool = False
+    ) -> None:
         self.sample = sample
         self.tables = tables
         self.layout = layout_of(sample)
+        self._trained = layout_of(sample, bf16=True) if bf16 else self.layout
         self.device = device_of(device)
         self._columns = columns_of({name: slot.dim for name, slot in sample.id_slots.items()})
         self._elements = {
@@ -93,10 +100,19 @@ class Embed:
         writes nothing: an id never seen reads as zeros.
         """
         pinned = self.device.type == "cuda"
-        outs = [torch.empty(_shape(output, batch.size), pin_memory=pinned) for output in self.layout.outputs]
-        lookup = self.tables.gather(self.layout, batch, [out.numpy() for out in outs], insert=train)
+        layout = self._trained if train else self.layout
+        outs = [
+            torch.empty(
+                _shape(output, batch.size),
+                dtype=torch.bfloat16 if output.bf16 else torch.float32,
+                pin_memory=pinned,
+            )
+            for output in layout.outputs
+        ]
+        buffers = [_buffer(out) for out in outs]
+        lookup = self.tables.gather(layout, batch, buffers, insert=train)
         width = outs[0].shape[1] - batch.dense.shape[1]
-        outs[0][:, width:] = torch.from_numpy(batch.dense)
+        core.place(layout.outputs[0], buffers[0], batch.dense)
         leaves = [out.to(self.device, non_blocking=True).requires_grad_(train) for out in outs]
         sequences = {
             name: self._sequence(batch.sequences[name], rows, self._elements[name])
@@ -106,7 +122,7 @@ class Embed:
         inputs = Inputs(
             pooled=whole[:, :width],
             columns=self._columns,
-            dense=whole.detach()[:, width:],
+            dense=self.send(batch.dense) if layout.outputs[0].bf16 else whole.detach()[:, width:],
             sequences=sequences,
             whole=whole,
         )
@@ -129,7 +145,7 @@ class Embed:
         grads = [_on_host(leaf.grad, leaf) for leaf in leaves_of(inputs)]
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
-        self.tables.apply(lookup, [grad.numpy() for grad in grads], lr_scale=lr_scale, clicks=clicks)
+        self.tables.apply(lookup, [_buffer(grad) for grad in grads], lr_scale=lr_scale, clicks=clicks)
 
     def send(self, array: NDArray[Any]) -> Tensor:
         """Return ``array`` as a tensor on the device: the same memory on the CPU, a copy on CUDA."""
@@ -169,10 +185,16 @@ def leaves_of(inputs: Inputs) -> list[Tensor]:
 
 def _on_host(grad: Tensor | None, leaf: Tensor) -> Tensor:
     if grad is None:
-        return torch.zeros(leaf.shape)
+        return torch.zeros(leaf.shape, dtype=leaf.dtype)
     if grad.device.type == "cuda":
-        return torch.empty(grad.shape, pin_memory=True).copy_(grad, non_blocking=True)
+        return torch.empty(grad.shape, dtype=grad.dtype, pin_memory=True).copy_(grad, non_blocking=True)
     return grad.contiguous()
+
+
+def _buffer(tensor: Tensor) -> Buffer:
+    """The memory of a contiguous tensor, as the store has it: numpy has no bfloat16."""
+    found: Buffer = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return found
 
 
 def _shape(output: Output, size: int) -> tuple[int, ...]:

@@ -55,8 +55,12 @@ class Inputs:
 
     ``pooled``: float32 ``[B, D]``, all id slots' vectors side by side; ``inputs["slot"]`` is a view.
     ``columns``: slot -> (first column, dim) in ``pooled``. ``dense``: float32 ``[B, d]``.
-    ``sequences``: name -> SequenceInput. ``whole``: ``[B, D + d]`` if pooled and dense are views of one such tensor.
+    ``sequences``: name -> SequenceInput. ``whole``: ``[B, D + d]`` if there is one tensor of both, which ``pooled`` is a view of.
     Gradients come back through ``whole`` and the sequences' ``rows``.
+
+    ``whole`` and ``pooled`` are bfloat16 for a ranker that says so by an attribute ``takes_bf16 = True`` while it is
+    trained under bfloat16 autocast. It promises to do nothing with ``joined`` but to give it to layers that autocast would
+    round it for, such as ``nn.Linear``: then nothing changes, to the bit, but that nobody has to write and read it in float32.
     """
 
     pooled: Tensor

@@ -63,6 +63,8 @@ class MLPRanker(nn.Module):
     Sequences are not read.
     """
 
+    takes_bf16 = True  # a linear layer reads the inputs
+
     def __init__(self, sample: Sample, config: MLPConfig | None = None) -> None:
         super().__init__()
         config = config or MLPConfig()

@@ -25,7 +25,9 @@ def make_learner(
         raise ConfigError(
             f"Settings.click is '{settings.click}', which is no binary task; the sample has {clicked}"
         )
-    embed = Embed(sample, tables, settings.device)
+    # A bound on rows' gradients is float32's: in bfloat16 it would be another number.
+    bf16 = settings.bf16 and not settings.clip_rows and getattr(ranker, "takes_bf16", False) is True
+    embed = Embed(sample, tables, settings.device, bf16=bf16)
     ranker.to(embed.device).train()
     try:
         optimizer = dense(list(ranker.parameters()))

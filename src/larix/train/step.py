@@ -3,6 +3,7 @@
 Knows nothing of where batches come from, of epochs or of files.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -63,10 +64,12 @@ def step(
 
     dense = [weight.grad for weight in learner.ranker.parameters() if weight.grad is not None]
     rows = [leaf.grad for leaf in leaves_of(inputs) if leaf.grad is not None]
-    squares = torch.stack([torch.dot(grad.flatten(), grad.flatten()) for grad in (*dense, *rows)])
-    if not torch.isfinite(squares.sum()):  # one look at all; which one is asked only then
+    # One look at all: with what is not finite a sum is not either. Which one it was is asked only then.
+    if not math.isfinite(sum((grad.sum() for grad in (*dense, *rows)), start=torch.zeros(()))):
         _finite("the norm of a gradient of the dense weights", nn.utils.get_total_norm(dense))
-        _finite("the norm of a gradient of the rows", nn.utils.get_total_norm(rows))
+        _finite(
+            "the norm of a gradient of the rows", nn.utils.get_total_norm([grad.float() for grad in rows])
+        )
     if settings.clip_norm:
         nn.utils.clip_grad_norm_(learner.ranker.parameters(), settings.clip_norm)
     if settings.clip_rows:
@@ -90,7 +93,7 @@ def _clicks(learner: Learner, labels: Floats, task: str) -> Floats | None:
 
 
 def _finite(what: str, value: Tensor) -> None:
-    if not torch.isfinite(value):
+    if not math.isfinite(value.item()):
         raise NumericsError(f"{what} is {value.item()}")
 
 

@@ -13,7 +13,7 @@ from larix.embedding.admission import ByChance, ByCount
 from larix.embedding.budget import sketch_bytes
 from larix.embedding.changes import Changes, Touched
 from larix.embedding.cold import folder_of
-from larix.embedding.layout import Layout
+from larix.embedding.layout import Buffer, Layout
 from larix.embedding.lookup import Lookup, Stats
 from larix.embedding.reference import room
 from larix.embedding.reference.admit import drawn
@@ -111,7 +111,7 @@ class Tables:
         self._lost += found.apply(found.find(ids), grads, lr_scale, gains)
         self._track.step()
 
-    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Floats], *, insert: bool = True) -> Lookup:
+    def gather(self, layout: Layout, batch: Batch, outs: Sequence[Buffer], *, insert: bool = True) -> Lookup:
         layout.check({name: spec.dim for name, spec in self.specs.items()})
         check.buffers(layout, batch.size, outs, writable=True)
         jaggeds = check.slots(layout, batch)
@@ -126,14 +126,19 @@ class Tables:
             table = self._tables[slot.table]
             places = self._places(table, jagged.values, insert)
             view = outs[slot.output][..., slot.column : slot.column + table.spec.dim]
-            pool_rows(slot.pool, jagged, table.weights(places), view)
+            if layout.outputs[slot.output].bf16:
+                pooled = np.empty(view.shape, np.float32)
+                pool_rows(slot.pool, jagged, table.weights(places), pooled)
+                view[:] = precision.bf16_of(pooled)
+            else:
+                pool_rows(slot.pool, jagged, table.weights(places), view)
             handles.append(places.view(np.uint64))
         return Lookup(layout, batch, np.concatenate([np.zeros(0, np.uint64), *handles]), self)
 
     def apply(
         self,
         lookup: Lookup,
-        grads: Sequence[Floats],
+        grads: Sequence[Buffer],
         *,
         lr_scale: float = 1.0,
         clicks: Floats | None = None,
@@ -152,6 +157,8 @@ class Tables:
                 places = np.full_like(places, -1)
             dim = self.specs[slot.table].dim
             view = grads[slot.output][..., slot.column : slot.column + dim]
+            if lookup.layout.outputs[slot.output].bf16:
+                view = precision.widened(view)
             kept, each = spread(slot.pool, jagged, view)
             policy, of = self.specs[slot.table].eviction, clicked[owners(jagged)[kept]]
             gains = gain(policy, of, slot.pool == "sequence")
