@@ -5,7 +5,10 @@ Knows recipes by name only; knows nothing of how training goes on.
 
 import ast
 from collections.abc import Callable, Iterable
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,10 +16,22 @@ from larix.data.log import EventLog
 from larix.errors import ConfigError
 from larix.recipes.named import find_recipe, make
 from larix.recipes.run import open_run
-from larix.train.online import Alarm, Deltas, OnlineSettings, Outcome, Samples, Saved, Watcher, Window, online
+from larix.train.online import (
+    Alarm,
+    Deltas,
+    Drift,
+    OnlineSettings,
+    Outcome,
+    Samples,
+    Saved,
+    Watcher,
+    Window,
+    online,
+)
 from larix.train.run import read_json
 
 _PLAIN = (int, float, str)
+_DRIFT = "drift."
 
 
 def carry_on(
@@ -56,13 +71,18 @@ def carry_on(
 
 
 def settings_from(words: Iterable[str]) -> OnlineSettings:
-    """The settings that ``key=value`` words say; ConfigError for another word or a value of another type."""
+    """The settings that ``key=value`` words say, ``drift.key=value`` those of `Drift`, None to switch one of these off.
+
+    ConfigError for another word or a value of another type.
+    """
+    settings = OnlineSettings()
     known = {
-        name: getattr(OnlineSettings(), name)
+        name: getattr(settings, name)
         for name in OnlineSettings.names()
-        if isinstance(getattr(OnlineSettings(), name), _PLAIN)
+        if isinstance(getattr(settings, name), _PLAIN)
     }
-    given = {}
+    known |= {_DRIFT + each.name: getattr(settings.drift, each.name) for each in fields(Drift)}
+    given: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or name not in known:
@@ -72,11 +92,21 @@ def settings_from(words: Iterable[str]) -> OnlineSettings:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             value = text
-        kind = type(known[name])
-        if not (type(value) is kind or (kind is float and type(value) is int)):
-            raise ConfigError(f"the setting '{name}' is a {kind.__name__}, got {text!r}")
+        if not _fits(value, known[name], off=name in (_DRIFT + "calibration", _DRIFT + "loss_jump")):
+            kind = type(known[name]).__name__
+            raise ConfigError(f"the setting '{name}' is a {kind} such as {known[name]!r}, got {text!r}")
         given[name] = value
-    return OnlineSettings(**given)
+    drift = {name.removeprefix(_DRIFT): given.pop(name) for name in [*given] if name.startswith(_DRIFT)}
+    return OnlineSettings(**given, drift=Drift(**drift))
+
+
+def _fits(value: Any, usual: Any, *, off: bool) -> bool:
+    """Whether a value is of the type of the usual one; ``off``: or None."""
+    if isinstance(usual, tuple) and isinstance(value, tuple):
+        return len(value) == len(usual) and all(map(partial(_fits, off=False), value, usual))
+    return (
+        type(value) is type(usual) or (type(usual) is float and type(value) is int) or (off and value is None)
+    )
 
 
 class _Lines(Watcher):
