@@ -11,7 +11,7 @@ from online_strange import appends_of, fast, strange
 
 from larix.data.join import Action, Clicked, Downsample, Impressions, Joiner, JoinSpec
 from larix.data.log import DiskLog, KafkaLog
-from larix.errors import ConfigError
+from larix.errors import ConfigError, StorageError
 from larix.train.online import JoinedSamples
 
 PARTITIONS = {"impressions": 2, "actions": 1}
@@ -149,6 +149,52 @@ def test_the_rate_of_negatives_is_said_of_every_sample(log):
     assert set(found["sample_rate"].to_pylist()) == {0.25}
     assert found.schema.field("sample_rate").type == pa.float32()
     samples.close()
+
+
+@pytest.mark.parametrize("topic", ["impressions", "actions"])
+def test_what_was_read_beside_damage_is_joined_later(log, tmp_path, topic):
+    """Damage in one topic is met when events of the other are out of the log already."""
+    segment = next((tmp_path / "log" / "topics" / topic).rglob("*.segment"))
+    raw = bytearray(segment.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    segment.write_bytes(raw)
+    whole = JoinedSamples(log, spec(), max_rows=100, skip_lost=True)
+    expected = pa.concat_tables(all_of(whole))
+    assert 0 < whole.lost < 500
+    whole.close()
+    samples, parts = JoinedSamples(log, spec(), max_rows=100), []
+    with pytest.raises(StorageError, match=f"'{segment}' is damaged"):
+        parts.extend(iter(lambda: samples.poll(0.0), None))
+    (tmp_path / "saved").mkdir()
+    said = json.loads(json.dumps(samples.save(tmp_path / "saved")))
+    samples.close()
+    again = JoinedSamples(log, spec(), max_rows=100, skip_lost=True)
+    again.restore(said, tmp_path / "saved")
+    parts += all_of(again)
+    assert again.stats == whole.stats
+    again.close()
+    assert pa.concat_tables([part for part in parts if len(part)]).equals(expected)
+
+
+def test_events_that_the_join_has_no_room_for_are_joined_once_it_has(log, monkeypatch):
+    plain, samples, refused = JoinedSamples(log, spec()), JoinedSamples(log, spec()), []
+    expected = pa.concat_tables(all_of(plain))
+    push = Joiner.push
+
+    def full(joiner, events, **more):
+        if len(refused) < 3:
+            refused.append(events)
+            raise StorageError("no space")
+        return push(joiner, events, **more)
+
+    monkeypatch.setattr(Joiner, "push", full)
+    for _ in range(3):
+        with pytest.raises(StorageError, match="no space"):
+            samples.poll(0.0)
+    assert pa.concat_tables(all_of(samples)).equals(expected)
+    assert samples.stats == plain.stats
+    for each in (plain, samples):
+        each.close()
 
 
 def test_a_log_without_the_topics_is_told(log):

@@ -4,6 +4,7 @@ Knows logs and the joiner; knows nothing of batches or of training.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from larix.data.join import Joiner, JoinSpec, JoinStats
 from larix.data.join.topics import unread
-from larix.data.log import EventLog, Offsets
+from larix.data.log import EventLog, Events, Offsets
 from larix.errors import ConfigError
 from larix.train.online.samples import rated
 
@@ -51,6 +52,7 @@ class JoinedSamples:
         self._consumers = {topic: log.consumer(topic, skip_lost=skip_lost) for topic in spec.topics}
         partitions = {topic: topics[topic] for topic in spec.topics}
         self._joiner = Joiner(spec, partitions=partitions, **self._settings)
+        self._taken: list[Events] = []  # out of the log, and not joined: only while something fails
 
     @property
     def stats(self) -> JoinStats:
@@ -76,26 +78,28 @@ class JoinedSamples:
         """Samples that became final by the events that came within the time; perhaps none."""
         until = monotonic() + timeout_s
         while True:
-            events = [
-                each
-                for consumer in self._consumers.values()
-                for each in consumer.poll(0.0, max_rows=self._max_rows)
-            ]
-            if events or monotonic() >= until:
-                behind = unread(self.spec, self._consumers)
-                return rated(self._joiner.push(events, behind=behind), self._rate)
+            for consumer in self._consumers.values():
+                self._taken += consumer.poll(0.0, max_rows=self._max_rows)
+            if self._taken or monotonic() >= until:
+                found = self._joiner.push(self._taken, behind=unread(self.spec, self._consumers))
+                self._taken.clear()
+                return rated(found, self._rate)
             sleep(_PAUSE_S)
 
     def finish(self) -> pa.Table:
         """Samples of the events that are left, a part at a time; then those that more events could still have changed."""
-        while self.lag:
+        while self.lag or self._taken:
             if len(found := self.poll(0.0)):
                 return found
         return rated(self._joiner.finish(), self._rate)
 
     def save(self, folder: Path) -> dict[str, Any]:  # noqa: D102
         self._joiner.save(folder / _FOLDER)
-        return {"offsets": [consumer.position.to_json() for consumer in self._consumers.values()]}
+        positions = {topic: consumer.position for topic, consumer in self._consumers.items()}
+        for events in reversed(self._taken):  # to the first of each partition
+            stands = positions[events.topic]
+            positions[events.topic] = replace(stands, next={**stands.next, events.partition: events.offset})
+        return {"offsets": [position.to_json() for position in positions.values()]}
 
     def restore(self, said: Mapping[str, Any], folder: Path) -> None:  # noqa: D102
         for each in map(Offsets.from_json, said["offsets"]):
@@ -104,6 +108,7 @@ class JoinedSamples:
                     f"the checkpoint stands in topic '{each.topic}', which this join does not read"
                 )
             self._consumers[each.topic].seek(each)
+        self._taken.clear()
         self._joiner.close()  # it may have the folder that the state is moved to
         self._joiner = Joiner.load(self.spec, folder / _FOLDER, **self._settings)
 
