@@ -51,6 +51,7 @@ class Life:
         self._started, self._samples, self._watcher = started, samples, watcher
         self._began = monotonic()
         self._event_ms = 0
+        self._torn = False  # a batch was taken and not told of: what stands here is no state to go on from
         self._cutter = Cutter(sample.columns, sample.time, settings.batch_size, settings.span_s * 1000)
         self._drift = DriftAlarm(settings.drift)
         self._prequential = Prequential(
@@ -123,8 +124,9 @@ class Life:
         self._upkeep.turn()
 
     def end(self) -> None:
-        """Publish and save where it stands. StorageError if that cannot be written."""
-        self._upkeep.last()
+        """Publish and save where it stands, unless something failed in the middle of a batch. StorageError if it cannot."""
+        if not self._torn:
+            self._upkeep.last()
 
     def close(self) -> None:
         """End what goes on beside; the samples are the caller's."""
@@ -136,6 +138,7 @@ class Life:
         return len(samples) > 0
 
     def _take(self, cut: Cut) -> None:
+        self._torn = True
         number = self.point.step + 1
         if self._prequential.over(cut.event_ms):
             self._end_window(number)
@@ -156,6 +159,7 @@ class Life:
         else:
             self._judge(number, self._drift.trained)
         self.point = replace(self.point, step=number, samples=self.point.samples + size)
+        self._torn = False
         self._watcher.progressed(
             Progress(
                 step=number,
