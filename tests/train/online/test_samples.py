@@ -187,6 +187,23 @@ def test_another_log_or_topic_is_refused(tmp_path):
             LoggedSamples(other, "samples").restore(said, None)
 
 
+def test_a_partition_that_was_added_since_is_read_from_its_oldest_sample(tmp_path):
+    with DiskLog(tmp_path / "log") as log:
+        log.create("samples", partitions=2)
+        log.append("samples", batch([1, 2], [10, 20]))
+        samples = LoggedSamples(log, "samples")
+        assert ids_of([samples.finish()]) == [1, 2]
+        said = samples.save(None)
+        del said["partitions"]["1"]  # as of a topic in Kafka, which can be given more
+        log.append("samples", batch([3], [30]))
+        log.append("samples", batch([4, 5], [5, 40]), partition=1)
+        again = LoggedSamples(log, "samples")
+        again.restore(said, None)
+        assert ids_of([again.finish()]) == [4, 3, 5]
+        for each in (samples, again):
+            each.close()
+
+
 def test_a_damaged_segment_is_named_and_may_be_passed_over(tmp_path):
     with DiskLog(tmp_path / "log") as log:
         log.create("samples")
