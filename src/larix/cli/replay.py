@@ -41,8 +41,9 @@ def replay(
         ),
     ] = "3600",
     partitions: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Of the topics of events, keyed by user.")
-    ] = 1,
+        int | None,
+        typer.Option(metavar="N", min=1, help="Of the topics of events, keyed by user. Default: 1."),
+    ] = None,
     at: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The replay's folder. Default: RUN/replay.")
     ] = None,
