@@ -2,11 +2,13 @@ import pytest
 
 from larix.errors import ConfigError
 from larix.recipes.online import settings_from
-from larix.train.online import Drift
+from larix.train.online import Drift, OnlineSettings
 
 
 def test_settings_are_words():
-    settings = settings_from(["batch_size=512", "window_s=30", "clock=event_time", "rows_scale=0.5"])
+    settings = settings_from(
+        ["batch_size=512", "window_s=30", "clock=event_time", "rows_scale=0.5"], OnlineSettings()
+    )
     assert (settings.batch_size, settings.window_s, settings.clock) == (512, 30, "event_time")
     assert settings.rows_scale == 0.5
     assert settings.keep == 2
@@ -14,7 +16,10 @@ def test_settings_are_words():
 
 
 def test_what_holds_publishing_can_be_told_and_switched_off():
-    settings = settings_from(["drift.calibration=(0.2, 5)", "drift.loss_jump=None", "drift.positives=20"])
+    settings = settings_from(
+        ["drift.calibration=(0.2, 5)", "drift.loss_jump=None", "drift.positives=20"], OnlineSettings(keep=7)
+    )
+    assert settings.keep == 7
     assert settings.drift == Drift(calibration=(0.2, 5), loss_jump=None, positives=20)
 
 
@@ -35,4 +40,4 @@ def test_what_holds_publishing_can_be_told_and_switched_off():
 )
 def test_other_words_are_refused(word, said):
     with pytest.raises(ConfigError, match=said):
-        settings_from([word])
+        settings_from([word], OnlineSettings())

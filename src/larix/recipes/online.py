@@ -5,16 +5,20 @@ Knows recipes by name only; knows nothing of how training goes on.
 
 import ast
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from torch import nn
 
 from larix.data.log import EventLog
 from larix.errors import ConfigError
+from larix.features import Sample
+from larix.model.still import keep_still
 from larix.recipes.named import find_recipe, make
+from larix.recipes.recipe import Recipe
 from larix.recipes.run import open_run
 from larix.train.online import (
     Alarm,
@@ -46,10 +50,10 @@ def carry_on(
     frozen: bool = False,
     until: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Train the run in ``run``, made by a recipe, on in ``folder``; see ``train.online.online``.
+    """Train the run in ``run``, made by a recipe, on in ``folder``, as its online side says; see ``train.online.online``.
 
-    ``deltas``: the topic of ``log`` that changes go to. ``words``: settings as ``key=value``. ``frozen``: test the run as it is
-    on the same batches.
+    ``deltas``: the topic of ``log`` that changes go to. ``words``: settings as ``key=value``, others are the recipe's.
+    ``frozen``: test the run as it is on the same batches.
     """
     begun = (folder / "config.json").exists()
     config = read_json((folder if begun else run) / "config.json")
@@ -60,9 +64,9 @@ def carry_on(
         run,
         samples,
         folder,
-        ranker=recipe.ranker,
+        ranker=lambda sample: network(recipe, sample),
         dense=recipe.dense,
-        settings=settings_from(words),
+        settings=settings_from(words, OnlineSettings() if recipe.live is None else recipe.live.settings),
         deltas=Deltas(log=log, topic=deltas),
         against=open_run(run)[0] if frozen else None,
         watcher=_Lines(console),
@@ -70,18 +74,26 @@ def carry_on(
     )
 
 
-def settings_from(words: Iterable[str]) -> OnlineSettings:
-    """The settings that ``key=value`` words say, ``drift.key=value`` those of `Drift`, None to switch one of these off.
+def network(recipe: Recipe, sample: Sample) -> nn.Module:
+    """The recipe's network, with those slots kept still that are not to learn online."""
+    ranker = recipe.ranker(sample)
+    if recipe.live is not None:
+        keep_still(ranker, recipe.live.still)
+    return ranker
+
+
+def settings_from(words: Iterable[str], settings: OnlineSettings) -> OnlineSettings:
+    """``settings`` but for what ``key=value`` words say, ``drift.key=value`` of its `Drift`, None to switch one of these off.
 
     ConfigError for another word or a value of another type.
     """
-    settings = OnlineSettings()
     known = {
         name: getattr(settings, name)
         for name in OnlineSettings.names()
         if isinstance(getattr(settings, name), _PLAIN)
     }
-    known |= {_DRIFT + each.name: getattr(settings.drift, each.name) for each in fields(Drift)}
+    for each in fields(Drift):
+        known[_DRIFT + each.name] = getattr(settings.drift, each.name) or each.default
     given: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -97,7 +109,7 @@ def settings_from(words: Iterable[str]) -> OnlineSettings:
             raise ConfigError(f"the setting '{name}' is a {kind} such as {known[name]!r}, got {text!r}")
         given[name] = value
     drift = {name.removeprefix(_DRIFT): given.pop(name) for name in [*given] if name.startswith(_DRIFT)}
-    return OnlineSettings(**given, drift=Drift(**drift))
+    return replace(settings, **given, drift=replace(settings.drift, **drift))
 
 
 def _fits(value: Any, usual: Any, *, off: bool) -> bool:
