@@ -6,7 +6,7 @@ import numpy as np
 import onlining
 import pyarrow as pa
 import pytest
-from online_states import state_of
+from online_states import follower_of, same_rows, state_of
 from online_strange import appends_of, fast, strange
 
 from larix.data.join import Action, Clicked, Downsample, Impressions, Joiner, JoinSpec
@@ -229,6 +229,42 @@ def test_strange_events_are_counted_and_leave_no_trace_in_what_is_learned(start,
     assert found["odd"][-1] == found["plain"][-1], "rows"
     for fate in (fates["impression"], fates["watch"]):
         assert min(fate.null, fate.future, fate.late, fate.duplicate) > 30
+
+
+def test_over_kafka_the_loop_is_the_same_after_a_crash_too_and_so_are_its_followers(start, samples, tmp_path):
+    """Events and deltas on the wire; what is learned is, to the bit, what it is from a log on disk."""
+    from log_kafka import PARTITIONS, QUIET, Mock
+
+    mock = Mock()
+    for topic in ("impressions", "actions", "deltas"):
+        mock.make(topic)
+    disk, kafka = DiskLog(tmp_path / "disk"), KafkaLog(mock.servers, options=QUIET)
+    for topic in ("impressions", "actions"):
+        disk.create(topic, partitions=PARTITIONS)
+    with onlining.events_of(tmp_path / "plain", samples) as plain:
+        for number, (topic, _, rows) in enumerate(appends_of(plain)):
+            for each in (disk, kafka):
+                each.append(topic, rows, partition=number // 2 % PARTITIONS)
+    onlining.run(start, disk, tmp_path / "run on disk")
+    seldom = {"save_every_s": 1e9}
+    onlining.crash(start, kafka, tmp_path / "run", at=20, **seldom)
+    follower = drained(follower_of(kafka, tmp_path / "run"))
+    assert follower.stand.sequence > 10
+    onlining.run(start, kafka, tmp_path / "run", **seldom)
+    found, expected = state_of(tmp_path / "run"), state_of(tmp_path / "run on disk")
+    assert found[:2] == expected[:2] == (expected[0], 3000)
+    assert found[3] == expected[3], "weights, moments and metrics"
+    assert found[-1] == expected[-1], "rows"
+    for each in (follower, follower_of(kafka, tmp_path / "run")):
+        assert same_rows(drained(each).replica, tmp_path / "run")
+    for each in (disk, kafka):
+        each.close()
+
+
+def drained(follower):
+    while follower.poll(0.5):
+        pass
+    return follower
 
 
 @pytest.mark.parametrize("source", ["samples", "events"])
