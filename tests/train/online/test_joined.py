@@ -10,7 +10,7 @@ from online_states import follower_of, same_rows, state_of
 from online_strange import appends_of, fast, strange
 
 from larix.data.join import Action, Clicked, Downsample, Impressions, Joiner, JoinSpec
-from larix.data.log import DiskLog, KafkaLog
+from larix.data.log import Column, DiskLog, KafkaLog, read_letters
 from larix.errors import ConfigError, StorageError
 from larix.train.online import JoinedSamples
 
@@ -195,6 +195,38 @@ def test_events_that_the_join_has_no_room_for_are_joined_once_it_has(log, monkey
     assert samples.stats == plain.stats
     for each in (plain, samples):
         each.close()
+
+
+def test_events_that_are_not_of_the_columns_told_become_dead_letters_and_ids_keep_their_bits(tmp_path):
+    columns = [Column(name, pa.int64()) for name in ("impression_id", "time_ms", "user_id")]
+    told = {"impressions": [*columns, Column("event_id", pa.string())]}
+    whole = 2**60 + 1
+    with DiskLog(tmp_path / "log") as log:
+        for topic in PARTITIONS:
+            log.create(topic)
+        for number, user in enumerate([whole, 7.5, 8.0, "x", whole]):
+            row = {
+                "impression_id": number,
+                "time_ms": 1_000_000 + number,
+                "event_id": f"i{number}",
+                "user_id": user,
+            }
+            log.append("impressions", pa.RecordBatch.from_pylist([row]))
+        samples = JoinedSamples(log, spec(), columns=told)
+        assert pa.concat_tables(all_of(samples))["user_id"].to_pylist() == [whole, 8, whole]
+        assert samples.dead == {
+            f"column 'user_id' is {kind}, wanted int64": 1 for kind in ("double", "string")
+        }
+        samples.close()
+        plain = JoinedSamples(log, spec())
+        found = pa.concat_tables(all_of(plain))["user_id"]
+        assert found.to_pylist() == [float(whole), 7.5, 8.0, None, float(whole)], (
+            "one fraction makes fractions of all"
+        )
+        plain.close()
+        with log.consumer("impressions.dead") as consumer:
+            letters = [one for events in consumer.drain() for one in read_letters(events.rows)]
+        assert [one.rows["user_id"].to_pylist() for one in letters] == [[7.5], ["x"]]
 
 
 def test_a_log_without_the_topics_is_told(log):

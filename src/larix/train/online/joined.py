@@ -3,7 +3,8 @@
 Knows logs and the joiner; knows nothing of batches or of training.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from larix.data.join import Joiner, JoinSpec, JoinStats
 from larix.data.join.topics import unread
-from larix.data.log import EventLog, Events, Offsets
+from larix.data.log import Column, EventLog, Events, Offsets
 from larix.errors import ConfigError
 from larix.train.online.samples import rated
 
@@ -25,7 +26,9 @@ class JoinedSamples:
     """The samples of ``spec`` out of the events in ``log``, in the same order whenever they are joined: see ``data.join``.
 
     ``memory_budget`` and ``spill``: of the join's state, see ``Joiner``. At most about ``max_rows`` events are taken at a time.
-    ``skip_lost``: go on after events that damage or retention took; otherwise they raise.
+    ``skip_lost``: go on after events that damage or retention took; otherwise they raise. ``columns``: of topics' events, as
+    `EventLog.consumer` takes them: those that cannot be had so become dead letters and are counted in ``dead``, by reason.
+    Of topics that are not named all columns are carried, and one with a single fraction in it is of fractions from then on.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class JoinedSamples:
         spill: Path | None = None,
         max_rows: int = 1 << 14,
         skip_lost: bool = False,
+        columns: Mapping[str, Sequence[Column]] | None = None,
     ) -> None:
         topics = log.topics()
         if missing := sorted(set(spec.topics) - set(topics)):
@@ -49,7 +53,10 @@ class JoinedSamples:
         self._log = log
         self._max_rows = max_rows
         self._settings: dict[str, Any] = {"memory_budget": memory_budget, "spill": spill}
-        self._consumers = {topic: log.consumer(topic, skip_lost=skip_lost) for topic in spec.topics}
+        self._consumers = {
+            topic: log.consumer(topic, columns=(columns or {}).get(topic), skip_lost=skip_lost)
+            for topic in spec.topics
+        }
         partitions = {topic: topics[topic] for topic in spec.topics}
         self._joiner = Joiner(spec, partitions=partitions, **self._settings)
         self._taken: list[Events] = []  # out of the log, and not joined: only while something fails
@@ -73,6 +80,11 @@ class JoinedSamples:
     def lost(self) -> int:
         """Events passed over since damage or retention took them."""
         return sum(consumer.lost for consumer in self._consumers.values())
+
+    @property
+    def dead(self) -> Counter[str]:
+        """Events of this process that went to dead-letter topics, by reason."""
+        return sum((consumer.dead for consumer in self._consumers.values()), Counter())
 
     def poll(self, timeout_s: float) -> pa.Table:
         """Samples that became final by the events that came within the time; perhaps none."""
