@@ -41,8 +41,8 @@ def first_clash(parts: Sequence[pa.Table], exact: Container[str] = ()) -> int:
     """
     held: Kinds = {}
     count = 0
-    if len({part.schema for part in parts}) == 1:
-        return sum(map(len, parts))
+    if len(parts) == 1:
+        return len(parts[0])
     for part in parts:
         end = len(part)
         for name, column in zip(part.schema.names, part.columns, strict=True):
@@ -62,8 +62,8 @@ def first_clash(parts: Sequence[pa.Table], exact: Container[str] = ()) -> int:
 
 def together(parts: Sequence[pa.Table]) -> pa.Table:
     """Parts in which `first_clash` found none as one table."""
-    if len({part.schema for part in parts}) == 1:
-        return pa.concat_tables(parts)
+    if len(parts) == 1:
+        return parts[0]
     columns = {}
     for name in parts[0].schema.names:
         some = [part[name] for part in parts]
