@@ -2,8 +2,8 @@
 
 ``freshness``: at 20,000 events a second, probes: an impression and a tap of a user never seen before; how long until a
 follower in another process answers differently for that user than for one that never was. ``whole``: how many events a second
-the loop takes when it is sent more than that, and where it saturates: what part of the trainer's time each stage took, and how
-many cores its process used meanwhile. With ``wait`` above 0 it was sent too little to tell.
+the loop takes when it is sent as many as the sender can make, and where it saturates: what part of the trainer's time each stage
+took, and how many cores its process used meanwhile. Where it waited for events, nothing was saturated, and that is said.
 """
 
 import os
@@ -39,6 +39,8 @@ from larix.train.online import (
 
 BENCH = "online"
 RATE = 20_000  # events a second
+FLOOD = 40 * RATE  # more than the loop takes, and than the sender makes
+WAITED = 0.05  # of the trainer's time, from which on it was sent too little to tell what it takes
 ACTIONS = 1.5  # of an impression, on average
 TICK_S = 0.02  # between appends
 WINDOW_S, LATENESS_S = 1.0, 0.2
@@ -341,7 +343,7 @@ def freshness(folder: Path, quick: bool) -> None:
 def whole(folder: Path, quick: bool) -> None:
     """Events a second that come through to published rows when more than that are sent, and what saturates."""
     seconds = 12.0 if quick else 30.0
-    _, log, sent, took = _loop(folder, 12 * RATE, seconds)
+    _, log, sent, took = _loop(folder, FLOOD, seconds)
     told = _read(log, "progress")
     log.close()
     half = [row for row in told if row["at"] > told[0]["at"] + 2.0]
@@ -350,9 +352,10 @@ def whole(folder: Path, quick: bool) -> None:
     through = (last["samples"] - first["samples"]) * (1 + ACTIONS) / span
     parts = {name: (last[f"{name}_s"] - first[f"{name}_s"]) / span for name in ("join", "publish", "wait")}
     parts["test and train"] = 1 - sum(parts.values())
+    busiest = max(parts, key=lambda name: parts[name] if name != "wait" else 0.0)
     more = {
         "sent_per_s": round(sent / took),
-        "saturated": max(parts, key=lambda name: parts[name]),
+        "saturated": busiest if parts["wait"] < WAITED else "nothing",
         "parts": {name: round(part, 3) for name, part in parts.items()},
         "trainer_cores": round((last["cpu_s"] - first["cpu_s"]) / span, 2),
     }

@@ -1,10 +1,12 @@
+import json
+
 import pyarrow.parquet as pq
 import pytest
 from small_feed import TINY
 
 from larix import data
 from larix.data.log import DiskLog
-from larix.recipes import open_run
+from larix.recipes import open_run, open_tables
 from larix.train import version
 from larix.train.online import Deltas, Replica
 
@@ -38,6 +40,20 @@ def test_a_run_goes_on_in_a_folder_of_its_own_and_followers_with_it(larix, run, 
     with DiskLog(folder) as events, Replica(out, network, Deltas(log=events)) as replica:
         assert replica.poll()
         assert replica.sequence > 1
+
+
+def test_it_goes_on_as_the_recipes_online_side_says(larix, run, log, place):
+    out = place / "runs" / "as said"
+    told = larix("online", run, "--log", log[0], "--out", out, "--once", "--set", "batch_size=32")
+    assert told.code == 0, told.err
+    said = json.loads((out / "config.json").read_text())["online"]
+    assert (said["batch_size"], said["span_s"]) == (32, 7200.0)
+    before, after = open_tables(run), open_tables(out)
+    moved = {}
+    for table in ("user", "video"):
+        ids = before.keys(table)
+        moved[table] = (before.read(table, ids)[0] != after.read(table, ids)[0]).any()
+    assert moved == {"user": False, "video": True}, "users are kept still"
 
 
 def test_it_is_taken_back_to_an_older_version(larix, run, log, place, mistake):

@@ -72,6 +72,14 @@ def test_what_events_are_keyed_by_stands_in_the_actions_too():
         replace(TAKEN, identity=("time",), keyed="user").apart(records.drop_columns(["user"]))
 
 
+@pytest.mark.parametrize(
+    "name", ["value", "kind", "impression_id", TAKEN.time, TAKEN.outcomes[0].label, "secret"]
+)
+def test_a_key_that_events_would_lose_or_hide_is_refused(name):
+    with pytest.raises(ConfigError, match=f"keyed by '{name}'"):
+        replace(TAKEN, keyed=name, hidden=("secret",))
+
+
 def test_slices_are_whole_in_the_order_of_time_and_hold_each_event_once(tmp_path):
     rows = [(user, 10 * user + user % 7, user % 2, user % 90, int(user % 3 == 0)) for user in range(1, 500)]
     slices = list(TAKEN.slices(written(tmp_path, rows, files=3), every_ms=50, disorder_ms=100))

@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from larix.errors import ConfigError, LarixError
 from larix.recipes import carry_out
-from larix.recipes.replay import replay
+from larix.recipes.replay import Place, replay
 from larix.recipes.showcase import post, showcase
 
 RECIPE = f"{Path(__file__).with_name('showcased.py')}:tiny"
@@ -28,6 +29,15 @@ def replayed(place, data):
     carry_out(RECIPE, ["steps=8"], folder, quiet(), data=data)
     replay(folder, quiet(), speed=None)
     return folder
+
+
+def test_a_replay_over_several_partitions_is_refused(replayed, tmp_path):
+    Place(tmp_path / "wide").begin(replace(Place.of(replayed).told(), partitions=3))
+    with (
+        pytest.raises(ConfigError, match="replayed over 3 partitions"),
+        showcase(replayed, at=tmp_path / "wide"),
+    ):
+        pass
 
 
 def get(url, path):

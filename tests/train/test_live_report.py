@@ -104,6 +104,11 @@ def test_one_that_was_interrupted_or_whose_parts_were_killed_says_so():
     assert "began again" not in page()
 
 
+def test_freshness_as_fast_as_learned_says_that_events_wait_by_design():
+    assert "p99 2.50 s, of which most in a queue kept full" in page(speed=None)
+    assert "queue" not in page()
+
+
 def test_windows_of_few_positives_make_no_point_of_a_curve():
     few = [
         {

@@ -41,8 +41,9 @@ def replay(
         ),
     ] = "3600",
     partitions: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Of the topics of events, keyed by user.")
-    ] = 1,
+        int | None,
+        typer.Option(metavar="N", min=1, help="Of the topics of events, keyed by user. Default: 1."),
+    ] = None,
     at: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The replay's folder. Default: RUN/replay.")
     ] = None,
@@ -159,7 +160,8 @@ def summary(found: dict[str, Any]) -> RenderableType:
         f"{count(total['samples'])} samples, each tested before it was learned from, "
         f"{count(found['new_items']['samples'])} of items first shown in the replay; "
         f"from an action to an answer that learned from it {_seconds(fresh['p50_s'])} (p99 {_seconds(fresh['p99_s'])}), "
-        f"the join's window of {count(found['window_s'])} s of event time left out",
+        + ("most of it in a queue kept full, " if speed is None else "")
+        + f"the join's window of {count(found['window_s'])} s of event time left out",
         "dim",
     )
     return Group(head, table, tail)

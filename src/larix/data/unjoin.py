@@ -65,6 +65,20 @@ class Unjoin:
         kinds = [outcome.kind for outcome in self.outcomes]
         if len(set(kinds)) < len(kinds):
             raise ConfigError(f"outcomes need a kind each, got {kinds}: an action's event id names its kind")
+        taken = {
+            KEY,
+            EVENT,
+            KIND,
+            VALUE,
+            self.time,
+            *self.hidden,
+            *(outcome.label for outcome in self.outcomes),
+        }
+        if self.keyed in taken:
+            raise ConfigError(
+                f"events are keyed by '{self.keyed}', which actions have as a column of their own, or impressions have not; "
+                "name another, such as the user's"
+            )
 
     def join(
         self, impressions: str, actions: str, *, window_s: float = 1800, lateness_s: float = 60

@@ -5,18 +5,37 @@ Knows recipes by name only; knows nothing of how training goes on.
 
 import ast
 from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from torch import nn
 
 from larix.data.log import EventLog
 from larix.errors import ConfigError
+from larix.features import Sample
+from larix.model.still import keep_still
 from larix.recipes.named import find_recipe, make
+from larix.recipes.recipe import Recipe
 from larix.recipes.run import open_run
-from larix.train.online import Alarm, Deltas, OnlineSettings, Outcome, Samples, Saved, Watcher, Window, online
+from larix.train.online import (
+    Alarm,
+    Deltas,
+    Drift,
+    OnlineSettings,
+    Outcome,
+    Samples,
+    Saved,
+    Watcher,
+    Window,
+    online,
+)
 from larix.train.run import read_json
 
 _PLAIN = (int, float, str)
+_DRIFT = "drift."
 
 
 def carry_on(
@@ -31,10 +50,10 @@ def carry_on(
     frozen: bool = False,
     until: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Train the run in ``run``, made by a recipe, on in ``folder``; see ``train.online.online``.
+    """Train the run in ``run``, made by a recipe, on in ``folder``, as its online side says; see ``train.online.online``.
 
-    ``deltas``: the topic of ``log`` that changes go to. ``words``: settings as ``key=value``. ``frozen``: test the run as it is
-    on the same batches.
+    ``deltas``: the topic of ``log`` that changes go to. ``words``: settings as ``key=value``, others are the recipe's.
+    ``frozen``: test the run as it is on the same batches.
     """
     begun = (folder / "config.json").exists()
     config = read_json((folder if begun else run) / "config.json")
@@ -45,9 +64,9 @@ def carry_on(
         run,
         samples,
         folder,
-        ranker=recipe.ranker,
+        ranker=lambda sample: network(recipe, sample),
         dense=recipe.dense,
-        settings=settings_from(words),
+        settings=settings_from(words, OnlineSettings() if recipe.live is None else recipe.live.settings),
         deltas=Deltas(log=log, topic=deltas),
         against=open_run(run)[0] if frozen else None,
         watcher=_Lines(console),
@@ -55,14 +74,27 @@ def carry_on(
     )
 
 
-def settings_from(words: Iterable[str]) -> OnlineSettings:
-    """The settings that ``key=value`` words say; ConfigError for another word or a value of another type."""
+def network(recipe: Recipe, sample: Sample) -> nn.Module:
+    """The recipe's network, with those slots kept still that are not to learn online."""
+    ranker = recipe.ranker(sample)
+    if recipe.live is not None:
+        keep_still(ranker, recipe.live.still)
+    return ranker
+
+
+def settings_from(words: Iterable[str], settings: OnlineSettings) -> OnlineSettings:
+    """``settings`` but for what ``key=value`` words say, ``drift.key=value`` of its `Drift`, None to switch one of these off.
+
+    ConfigError for another word or a value of another type.
+    """
     known = {
-        name: getattr(OnlineSettings(), name)
+        name: getattr(settings, name)
         for name in OnlineSettings.names()
-        if isinstance(getattr(OnlineSettings(), name), _PLAIN)
+        if isinstance(getattr(settings, name), _PLAIN)
     }
-    given = {}
+    for each in fields(Drift):
+        known[_DRIFT + each.name] = getattr(settings.drift, each.name) or each.default
+    given: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or name not in known:
@@ -72,11 +104,21 @@ def settings_from(words: Iterable[str]) -> OnlineSettings:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             value = text
-        kind = type(known[name])
-        if not (type(value) is kind or (kind is float and type(value) is int)):
-            raise ConfigError(f"the setting '{name}' is a {kind.__name__}, got {text!r}")
+        if not _fits(value, known[name], off=name in (_DRIFT + "calibration", _DRIFT + "loss_jump")):
+            kind = type(known[name]).__name__
+            raise ConfigError(f"the setting '{name}' is a {kind} such as {known[name]!r}, got {text!r}")
         given[name] = value
-    return OnlineSettings(**given)
+    drift = {name.removeprefix(_DRIFT): given.pop(name) for name in [*given] if name.startswith(_DRIFT)}
+    return replace(settings, **given, drift=replace(settings.drift, **drift))
+
+
+def _fits(value: Any, usual: Any, *, off: bool) -> bool:
+    """Whether a value is of the type of the usual one; ``off``: or None."""
+    if isinstance(usual, tuple) and isinstance(value, tuple):
+        return len(value) == len(usual) and all(map(partial(_fits, off=False), value, usual))
+    return (
+        type(value) is type(usual) or (type(usual) is float and type(value) is int) or (off and value is None)
+    )
 
 
 class _Lines(Watcher):

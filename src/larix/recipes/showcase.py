@@ -141,6 +141,12 @@ def showcase(
     place = Place.of(run) if at is None else Place(at)
     if not place.there:
         raise ConfigError(f"'{run}' was not replayed; begin with: larix replay {run}")
+    told = place.told()
+    if told.partitions > 1:
+        raise ConfigError(
+            f"'{place.folder}' was replayed over {told.partitions} partitions: time goes on as far as in the one that has come "
+            "least far, and a few guests do not act in all of them; replay over one"
+        )
     opened, config = open_run(run)
     live = live_of(recipe_of(config))
     if live.since is None or not live.acts:
@@ -151,7 +157,7 @@ def showcase(
     served = place_of(str(run), said)
     with ExitStack() as stack:
         log = stack.enter_context(DiskLog(place.log))
-        feed = open_feed(run, said)
+        feed = open_feed(run, said, data=told.source)
         guests = guests_of(feed, live, _signature(served), opened.sample.group, seed)
         guests.wait(max(0, _last_ms(log, live.unjoin(feed.train.schema).time) - guests.now_ms))
         guests.wait(round(live.window_s * 1000))  # what comes to a log late is not taken

@@ -52,7 +52,8 @@ def _facts(online: Json) -> list[tuple[str, str, str]]:
         ("deltas", count(online.get("published")), f"{count(online.get('published_rows'))} rows"),
     ]
     if fresh.get("p50_s") is not None:
-        facts.append(("fresh, median", f"{fresh['p50_s']:.2f} s", f"p99 {fresh['p99_s']:.2f} s"))
+        queue = ", of which most in a queue kept full" if speed is None else ""
+        facts.append(("fresh, median", f"{fresh['p50_s']:.2f} s", f"p99 {fresh['p99_s']:.2f} s{queue}"))
     return facts
 
 

@@ -37,13 +37,13 @@ def cut(appends, cuts):
     return [appends[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
-def equal_the_oracle(spec, pushes, partitions, *, between=lambda joiner: joiner, **more):
+def equal_the_oracle(spec, pushes, partitions, *, between=lambda joiner: joiner, behind=(), **more):
     oracle, joiner = (
         Reference(spec, partitions=partitions, **more),
         Joiner(spec, partitions=partitions, **more),
     )
-    for push in pushes:
-        assert said(joiner.push(push)) == said(oracle.push(push))
+    for push, rest in itertools.zip_longest(pushes, behind[: len(pushes)], fillvalue=()):
+        assert said(joiner.push(push, behind=rest)) == said(oracle.push(push, behind=rest))
         assert joiner.watermark == oracle.watermark
         assert joiner.stats == oracle.stats
         joiner = between(joiner)
@@ -76,16 +76,29 @@ def test_it_does_when_much_comes_out_of_order(spec, appends, cuts):
     equal_the_oracle(spec, cut(appends, cuts), PARTITIONS)
 
 
+BEHIND = st.sets(
+    st.sampled_from([(topic, each) for topic, count in PARTITIONS.items() for each in range(count)])
+)
+
+
 @FEW
-@given(spec=specs(idle_s=3), appends=streams(most=20), cuts=CUTS, silences=st.lists(st.integers(0, 4)))
-def test_it_does_when_partitions_fall_idle(spec, appends, cuts, silences):
+@given(
+    spec=specs(idle_s=3),
+    appends=streams(most=20),
+    cuts=CUTS,
+    silences=st.lists(st.integers(0, 4)),
+    behind=st.lists(BEHIND, max_size=7),
+)
+def test_it_does_when_partitions_fall_idle_or_are_not_read_to_their_end(
+    spec, appends, cuts, silences, behind
+):
     now, left = [0], iter(silences)
 
     def wait(joiner):
         now[0] += next(left, 1)
         return joiner
 
-    equal_the_oracle(spec, cut(appends, cuts), PARTITIONS, between=wait, clock=lambda: now[0])
+    equal_the_oracle(spec, cut(appends, cuts), PARTITIONS, between=wait, behind=behind, clock=lambda: now[0])
 
 
 @settings(max_examples=25, deadline=None)

@@ -28,6 +28,9 @@ class Given:
     def ends(self):
         return {0: len(self.items)}
 
+    def behind(self):
+        return [0] if self.at < len(self.items) else []
+
     def seek(self, offsets):
         self.at = offsets[0]
 

@@ -53,7 +53,7 @@ class Client:
     """Hands out what it is given, and notes what it is asked."""
 
     def __init__(self):
-        self.waiting, self.assigned, self.sought = [], [], []
+        self.waiting, self.assigned, self.sought, self.fetched = [], [], [], {}
 
     def subscribe(self, topics, on_assign, on_revoke, on_lost):
         self.given, self.taken = on_assign, on_revoke
@@ -66,6 +66,10 @@ class Client:
 
     def assign(self, places):
         self.assigned.append({place.partition: place.offset for place in places})
+
+    def get_watermark_offsets(self, place, cached):
+        assert cached, "brokers are asked by who made the source"
+        return self.fetched.get(place.partition, (-1001, -1001))
 
     def seek(self, place):
         self.sought.append((place.partition, place.offset))
@@ -88,7 +92,13 @@ def client():
 
 
 @pytest.fixture
-def source(client):
+def asked():
+    """The partitions whose ends the brokers were asked for."""
+    return []
+
+
+@pytest.fixture
+def source(client, asked):
     def make(group="g", ends=(3, 100), skip_lost=False):
         return KafkaSource(
             confluent_kafka,
@@ -97,7 +107,7 @@ def source(client):
             group,
             log="cluster",
             ask=lambda ask: ask(),
-            ends=lambda partition: ends,
+            ends=lambda partition: asked.append(partition) or ends,
             decode=no_rows,
             skip_lost=skip_lost,
         )
@@ -157,6 +167,15 @@ def test_marks_of_transactions_at_the_end_are_passed(source, client):
     client.waiting = [Message(0, 7, EOF), Message(3, 50, EOF)]
     read(alone)
     assert alone.next() == {0: 8}
+
+
+def test_brokers_are_asked_whether_there_is_more_only_where_no_fetch_told_of_it(source, client, asked):
+    reading = source(group=None, ends=(3, 100))
+    reading.take([0, 1, 2], {0: 5, 1: 5, 2: 100})
+    client.fetched = {0: (0, 40), 1: (0, 5)}
+    asked.clear()
+    assert reading.behind() == [0, 1]
+    assert asked == [1, 2]
 
 
 def test_a_failure_is_told_after_what_came_before_it_and_a_passing_one_is_not(source, client):

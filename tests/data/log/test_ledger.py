@@ -56,6 +56,28 @@ def test_two_who_write_at_once_wait_for_each_other(path):
         ledger.close()
 
 
+@pytest.mark.parametrize(("code", "opens"), [(sqlite3.SQLITE_BUSY, True), (sqlite3.SQLITE_IOERR, False)])
+def test_who_meets_another_that_makes_the_file_tries_again(path, monkeypatch, code, opens):
+    """SQLite refuses at once, whatever the timeout, where two turn a new file to WAL: one in some hundred times."""
+    refused, connect = [], sqlite3.connect
+
+    class Racing(sqlite3.Connection):
+        def execute(self, statement, *words):
+            if "journal_mode" in statement and len(refused) < 3:
+                refused.append(sqlite3.OperationalError("database is locked"))
+                refused[-1].sqlite_errorcode = code
+                raise refused[-1]
+            return super().execute(statement, *words)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *words, **more: connect(*words, factory=Racing, **more))
+    if opens:
+        Ledger(path).close()
+        assert len(refused) == 3
+    else:
+        with pytest.raises(StorageError, match="cannot be opened"):
+            Ledger(path)
+
+
 def test_a_commit_is_durable_and_the_file_is_in_wal_mode(path):
     Ledger(path).close()
     connection = sqlite3.connect(path)

@@ -57,6 +57,7 @@ def test_begun_anew_it_sends_what_is_missing_and_nothing_twice(log, sent):
     assert read(log, "impressions") == [str(at) for at in range(12)]
     assert read(log, "actions") == [f"{at}-{which}" for at in range(1, 12, 2) for which in "ab"]
     assert again.sent == 24 - (sent + sent // 2 * 2) - 1
+    assert sum(read(log, "sent", "rows")) == 24
 
 
 def keyed(count):
@@ -78,7 +79,7 @@ def of_partitions(log, topic, count):
     return found
 
 
-@pytest.mark.parametrize("died", [0, 1, 8, 30])
+@pytest.mark.parametrize("died", [0, 1, 8, 30, 129])
 def test_in_several_partitions_what_is_keyed_alike_stays_in_order_and_is_sent_once(log, monkeypatch, died):
     def ours():
         return Feeder(log, keyed(20), speed=None, ahead=1 << 30, lag=lambda: 0, partitions=4, keyed="user")
@@ -96,6 +97,7 @@ def test_in_several_partitions_what_is_keyed_alike_stays_in_order_and_is_sent_on
     monkeypatch.setattr(log, "send", whole)
     assert ours().run(threading.Event())
     expected = [row for each in keyed(20) for row in each.impressions.to_pylist()]
+    assert sum(read(log, "sent", "rows")) == 2 * len(expected)
     for topic in ("impressions", "actions"):
         parts = of_partitions(log, topic, 4)
         assert sum(map(len, parts)) == len(expected)

@@ -1,5 +1,6 @@
 """The whole loop: events, join, trainer, deltas, follower, in processes of their own; killed, stopped, gone on with."""
 
+import io
 import json
 import os
 import shutil
@@ -8,6 +9,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+import small_feed
+from rich.console import Console
 
 from larix.data.log import DiskLog
 from larix.errors import ConfigError
@@ -24,10 +27,6 @@ def copied(trained, to):
 @pytest.fixture(scope="session")
 def whole(trained, tmp_path_factory):
     """A replay that nothing happened to, and its run's folder."""
-    import io
-
-    from rich.console import Console
-
     folder = copied(trained, tmp_path_factory.mktemp("whole") / "run")
     console = Console(file=io.StringIO(), width=200)
     return replay(folder, console, speed=SPEED), folder, console.file.getvalue()
@@ -103,7 +102,9 @@ def test_a_trainer_and_a_follower_that_are_killed_leave_no_trace_in_what_is_lear
     assert learned(folder) == learned(whole[1])
 
 
-def test_one_that_was_stopped_goes_on_where_it_was(trained, whole, quiet, tmp_path):
+def test_one_that_was_stopped_goes_on_where_it_was_with_the_data_it_was_told(
+    trained, whole, data, quiet, tmp_path
+):
     folder = copied(trained, tmp_path / "run")
     seen = []
 
@@ -112,12 +113,18 @@ def test_one_that_was_stopped_goes_on_where_it_was(trained, whole, quiet, tmp_pa
             seen.append(standing.samples)
             signal.raise_signal(signal.SIGINT)
 
+    elsewhere = small_feed.copy(data, tmp_path / "elsewhere")
     with pytest.raises(KeyboardInterrupt, match=r"go on by: larix replay .*run --resume"):
-        replay(folder, quiet, speed=SPEED, watch=watch)
+        replay(folder, quiet, data=elsewhere, speed=SPEED, watch=watch)
     assert json.loads((folder / "metrics.json").read_text())["online"]["state"] == "interrupted"
     with pytest.raises(ConfigError, match="holds a replay; go on with it by --resume"):
         replay(folder, quiet)
-    found = replay(folder, quiet, speed=None, resume=True)
+    for told in ({"data": data}, {"first": "2022-04-27"}, {"partitions": 1}):
+        with pytest.raises(ConfigError, match="are as it was begun"):
+            replay(folder, quiet, resume=True, **told)
+    again = Console(file=io.StringIO(), width=200)
+    found = replay(folder, again, speed=None, resume=True)
+    assert f"from {elsewhere}" in again.file.getvalue()
     assert found["samples"] == whole[0]["samples"]
     assert learned(folder) == learned(whole[1])
 

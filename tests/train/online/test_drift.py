@@ -71,6 +71,18 @@ def test_it_goes_on_from_its_state():
     assert not other.held
 
 
+def test_what_was_held_by_an_alarm_that_is_switched_off_since_is_held_no_longer():
+    alarm = DriftAlarm(Drift(calibration=(0.8, 1.25), loss_jump=1.5))
+    for each in (window(), window(2.0, logloss=9.0)):
+        alarm.look(each)
+    alarm.bad_numbers("batch 3")
+    assert set(alarm.why) == {"calibration of click", "loss of click", "numbers"}
+    for off, left in (({"loss_jump": None}, "calibration"), ({"calibration": None}, "loss")):
+        other = DriftAlarm(Drift(**off))
+        other.restore(json.loads(json.dumps(alarm.state())))
+        assert set(other.why) == {f"{left} of click", "numbers"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

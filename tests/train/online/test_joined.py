@@ -6,12 +6,12 @@ import numpy as np
 import onlining
 import pyarrow as pa
 import pytest
-from online_states import state_of
+from online_states import follower_of, same_rows, state_of
 from online_strange import appends_of, fast, strange
 
 from larix.data.join import Action, Clicked, Downsample, Impressions, Joiner, JoinSpec
-from larix.data.log import DiskLog, KafkaLog
-from larix.errors import ConfigError
+from larix.data.log import Column, DiskLog, KafkaLog, read_letters
+from larix.errors import ConfigError, StorageError
 from larix.train.online import JoinedSamples
 
 PARTITIONS = {"impressions": 2, "actions": 1}
@@ -151,6 +151,84 @@ def test_the_rate_of_negatives_is_said_of_every_sample(log):
     samples.close()
 
 
+@pytest.mark.parametrize("topic", ["impressions", "actions"])
+def test_what_was_read_beside_damage_is_joined_later(log, tmp_path, topic):
+    """Damage in one topic is met when events of the other are out of the log already."""
+    segment = next((tmp_path / "log" / "topics" / topic).rglob("*.segment"))
+    raw = bytearray(segment.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    segment.write_bytes(raw)
+    whole = JoinedSamples(log, spec(), max_rows=100, skip_lost=True)
+    expected = pa.concat_tables(all_of(whole))
+    assert 0 < whole.lost < 500
+    whole.close()
+    samples, parts = JoinedSamples(log, spec(), max_rows=100), []
+    with pytest.raises(StorageError, match=f"'{segment}' is damaged"):
+        parts.extend(iter(lambda: samples.poll(0.0), None))
+    (tmp_path / "saved").mkdir()
+    said = json.loads(json.dumps(samples.save(tmp_path / "saved")))
+    samples.close()
+    again = JoinedSamples(log, spec(), max_rows=100, skip_lost=True)
+    again.restore(said, tmp_path / "saved")
+    parts += all_of(again)
+    assert again.stats == whole.stats
+    again.close()
+    assert pa.concat_tables([part for part in parts if len(part)]).equals(expected)
+
+
+def test_events_that_the_join_has_no_room_for_are_joined_once_it_has(log, monkeypatch):
+    plain, samples, refused = JoinedSamples(log, spec()), JoinedSamples(log, spec()), []
+    expected = pa.concat_tables(all_of(plain))
+    push = Joiner.push
+
+    def full(joiner, events, **more):
+        if len(refused) < 3:
+            refused.append(events)
+            raise StorageError("no space")
+        return push(joiner, events, **more)
+
+    monkeypatch.setattr(Joiner, "push", full)
+    for _ in range(3):
+        with pytest.raises(StorageError, match="no space"):
+            samples.poll(0.0)
+    assert pa.concat_tables(all_of(samples)).equals(expected)
+    assert samples.stats == plain.stats
+    for each in (plain, samples):
+        each.close()
+
+
+def test_events_that_are_not_of_the_columns_told_become_dead_letters_and_ids_keep_their_bits(tmp_path):
+    columns = [Column(name, pa.int64()) for name in ("impression_id", "time_ms", "user_id")]
+    told = {"impressions": [*columns, Column("event_id", pa.string())]}
+    whole = 2**60 + 1
+    with DiskLog(tmp_path / "log") as log:
+        for topic in PARTITIONS:
+            log.create(topic)
+        for number, user in enumerate([whole, 7.5, 8.0, "x", whole]):
+            row = {
+                "impression_id": number,
+                "time_ms": 1_000_000 + number,
+                "event_id": f"i{number}",
+                "user_id": user,
+            }
+            log.append("impressions", pa.RecordBatch.from_pylist([row]))
+        samples = JoinedSamples(log, spec(), columns=told)
+        assert pa.concat_tables(all_of(samples))["user_id"].to_pylist() == [whole, 8, whole]
+        assert samples.dead == {
+            f"column 'user_id' is {kind}, wanted int64": 1 for kind in ("double", "string")
+        }
+        samples.close()
+        plain = JoinedSamples(log, spec())
+        found = pa.concat_tables(all_of(plain))["user_id"]
+        assert found.to_pylist() == [float(whole), 7.5, 8.0, None, float(whole)], (
+            "one fraction makes fractions of all"
+        )
+        plain.close()
+        with log.consumer("impressions.dead") as consumer:
+            letters = [one for events in consumer.drain() for one in read_letters(events.rows)]
+        assert [one.rows["user_id"].to_pylist() for one in letters] == [[7.5], ["x"]]
+
+
 def test_a_log_without_the_topics_is_told(log):
     other = JoinSpec(
         impressions=Impressions("shown", key="k", time="t", event_id="e"),
@@ -183,6 +261,42 @@ def test_strange_events_are_counted_and_leave_no_trace_in_what_is_learned(start,
     assert found["odd"][-1] == found["plain"][-1], "rows"
     for fate in (fates["impression"], fates["watch"]):
         assert min(fate.null, fate.future, fate.late, fate.duplicate) > 30
+
+
+def test_over_kafka_the_loop_is_the_same_after_a_crash_too_and_so_are_its_followers(start, samples, tmp_path):
+    """Events and deltas on the wire; what is learned is, to the bit, what it is from a log on disk."""
+    from log_kafka import PARTITIONS, QUIET, Mock
+
+    mock = Mock()
+    for topic in ("impressions", "actions", "deltas"):
+        mock.make(topic)
+    disk, kafka = DiskLog(tmp_path / "disk"), KafkaLog(mock.servers, options=QUIET)
+    for topic in ("impressions", "actions"):
+        disk.create(topic, partitions=PARTITIONS)
+    with onlining.events_of(tmp_path / "plain", samples) as plain:
+        for number, (topic, _, rows) in enumerate(appends_of(plain)):
+            for each in (disk, kafka):
+                each.append(topic, rows, partition=number // 2 % PARTITIONS)
+    onlining.run(start, disk, tmp_path / "run on disk")
+    seldom = {"save_every_s": 1e9}
+    onlining.crash(start, kafka, tmp_path / "run", at=20, **seldom)
+    follower = drained(follower_of(kafka, tmp_path / "run"))
+    assert follower.stand.sequence > 10
+    onlining.run(start, kafka, tmp_path / "run", **seldom)
+    found, expected = state_of(tmp_path / "run"), state_of(tmp_path / "run on disk")
+    assert found[:2] == expected[:2] == (expected[0], 3000)
+    assert found[3] == expected[3], "weights, moments and metrics"
+    assert found[-1] == expected[-1], "rows"
+    for each in (follower, follower_of(kafka, tmp_path / "run")):
+        assert same_rows(drained(each).replica, tmp_path / "run")
+    for each in (disk, kafka):
+        each.close()
+
+
+def drained(follower):
+    while follower.poll(0.5):
+        pass
+    return follower
 
 
 @pytest.mark.parametrize("source", ["samples", "events"])

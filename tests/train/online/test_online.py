@@ -134,6 +134,32 @@ def test_ctrl_c_ends_it_after_a_batch_with_all_saved(start, whole, log, tmp_path
     assert state_of(tmp_path / "run") == state_of(whole)
 
 
+class Breaking(Recorder):
+    """Cannot write down what it is told of a batch, or of a window."""
+
+    def __init__(self, what, step):
+        super().__init__()
+        self.what, self.step = what, step
+
+    def tested(self, tested):
+        self.told.append(tested)
+        if self.what == "tested" and tested.step == self.step:
+            raise StorageError("no space")
+
+    def measured(self, window):
+        if self.what == "measured" and window.step >= self.step:
+            raise StorageError("no space")
+
+
+@pytest.mark.parametrize("what", ["tested", "measured"])
+def test_what_fails_in_the_middle_of_a_batch_costs_none_of_its_samples(start, whole, log, tmp_path, what):
+    with pytest.raises(StorageError, match="no space"):
+        onlining.run(start, log, tmp_path / "run", watcher=Breaking(what, 12), save_every_s=1e9)
+    onlining.run(start, log, tmp_path / "run")
+    assert state_of(tmp_path / "run") == state_of(whole)
+    assert windows_of(tmp_path / "run") == windows_of(whole)
+
+
 def test_a_run_that_is_over_and_run_again_does_nothing(start, whole, log, tmp_path):
     for _ in range(2):
         outcome = onlining.run(start, log, tmp_path / "run")

@@ -15,7 +15,20 @@ def batch(ids, times):
     return pa.record_batch({"id": pa.array(ids, pa.int64()), "ready_ms": pa.array(times, pa.int64())})
 
 
-def filled(folder, partitions, appends, chance):
+def strange(rows, chance):
+    """A column that some producers write as numbers, some as text; some leave it out, some have it twice."""
+    kind = chance.choice(["whole", "short", "real", "text", "none", "missing", "twice"])
+    if kind == "missing":
+        return rows
+    if kind == "none":
+        return rows.append_column("odd", pa.nulls(len(rows)))
+    type_ = {"whole": pa.int64(), "short": pa.int32(), "real": pa.float64()}.get(kind, pa.string())
+    values = pa.array([None if chance.random() < 0.3 else int(chance.integers(9)) for _ in range(len(rows))])
+    rows = rows.append_column("odd", values.cast(type_))
+    return rows.append_column("odd", values) if kind == "twice" else rows
+
+
+def filled(folder, partitions, appends, chance, then=lambda rows, chance: rows):
     """A log whose partitions' times rise, but for some that fall behind."""
     log = DiskLog(folder)
     log.create("samples", partitions=partitions)
@@ -26,7 +39,7 @@ def filled(folder, partitions, appends, chance):
         rows = int(chance.integers(1, 9))
         times = clock[partition] + np.cumsum(chance.integers(0, 5, rows)) - chance.integers(0, 2, rows) * 3
         clock[partition] = int(times.max())
-        log.append("samples", batch(range(number, number + rows), times), partition=partition)
+        log.append("samples", then(batch(range(number, number + rows), times), chance), partition=partition)
         number += rows
     return log, number
 
@@ -48,14 +61,15 @@ def drained(samples):
     partitions=st.integers(1, 4),
     appends=st.integers(1, 30),
     max_rows=st.integers(1, 40),
+    then=st.sampled_from([strange, lambda rows, chance: rows]),
 )
 def test_the_order_is_the_same_however_it_is_read_and_wherever_it_is_taken_up(
-    tmp_path_factory, seed, partitions, appends, max_rows
+    tmp_path_factory, seed, partitions, appends, max_rows, then
 ):
     chance = np.random.default_rng(seed)
-    log, rows = filled(tmp_path_factory.mktemp("log"), partitions, appends, chance)
+    log, rows = filled(tmp_path_factory.mktemp("log"), partitions, appends, chance, then)
     whole = LoggedSamples(log, "samples", max_rows=1000)
-    expected = ids_of([*drained(whole), whole.finish(), whole.finish()])
+    expected = ids_of([*drained(whole), *iter(whole.finish, pa.table({}))])
     assert sorted(expected) == list(range(rows))
     samples = LoggedSamples(log, "samples", max_rows=max_rows)
     found = []
@@ -171,6 +185,23 @@ def test_another_log_or_topic_is_refused(tmp_path):
         said = LoggedSamples(log, "samples").save(None)
         with pytest.raises(ConfigError, match="give those that it was trained on"):
             LoggedSamples(other, "samples").restore(said, None)
+
+
+def test_a_partition_that_was_added_since_is_read_from_its_oldest_sample(tmp_path):
+    with DiskLog(tmp_path / "log") as log:
+        log.create("samples", partitions=2)
+        log.append("samples", batch([1, 2], [10, 20]))
+        samples = LoggedSamples(log, "samples")
+        assert ids_of([samples.finish()]) == [1, 2]
+        said = samples.save(None)
+        del said["partitions"]["1"]  # as of a topic in Kafka, which can be given more
+        log.append("samples", batch([3], [30]))
+        log.append("samples", batch([4, 5], [5, 40]), partition=1)
+        again = LoggedSamples(log, "samples")
+        again.restore(said, None)
+        assert ids_of([again.finish()]) == [4, 3, 5]
+        for each in (samples, again):
+            each.close()
 
 
 def test_a_damaged_segment_is_named_and_may_be_passed_over(tmp_path):

@@ -120,6 +120,47 @@ def test_rows_that_cannot_be_read_are_left_out_one_by_one(start, samples, tmp_pa
     assert kept == [-5] * 3
 
 
+def test_samples_of_other_types_cost_nobody_else_and_stop_nothing(start, samples, tmp_path):
+    """Ids as text are ids; half an id and text for a number cannot be read; a column that is there twice counts once."""
+
+    def odd(name, values):
+        return samples.slice(0, 3).set_column(samples.schema.get_field_index(name), name, values)
+
+    twice = samples.slice(0, 3).append_column("age", pa.array(["x", "y", "z"]))
+    first, *others = samples.to_batches(max_chunksize=100)
+    recorder, last = Recorder(), others.pop()
+    with onlining.log_of(tmp_path / "log", samples.slice(0, 0)) as log:
+        for rows in (
+            odd("user_id", pa.array(["a", "b", "c"])),
+            first,
+            odd("user_id", pa.array([7.5, 8.0, 9.0])),
+        ):
+            log.append("samples", rows if isinstance(rows, pa.RecordBatch) else rows.to_batches()[0])
+        for number, rows in enumerate(others):
+            log.append("samples", rows)
+            if number == 9:
+                log.append(
+                    "samples", odd("age", pa.array(["old", None, "young"])).combine_chunks().to_batches()[0]
+                )
+                log.append("samples", twice.combine_chunks().to_batches()[0])
+        log.append("samples", last)
+        outcome = onlining.run(start, log, tmp_path / "run", watcher=recorder, span_s=1e6)
+    kept = [
+        one
+        for path in (tmp_path / "run").glob("failed-step-*.arrow")
+        for one in pa.ipc.open_file(path).read_all().to_pylist()
+    ]
+    assert sorted(str(each["user_id"]) for each in kept if isinstance(each["user_id"], float)) == [
+        "7.5",
+        "8.0",
+        "9.0",
+    ]
+    assert sorted(each["age"] for each in kept if isinstance(each["age"], str)) == ["old", "young"]
+    assert len(kept) == 6
+    assert outcome.samples == 3000 + 3 + 3 + 3 + 3 - 6
+    assert {each.what for each in recorder.of(Alarm)} == {"skipped"}
+
+
 def test_a_batch_of_which_nothing_can_be_read_is_skipped(start, samples, tmp_path):
     bad = samples
     for row in range(64, 128):

@@ -96,7 +96,7 @@ class Joiner:
             if not 0 <= each.partition < self.partitions.get(each.topic, 0):
                 raise ConfigError(
                     f"there are events of partition {each.partition} of topic '{each.topic}', but this join reads "
-                    f"{self.partitions}"
+                    f"{self.partitions}; where a topic was given more, keys have moved: begin the join anew"
                 )
         self._fit()
         actions = []

@@ -75,16 +75,17 @@ class Reference:
         self._due: list[tuple[Any, ...]] = []  # a heap of impressions that are to come out
         self._unresolved: list[tuple[Any, ...]] = []  # a heap of actions that the watermark has not passed
 
-    def push(self, events: Sequence[Events]) -> list[Row]:
-        """Take events; give the samples that became final."""
+    def push(self, events: Sequence[Events], *, behind: Iterable[tuple[str, int]] = ()) -> list[Row]:
+        """Take events; give the samples that became final. Of partitions ``behind`` there are more: they are not idle."""
         now = self._clock()
         for each in events:
             if len(each.rows):
                 self._take(each, now)
+        self._heard |= dict.fromkeys(behind, now)
         heard = {partition: at for partition, at in self._heard.items() if not self._idle(now - at)}
         if heard and all(partition in self._newest for partition in heard):
-            behind = min(self._newest[partition] for partition in heard) - self.spec.lateness_ms
-            self.watermark = behind if self.watermark is None else max(self.watermark, behind)
+            least = min(self._newest[partition] for partition in heard) - self.spec.lateness_ms
+            self.watermark = least if self.watermark is None else max(self.watermark, least)
         return [*self._out()]
 
     def finish(self) -> list[Row]:

@@ -55,7 +55,7 @@ class Watermark:
         return np.maximum(bounds, floor, out=bounds)
 
     def advance(self, behind: Iterable[Partition] = ()) -> None:
-        """Let the events taken so far count. Of partitions ``behind`` there are more: nobody has asked them lately."""
+        """Let the events taken so far count. Of partitions ``behind`` there are more, not read yet: they are not silent."""
         heard = [*self._heard]
         if self._idle_s is not None:
             now = self._clock()

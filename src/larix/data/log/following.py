@@ -57,6 +57,10 @@ class Following:
         """The offset after the last row of each partition."""
         return {partition: reader.end for partition, reader in self._readers.items()}
 
+    def behind(self) -> list[int]:
+        """The partitions of which there is more."""
+        return [partition for partition, reader in self._readers.items() if reader.end > reader.next]
+
     def seek(self, offsets: Mapping[int, int]) -> None:
         """Go on from other offsets.
 

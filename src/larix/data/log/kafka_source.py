@@ -105,6 +105,10 @@ class KafkaSource:
         """The offset after the last message of each partition that it has now."""
         return {partition: self._ends(partition)[1] for partition in self._next}
 
+    def behind(self) -> list[int]:
+        """The partitions of which there is more, as the last fetch told, or as brokers do where it told of nothing."""
+        return [partition for partition, offset in self._next.items() if self._more(partition, offset)]
+
     def seek(self, offsets: Mapping[int, int]) -> None:
         """Go on from other offsets."""
         for partition in offsets:
@@ -156,6 +160,11 @@ class KafkaSource:
         else:
             self._held.clear()
             self._client.assign(self._places(self._next))
+
+    def _more(self, partition: int, offset: int) -> bool:
+        place = self._kafka.TopicPartition(self._topic, partition)
+        fetched = self._client.get_watermark_offsets(place, cached=True)
+        return (fetched is not None and fetched[1] > offset) or self._ends(partition)[1] > offset
 
     def _fill(self, timeout_s: float) -> None:
         first = self._client.poll(timeout_s)

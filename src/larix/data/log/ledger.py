@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from larix.data.log.retention import Retention
 from larix.errors import StorageError
@@ -24,6 +25,7 @@ CREATE TABLE IF NOT EXISTS offsets (
 );
 """
 _PATIENCE_S = 30.0  # for another process's transaction to end
+_PAUSE_S = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +91,23 @@ class Ledger:
             self._connection.close()
 
     def _open(self) -> None:
-        try:
-            self._connection = sqlite3.connect(
-                self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-        except sqlite3.Error as error:
-            raise StorageError(f"'{self._path}' cannot be opened: {error}; is the log whole?") from error
+        until = monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._connection = sqlite3.connect(
+                    self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
+                )
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                break
+            except sqlite3.Error as error:
+                # SQLite does not wait for others by itself where the first of them turns a new file to WAL.
+                if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_BUSY or monotonic() > until:
+                    raise StorageError(
+                        f"'{self._path}' cannot be opened: {error}; is the log whole?"
+                    ) from error
+                self._connection.close()
+                sleep(_PAUSE_S)
         self._pid = os.getpid()
 
     @contextmanager

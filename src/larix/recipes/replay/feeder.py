@@ -46,12 +46,18 @@ class Feeder:
         for topic in (IMPRESSIONS, ACTIONS):
             log.create(topic, partitions=partitions)
         self._passed = {topic: dict(log.newest(topic).next) for topic in (IMPRESSIONS, ACTIONS)}
+        with log.consumer(SENT) as consumer:
+            told = sum(sum(events.rows["rows"].to_pylist()) for events in consumer.drain())
+        # A process that was killed may have sent what it did not tell of.
+        self._untold = sum(sum(passed.values()) for passed in self._passed.values()) - told
         self._began: tuple[float, int] | None = None
         self.sent = 0
 
     def run(self, stop: threading.Event) -> bool:
         """Send all; whether it came to the end rather than being stopped. StorageError if an append fails."""
+        until_ms = 0
         for each in self._slices:
+            until_ms = each.until_ms
             parts = [*self._new(IMPRESSIONS, each.impressions), *self._new(ACTIONS, each.actions)]
             rows = sum(len(batch) for _, _, batch in parts)
             if rows and not self._waited(each, stop):
@@ -61,10 +67,16 @@ class Feeder:
                     self._log.send(topic, batch.slice(at, _ROWS), partition=partition)
             self.sent += rows
             if rows:
-                row = {"until_ms": each.until_ms, "at_ms": time_ns() // 1_000_000, "rows": rows}
-                self._log.send(SENT, pa.RecordBatch.from_pylist([row]))
+                self._tell(until_ms, rows)
+        if self._untold:
+            self._tell(until_ms, 0)
         self._log.flush()
         return True
+
+    def _tell(self, until_ms: int, rows: int) -> None:
+        row = {"until_ms": until_ms, "at_ms": time_ns() // 1_000_000, "rows": rows + self._untold}
+        self._log.send(SENT, pa.RecordBatch.from_pylist([row]))
+        self._untold = 0
 
     def _new(self, topic: str, batch: pa.RecordBatch) -> Iterator[tuple[str, int, pa.RecordBatch]]:
         """The rows that are not in the topic's partitions yet, by partition."""

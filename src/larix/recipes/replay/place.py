@@ -22,6 +22,7 @@ class Told:
     day that the run was trained on. ``measured``: the first day that counts in what is reported; those before warm the model
     up. ``speed``: event time over wall clock; None: as fast as the trainer takes it. ``ahead``: how many events may lie
     unread in the log without ``speed``. ``threads``: of the trainer. ``partitions``: of the topics of events.
+    ``data``: the recipe's data, if it was told of another folder than the run was trained on.
     """
 
     run: str
@@ -35,6 +36,7 @@ class Told:
     ahead: int = 20_000
     threads: int = 1
     partitions: int = 1
+    data: str | None = None
 
     def __post_init__(self) -> None:
         if self.speed is not None and not self.speed > 0:
@@ -49,6 +51,11 @@ class Told:
                 f"a replay from {self.first} to {self.last}, measured from {self.measured}, of a run trained to "
                 f"{self.trained_to}: these days must come in the order trained, first, measured, last"
             )
+
+    @property
+    def source(self) -> Path | None:
+        """Where ``data`` is."""
+        return None if self.data is None else Path(self.data)
 
     @property
     def slice_ms(self) -> int:

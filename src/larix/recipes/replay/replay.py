@@ -52,7 +52,7 @@ def replay(
     first: str | None = None,
     last: str | None = None,
     speed: float | None = 3600.0,
-    partitions: int = 1,
+    partitions: int | None = None,
     resume: bool = False,
     watch: Watch = lambda standing: None,
 ) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def replay(
         data, first, last: the recipe's data, and the days to replay: to the end of the run's test unless told otherwise.
             What is reported counts from the run's first test day on; days before it warm the model up.
         speed: event time over wall clock; None: as fast as the trainer takes it.
-        partitions: of the topics of events, where the recipe says what they are keyed by.
+        partitions: of the topics of events, where the recipe says what they are keyed by; 1 unless told otherwise.
         resume: go on with the replay in its folder, with what it was told, but for the speed.
         watch: told a few times a second how it stands.
 
@@ -75,12 +75,19 @@ def replay(
     place = Place.of(folder) if at is None else Place(at)
     frozen, config = open_run(folder)
     live = live_of(recipe_of(config))
-    feed = open_feed(folder, console, data=data)
     if resume:
+        if any(each is not None for each in (data, first, last, partitions)):
+            raise ConfigError(
+                f"data, days and partitions of the replay in '{place.folder}' are as it was begun; leave them out, or begin "
+                "another elsewhere"
+            )
         told = replace(place.told(), speed=speed)
+        feed = open_feed(folder, console, data=told.source)
         place.change(told)
     else:
-        told = _told(frozen, live, feed, first, last, speed, partitions)
+        feed = open_feed(folder, console, data=data)
+        told = _told(frozen, live, feed, first, last, speed, partitions or 1)
+        told = replace(told, data=None if data is None else str(data.resolve()))
         place.begin(told)
     whole = _whole(feed)
     chosen = whole.between(told.first, told.last)

@@ -12,13 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import nn
 
 from larix.data.join import JoinSpec
 from larix.data.log import DiskLog, EventLog
-from larix.features import Sample
-from larix.model.still import keep_still
-from larix.recipes.recipe import Recipe
+from larix.recipes.online import network
 from larix.recipes.replay import scores
 from larix.recipes.replay.place import DELTAS, PROGRESS, TESTED, Place
 from larix.recipes.replay.worker import Control
@@ -37,13 +34,6 @@ from larix.train.online import (
 )
 
 _TELL_S = 0.2
-
-
-def network(recipe: Recipe, sample: Sample) -> nn.Module:
-    """The recipe's network, with those slots kept still that are not to learn online."""
-    ranker = recipe.ranker(sample)
-    keep_still(ranker, live_of(recipe).still)
-    return ranker
 
 
 def train(folder: Path, control: Control) -> None:

@@ -82,8 +82,13 @@ class DriftAlarm:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state`` gave."""
-        self.why = dict(state["why"])
+        """Go on from what ``state`` gave; what is switched off by now holds nothing any more."""
+        limits = {"calibration": self.drift.calibration, "loss": self.drift.loss_jump}
+        self.why = {
+            what: why
+            for what, why in state["why"].items()
+            if limits.get(what.partition(" of ")[0], True) is not None
+        }
         self._losses = {name: list(losses) for name, losses in state["losses"].items()}
         self._since_bad = state["since"]
 

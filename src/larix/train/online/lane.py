@@ -1,7 +1,7 @@
 """One partition's samples on their way to be merged with others', by their times. Knows nothing of what samples hold."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from larix.data.log import Consumer, Offsets
+from larix.train.online.alike import Kinds, clash, kinds, plain
 from larix.train.online.batches import milliseconds
 
 
@@ -65,11 +66,10 @@ class Lane:
 
     def silent(self, for_s: float) -> bool:
         """Whether nothing has come for so many seconds of the wall clock, and all that did was handed out."""
-        if not (self._held or self._idle) and monotonic() - self._heard >= for_s:
-            self._heard, self._idle = (
-                monotonic(),
-                not self._consumer.lag,
-            )  # what brokers are not asked all the time
+        now = monotonic()
+        if not self._held and not self._idle and now - self._heard >= for_s:
+            self._idle = not self._consumer.lag
+            self._heard = now  # brokers are not asked again before as long has passed
         return self._idle and not self._held
 
     def read(self, timeout_s: float) -> None:
@@ -78,9 +78,9 @@ class Lane:
             return
         for events in self._consumer.poll(timeout_s, max_rows=self._max_rows - self.held):
             times = np.full(len(events.rows), self.reached, np.int64)
-            at = events.rows.schema.get_field_index(self._time)
-            if at >= 0:
-                times = np.maximum(times, milliseconds(pa.chunked_array([events.rows.column(at)])))
+            places = events.rows.schema.get_all_field_indices(self._time)
+            if places:
+                times = np.maximum(times, milliseconds(pa.chunked_array([events.rows.column(places[0])])))
             append = Append(events.offset, events.rows, np.maximum.accumulate(times), self._skip)
             self._skip = 0
             self._heard, self._idle = monotonic(), False
@@ -89,24 +89,33 @@ class Lane:
             if append.left:
                 self._held.append(append)
 
-    def take(self, until: "Until | None") -> list[tuple[pa.RecordBatch, NDArray[np.int64]]]:
-        """Hand out the rows that come before all that ``until`` stands for; None: all."""
+    def ready(self, until: Until | None) -> "list[Part]":
+        """The rows that come before all that ``until`` stands for; None: all. They stay here."""
         found = []
         # What comes in the same partition comes after, in a later one, too, even if it is of the same time.
         side: Literal["left", "right"] = "right" if until and self.partition <= until.partition else "left"
-        while self._held:
-            append = self._held[0]
+        for append in self._held:
             end = len(append.rows)
             if until is not None:
                 end = int(np.searchsorted(append.times, until.time, side=side))
             if end > append.taken:
-                found.append((append.rows[append.taken : end], append.times[append.taken : end]))
-                self._handed = int(append.times[end - 1])
+                some = slice(append.taken, end)
+                found.append(Part(self, append.rows[some], append.times[some]))
             if end < len(append.rows):
-                self._held[0] = append._replace(taken=max(append.taken, end))
                 break
-            self._held.popleft()
         return found
+
+    def hand_out(self, count: int) -> None:
+        """The first ``count`` rows are with somebody else now."""
+        while count:
+            append = self._held[0]
+            taken = min(append.taken + count, len(append.rows))
+            count -= taken - append.taken
+            self._handed = int(append.times[taken - 1])
+            if taken < len(append.rows):
+                self._held[0] = append._replace(taken=taken)
+            else:
+                self._held.popleft()
 
     def save(self) -> dict[str, Any]:
         """Where it stands after what was handed out, once no power cut can take that back."""
@@ -127,18 +136,57 @@ class Lane:
         self._consumer.close()
 
 
+class Part(NamedTuple):
+    """Rows of one append that a lane holds, with their times."""
+
+    lane: Lane
+    rows: pa.RecordBatch
+    times: NDArray[np.int64]
+
+
 def merged(lanes: Sequence[Lane], yet: Sequence[Lane]) -> pa.Table:
     """Take what the lanes, in order of partitions, have before all that may come in ``yet``: by time, then by partition, then
     as it came.
 
-    Whoever of ``yet`` has come least far can hand out all that it holds, so a lane that is full is never waited for.
+    Whoever of ``yet`` has come least far can hand out all that it holds, so a lane that is full is never waited for. Before an
+    append whose columns are of other types than those before it, there is an end, too: the next call goes on with it.
     """
     until = min((Until(lane.reached, lane.partition) for lane in yet), default=None)
-    parts = [part for lane in lanes for part in lane.take(until)]
+    parts = [part for lane in lanes for part in lane.ready(until)]
     if not parts:
         return pa.table({})
-    tables = [pa.Table.from_batches([rows]) for rows, _ in parts]
-    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
+    tables = [part.rows for part in parts]
+    first = parts[0].rows.schema
+    if len(set(first.names)) < len(first) or any(part.rows.schema != first for part in parts):
+        parts = _alike(parts)
+        tables = [plain(part.rows) for part in parts]
+    table = pa.concat_tables([pa.Table.from_batches([rows]) for rows in tables], promote_options="permissive")
+    for part in parts:
+        part.lane.hand_out(len(part.rows))
     if len(lanes) == 1:
         return table
-    return table.take(np.argsort(np.concatenate([times for _, times in parts]), kind="stable"))
+    return table.take(np.argsort(np.concatenate([part.times for part in parts]), kind="stable"))
+
+
+def _alike(parts: Sequence[Part]) -> list[Part]:
+    """The rows that come before the first append of other types."""
+    held: Kinds = {}
+    for odd in sorted(parts, key=lambda part: (part.times[0], part.lane.partition)):
+        mine = kinds(odd.rows)
+        if clash(held, mine):
+            return [*_before(odd, parts)]
+        held |= mine
+    return [*parts]
+
+
+def _before(odd: Part, parts: Sequence[Part]) -> Iterator[Part]:
+    past = False
+    for part in parts:
+        past |= part is odd
+        if part.lane is odd.lane:
+            end = 0 if past else len(part.rows)
+        else:
+            side: Literal["left", "right"] = "right" if part.lane.partition < odd.lane.partition else "left"
+            end = int(np.searchsorted(part.times, odd.times[0], side=side))
+        if end:
+            yield Part(part.lane, part.rows[:end], part.times[:end])

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from larix.errors import StorageError
+from larix.features import Cross, Id, Ids, Sample, Sequence
 from larix.train import checkpoint
 from larix.train.online import history
 from larix.train.online.batches import Cut, Cutter
@@ -51,7 +52,10 @@ class Life:
         self._started, self._samples, self._watcher = started, samples, watcher
         self._began = monotonic()
         self._event_ms = 0
-        self._cutter = Cutter(sample.columns, sample.time, settings.batch_size, settings.span_s * 1000)
+        self._torn = False  # a batch was taken and not told of: what stands here is no state to go on from
+        self._cutter = Cutter(
+            sample.columns, sample.time, settings.batch_size, settings.span_s * 1000, ids=_ids(sample)
+        )
         self._drift = DriftAlarm(settings.drift)
         self._prequential = Prequential(
             sample,
@@ -123,19 +127,20 @@ class Life:
         self._upkeep.turn()
 
     def end(self) -> None:
-        """Publish and save where it stands. StorageError if that cannot be written."""
-        self._upkeep.last()
+        """Publish and save where it stands, unless something failed in the middle of a batch. StorageError if it cannot."""
+        if not self._torn:
+            self._upkeep.last()
 
     def close(self) -> None:
         """End what goes on beside; the samples are the caller's."""
         self._versions.close()
 
     def _hold(self, samples: pa.Table) -> bool:
-        if problem := self._cutter.push(samples):
-            self._watcher.alarmed(Alarm(step=self.point.step, what="skipped", text=problem))
+        self._cutter.push(samples)
         return len(samples) > 0
 
     def _take(self, cut: Cut) -> None:
+        self._torn = True
         number = self.point.step + 1
         if self._prequential.over(cut.event_ms):
             self._end_window(number)
@@ -156,6 +161,7 @@ class Life:
         else:
             self._judge(number, self._drift.trained)
         self.point = replace(self.point, step=number, samples=self.point.samples + size)
+        self._torn = False
         self._watcher.progressed(
             Progress(
                 step=number,
@@ -241,3 +247,12 @@ class Life:
         self._prequential.restore(files)
         self._samples.restore(said["samples"], path)
         self._versions.good = said["good"] if self._drift.held else path.name
+
+
+def _ids(sample: Sample) -> set[str]:
+    """The columns that hold ids."""
+    found = {key for key in (sample.group, sample.scene) if key is not None}
+    for feature in sample.features.values():
+        parts = feature.elements.values() if isinstance(feature, Sequence) else (feature,)
+        found |= {column for part in parts if isinstance(part, Id | Ids | Cross) for column in part.columns}
+    return found

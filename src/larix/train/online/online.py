@@ -117,7 +117,7 @@ def _run(life: Life, stopped: Callable[[], bool], until: Callable[[], bool] | No
                 life.mind()
             life.mind()
     except LarixError:
-        life.end()  # what was trained on is not lost for what cannot be read
+        life.end()  # what was trained on is not lost for what cannot be read; half a batch is left to the version before
         raise
     ended = ended and not stopped()
     if ended:

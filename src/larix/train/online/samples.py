@@ -131,7 +131,8 @@ class LoggedSamples:
                 f"'{self._topic}' of log {self._log.id}; give those that it was trained on"
             )
         for lane in self._lanes:
-            lane.restore(self._log.id, self._topic, said["partitions"][str(lane.partition)])
+            if (stood := said["partitions"].get(str(lane.partition))) is not None:  # or it was added since
+                lane.restore(self._log.id, self._topic, stood)
 
     def close(self) -> None:  # noqa: D102
         for lane in self._lanes:
