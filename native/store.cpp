@@ -80,15 +80,17 @@ void Store::make_background() {
   background_ = std::make_unique<Background>(
       [this] {
         bool more;
+        Tier* tier;  // looked for while nobody opens one
         {
           const std::unique_lock lock(mutex_, std::try_to_lock);
           if (!lock) return true;  // calls come first
           limit_gone();
           more = room_->slice();
-          if (tier_) more |= tier_->compact(kCompacted);
-          if (tier_) charge_tier();
+          tier = tier_.get();
+          if (tier) more |= tier->compact(kCompacted);
+          if (tier) charge_tier();
         }
-        if (tier_) tier_->settle();
+        if (tier) tier->settle();
         return more;
       },
       room_->timed() ? kTimed : kUntimed);
