@@ -202,7 +202,7 @@ class Shard {
 
  private:
   static constexpr uint32_t kPace = 2;  // buckets moved at an insert: growth is over after half an insert a bucket
-  static constexpr uint32_t kNear = 3, kAhead = 16;
+  static constexpr uint32_t kNear = 3;  // buckets to which nearly all of one goes
   static constexpr size_t kMost = size_t{1} << 30;  // buckets: of 2 ** 32 rows, twice over
 
   Bucket& bucket(uint32_t at) const { return chunks_[at >> Chunks::kBits][at & ((1u << Chunks::kBits) - 1)]; }
