@@ -131,6 +131,13 @@ struct Group {
     return true;
   }
 
+  // Notes that a row is born here.
+  LARIX_INLINE void enter(uint32_t row, Header& header) {
+    header.changed = clock.sequence;
+    if (!clock.open.load(std::memory_order_relaxed)) clock.open.store(true, std::memory_order_relaxed);
+    if (clock.tracked) rows.mark(row, clock.sequence);
+  }
+
   // The first change of a row in a sequence number; a row that goes away.
   void first_touch(uint32_t row, Header& header);
   void leave(uint64_t hash, uint32_t row);
@@ -187,15 +194,17 @@ struct Born {
   std::vector<float> wide;     // one row's weights as float32
 };
 
+// Notes that the ids may get rows, in the shards that ``me`` owns of ``threads``, before they do.
+void expect_rows(Group& group, std::span<const Miss> misses, unsigned me, unsigned threads);
+
 // Gives the missing ids of the shards that ``me`` owns of ``threads`` a row each, and their handles its number.
-void insert(Group& group, const TableRules& rules, std::span<const Miss> misses, unsigned me, unsigned threads,
-            Born& born);
+void give_rows(Group& group, const TableRules& rules, std::span<const Miss> misses, unsigned me, unsigned threads, Born& born);
 
 // Gives one missing id, which is admitted, its row; of memory that is in use already if ``any``. Returns false if there is
 // none.
-bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born);
+bool give_row(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born);
 
-// Completes handles that find or insert left: the row is that of the id, the generation is in. Appends misses.
+// Completes handles that find or give_rows left: the row is that of the id, the generation is in. Appends misses.
 void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
             std::vector<Miss>& misses);
 

@@ -94,8 +94,7 @@ class Shard {
     provide(buckets);
   }
 
-  // Into the second cache: see Rows::prefetch_far.
-  void prefetch(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag)), 0, 2); }
+  void prefetch(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag)), 1); }
   // The home buckets of up to kTogether keys by their hashes, which are asked for.
   static constexpr size_t kTogether = 64;
   LARIX_INLINE void homes(const uint64_t* hashes, size_t count, const Bucket** buckets) const {
@@ -109,7 +108,7 @@ class Shard {
     }
     for (size_t i = 0; i < count; ++i) {
       buckets[i] = chunks[at[i] >> Chunks::kBits] + (at[i] & ((1u << Chunks::kBits) - 1));
-      __builtin_prefetch(buckets[i], 0, 2);  // as prefetch does
+      __builtin_prefetch(buckets[i], 0, 2);  // into the second cache: see Rows::prefetch_far
     }
   }
   void prefetch_second(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag) + 1)); }
@@ -131,21 +130,45 @@ class Shard {
   // About ``inserts`` follow: what they would move of a shard that grows is moved now, bucket after bucket, which memory
   // serves far faster than a few buckets of every shard in turn.
   void expect(uint32_t inserts) {
-    for (uint64_t turn = uint64_t{inserts} * kPace; turn && wider_ != count_; --turn) move_up();
     ahead_ = inserts;
+    if (wider_ != count_) move_up(uint64_t{inserts} * kPace);
   }
 
-  // The key must not be there. Throws std::bad_alloc or std::length_error and changes nothing then.
-  void insert(uint32_t tag, uint32_t row) {
+  // The row with this tag for which is(row) holds; or the one that make() gives, whose entry is made, unless it is kNoRow.
+  // Throws std::bad_alloc or std::length_error and changes nothing then.
+  template <class Is, class Make>
+  LARIX_INLINE uint32_t find_or_insert(uint32_t tag, const Is& is, const Make& make) {
     if (wider_ == count_ && used_ >= limit()) begin_growth();
     if (ahead_) {
       --ahead_;
-    } else {
-      for (uint32_t turn = 0; turn < kPace && wider_ != count_; ++turn) move_up();
+    } else if (wider_ != count_) {
+      move_up(kPace);
       if (wider_ != count_) ask_ahead();
     }
-    place(tag, row);
+    uint32_t at = home(tag);
+    for (;; ++at) {
+      const Bucket& here = bucket(at);
+      for (unsigned hits = here.match(tag); hits; hits &= hits - 1) {
+        const uint32_t row = here.rows[static_cast<unsigned>(std::countr_zero(hits))];
+        if (row == kNoRow) break;
+        if (is(row)) return row;
+      }
+      if (!here.full()) break;
+    }
+    Bucket& into = bucket(at);
+    const unsigned used = into.used();
+    if (used + 1 == Bucket::kCells) provide_after(at);
+    const uint32_t row = make();
+    if (row == kNoRow) return kNoRow;
+    into.tags[used] = tag;
+    into.rows[used] = row;
     ++used_;
+    return row;
+  }
+
+  // Of a key that is not there. Throws as find_or_insert.
+  void insert(uint32_t tag, uint32_t row) {
+    find_or_insert(tag, [](uint32_t) { return false; }, [&] { return row; });
   }
 
   // Takes out a row that is there with this tag.
@@ -179,7 +202,7 @@ class Shard {
 
  private:
   static constexpr uint32_t kPace = 2;  // buckets moved at an insert: growth is over after half an insert a bucket
-  static constexpr uint32_t kNear = 3;
+  static constexpr uint32_t kNear = 3;  // buckets to which nearly all of one goes
   static constexpr size_t kMost = size_t{1} << 30;  // buckets: of 2 ** 32 rows, twice over
 
   Bucket& bucket(uint32_t at) const { return chunks_[at >> Chunks::kBits][at & ((1u << Chunks::kBits) - 1)]; }
@@ -202,30 +225,18 @@ class Shard {
     const size_t wider = size_t{count_} + count_ / 8 * 3;
     provide(wider);
     wider_ = static_cast<uint32_t>(wider);
-    ahead_ = 0;
+    move_up(uint64_t{ahead_} * kPace);
   }
 
-  // Moves what belongs to the last bucket that has not been spread out.
-  void move_up() {
-    const uint32_t end = lift(frontier_ - 1);
-    clear(--frontier_, end);
-    // Nearly all go to two or three buckets, whose fill is kept at hand: to read it anew would wait for each write.
-    const auto first = static_cast<uint32_t>(uint64_t{frontier_} * wider_ / count_);
-    unsigned used[kNear];
-    for (uint32_t i = 0; i < kNear; ++i) used[i] = first + i < provided_ ? bucket(first + i).used() : Bucket::kCells;
-    for (const Cell& cell : lifted_) {
-      const uint32_t near = home(cell.tag) - first;
-      if (near < kNear && used[near] < Bucket::kCells) {
-        Bucket& into = bucket(first + near);
-        into.tags[used[near]] = cell.tag;
-        into.rows[used[near]++] = cell.row;
-        if (used[near] == Bucket::kCells) provide_after(first + near);
-      } else {
-        place(cell.tag, cell.row);
-        for (uint32_t i = 0; i < kNear; ++i) used[i] = first + i < provided_ ? bucket(first + i).used() : Bucket::kCells;
-      }
-    }
-    if (frontier_ == 0) count_ = frontier_ = wider_;
+  // Moves what belongs to the last ``turns`` buckets that have not been spread out, or as many as there are.
+  void move_up(uint64_t turns);
+  void spread_out(const Bucket& from, uint32_t at, uint32_t near, uint64_t& fill);
+
+  // How many cells are used of ``count`` buckets from ``first`` on, a byte each.
+  uint64_t fill_of(uint32_t first, uint32_t count) const {
+    uint64_t fill = 0;
+    for (uint32_t i = 0; i < count && first + i < provided_; ++i) fill |= uint64_t{bucket(first + i).used()} << 8 * i;
+    return fill;
   }
 
   // Asks for the buckets that the next insert will move, and for those where they go.

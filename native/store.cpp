@@ -15,6 +15,8 @@ namespace {
 // Between looks of the background thread that nobody asked for: rows whose time is over go without anybody's need.
 constexpr std::chrono::milliseconds kTimed{10}, kUntimed{1000};
 constexpr size_t kCompacted = size_t{128} << 10;  // bytes of a slice of compaction
+constexpr size_t kPortion = 1024;  // samples whose rows are found, born and gathered together
+constexpr size_t kFew = 8;         // one of so many samples misses a row: then portions do not pay
 constexpr int64_t kWorthThreads = 4096;  // ids in a call from which waking threads pays
 
 int64_t total_ids(std::span<const Slot> slots) {
@@ -78,15 +80,17 @@ void Store::make_background() {
   background_ = std::make_unique<Background>(
       [this] {
         bool more;
+        Tier* tier;  // looked for while nobody opens one
         {
           const std::unique_lock lock(mutex_, std::try_to_lock);
           if (!lock) return true;  // calls come first
           limit_gone();
           more = room_->slice();
-          if (tier_) more |= tier_->compact(kCompacted);
-          if (tier_) charge_tier();
+          tier = tier_.get();
+          if (tier) more |= tier->compact(kCompacted);
+          if (tier) charge_tier();
         }
-        if (tier_) tier_->settle();
+        if (tier) tier->settle();
         return more;
       },
       room_->timed() ? kTimed : kUntimed);
@@ -156,34 +160,44 @@ int64_t Store::gather(std::span<const Slot> slots, bool insert, Status* disk) {
 
 bool Store::gather_part(const Slot& slot, unsigned me, unsigned threads, Births births) {
   const auto [first, last] = part(slot.samples, me, threads);
-  const size_t begin = slot.begin(first), end = slot.begin(last), group = group_numbers_[slot.table];
-  std::vector<Miss>& misses = scratch_[me].misses[group];
+  const size_t begin = slot.begin(first), end = slot.begin(last), number = group_at(slot.table);
+  Group& group = *groups_[number];
+  std::vector<Miss>& misses = scratch_[me].misses[number];
   const size_t before = misses.size();
-  size_t next = first;
-  if (births != Births::done) {
-    next = find_and_gather(*groups_[group], slot, first, last, births == Births::may_follow, misses);
-  }
-  // A slot is gathered while its handles, and rows just born, are at hand, unless it has to wait for births.
-  if (births == Births::may_follow && misses.size() != before && !bear_now(slot.table, before, threads)) {
+  // Rows may be born at once if nobody else is at work and nothing need be known of other tables before.
+  const bool at_once = births == Births::may_follow && threads == 1 && !tier_ && !counts_misses_;
+  if (at_once) {
+    gather_and_bear(slot, misses);
+  } else if (births == Births::done) {
+    larix::gather(group, slot, first, last, misses);
+  } else if (const size_t next = find_and_gather(group, slot, first, last, births == Births::may_follow, misses); next != last) {
     if (rules_.admissions[slot.table].sketch) {  // all misses must be known before any is admitted
-      verify(*groups_[group], slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
+      verify(group, slot.table, slot.ids + begin, end - begin, slot.handles + begin, misses);
     }
     return false;
   }
-  larix::gather(*groups_[group], slot, next, last, misses);
-  if (births != Births::none && room_->needed()) groups_[group]->hold({slot.handles + begin, end - begin});
+  if (births != Births::none && room_->needed()) group.hold({slot.handles + begin, end - begin});
   return misses.size() == before;
 }
 
-bool Store::bear_now(uint32_t table, size_t first, unsigned threads) {
-  if (threads > 1 || tier_ || counts_misses_) return false;
-  std::vector<Miss>& misses = scratch_[0].misses[group_at(table)];
+void Store::gather_and_bear(const Slot& slot, std::vector<Miss>& misses) {
+  Group& group = group_of(slot.table);
   Born& born = scratch_[0].born;
-  insert(group_of(table), rules_, std::span(misses).subspan(first), 0, 1, born);
-  misses.resize(first);
-  misses.insert(misses.end(), born.homeless.begin(), born.homeless.end());
-  born.homeless.clear();
-  return misses.size() == first;
+  size_t portion = kPortion;
+  for (size_t first = 0, last = 0; first < slot.samples; first = last) {
+    last = std::min(first + portion, slot.samples);
+    const size_t before = misses.size();
+    const size_t next = find_and_gather(group, slot, first, last, true, misses);
+    const std::span<const Miss> missed = std::span(misses).subspan(before);
+    if (missed.size() * kFew < last - first) portion = slot.samples;
+    if (missed.empty()) continue;
+    expect_rows(group, missed, 0, 1);
+    give_rows(group, rules_, missed, 0, 1, born);
+    misses.resize(before);
+    misses.insert(misses.end(), born.homeless.begin(), born.homeless.end());
+    born.homeless.clear();
+    larix::gather(group, slot, next, last, misses);
+  }
 }
 
 std::vector<Handle> Store::handles_of(uint32_t table, std::span<const int64_t> ids, std::vector<Miss>& misses) const {
@@ -210,7 +224,8 @@ int64_t Store::total_misses() const {
 void Store::insert_share(unsigned me, unsigned threads) {
   for (const Scratch& finder : scratch_) {
     for (size_t group = 0; group < groups_.size(); ++group) {
-      insert(*groups_[group], rules_, finder.misses[group], me, threads, scratch_[me].born);
+      expect_rows(*groups_[group], finder.misses[group], me, threads);
+      give_rows(*groups_[group], rules_, finder.misses[group], me, threads, scratch_[me].born);
     }
   }
 }

@@ -149,9 +149,8 @@ class Store {
   // Finds the rows of this thread's samples of a slot, unless births are done, and writes their vectors, unless births may
   // follow and must. Returns whether all ids have a row.
   bool gather_part(const Slot& slot, unsigned me, unsigned threads, Births births);
-  // Gives the table's misses from ``first`` on their rows, if nobody else is at work and nothing need be known of other
-  // tables before; what finds no memory stays a miss. Returns whether none is left.
-  bool bear_now(uint32_t table, size_t first, unsigned threads);
+  // Finds, bears and gathers the rows of a slot; what finds no memory stays a miss.
+  void gather_and_bear(const Slot& slot, std::vector<Miss>& misses);
   // Counts the misses of tables that admit by count, all of them before any is admitted.
   void count_share(unsigned me, unsigned threads);
   void age_sketches();

@@ -82,7 +82,7 @@ int64_t Store::house(std::span<const Slot> slots, bool must) {
     for (size_t at = 0; at < homeless[number].size(); ++at) {
       const Miss& miss = homeless[number][at];
       const auto housed = [&] {
-        if (!settle(group, rules_, miss, false, born) && !settle(group, rules_, miss, true, born)) return false;
+        if (!give_row(group, rules_, miss, false, born) && !give_row(group, rules_, miss, true, born)) return false;
         group.hold({miss.handle, 1});
         return true;
       };

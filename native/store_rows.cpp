@@ -63,7 +63,7 @@ int64_t Store::put(uint32_t table, std::span<const int64_t> ids, const float* we
   Group& group = group_of(table);
   const size_t dim = group.dim, states = group.state();
   std::vector<Miss> misses;
-  std::vector<Handle> handles = handles_of(table, ids, misses);  // written to by settle
+  std::vector<Handle> handles = handles_of(table, ids, misses);  // written to by give_row
   Status status;
   if (tier_) recall_ids(table, ids, handles, misses, status);
   if (!status.ok()) {
@@ -72,7 +72,7 @@ int64_t Store::put(uint32_t table, std::span<const int64_t> ids, const float* we
   }
   Born& born = scratch_[0].born;
   for (const Miss& miss : misses) {
-    if (!settle(group, rules_, miss, false, born)) born.homeless.push_back(miss);
+    if (!give_row(group, rules_, miss, false, born)) born.homeless.push_back(miss);
   }
   const Slot slot{.table = table, .ids = ids.data(), .count = ids.size(), .samples = ids.size(), .handles = handles.data()};
   const bool moved = !born.homeless.empty();  // memory is being moved about, perhaps rows as well

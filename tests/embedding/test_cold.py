@@ -222,27 +222,28 @@ def test_a_forked_child_is_told_to_open_a_store_of_its_own(tmp_path):
     assert np.array_equal(tables.lookup("a", ids), weights)
 
 
+def few(tables, folder):
+    return cold(tables).segments <= 24 and len(list(folder.glob("*/*.segment"))) < 30
+
+
 def test_many_spills_are_compacted_to_few_files_whether_beside_or_in_the_calls(tmp_path):
     for background in (True, False):
-        tables = table.Tables(
-            [PLAIN], cold=tmp_path / str(background), memory_budget=AMPLE, background=background
-        )
+        folder = tmp_path / str(background)
+        tables = table.Tables([PLAIN], cold=folder, memory_budget=AMPLE, background=background)
         for start in range(0, 100_000, 1000):
             ids = np.arange(start, start + 1000)
             tables.lookup("a", ids, insert=True)
             tables._core.spill(1, ids)
             assert cold(tables).segments < 80
-        for _ in range(200):
-            if cold(tables).segments <= 24:
-                break
+
+        until = time.monotonic() + 60  # the thread beside may get no core for a while
+        while not few(tables, folder) and time.monotonic() < until:
             time.sleep(0.01 * background)
             tables.lookup("a", ids[:1])
             tables._core.spill(1, ids[:1])
-        assert cold(tables).segments <= 24
+        assert few(tables, folder)
         assert cold(tables).compacted > 0
         assert cold(tables).trouble == ""
-        files = list((tmp_path / str(background)).glob("*/*.segment"))
-        assert len(files) < 30
         assert (tables.lookup("a", np.arange(100_000)) == 10).all()
 
 

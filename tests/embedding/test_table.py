@@ -1,6 +1,7 @@
 """What a store promises, on the oracle and the native store alike; test_histories.py compares the two."""
 
 import os
+import resource
 import threading
 
 import numpy as np
@@ -364,3 +365,23 @@ def test_memory_beyond_weights_and_state_stays_within_44_bytes_a_row():
     for start in range(0, 1_000_000, 100_000):
         tables.lookup("a", np.arange(start, start + 100_000), insert=True)
     assert tables.stats().bytes / 1_000_000 - 17 * 4 < 44
+
+
+def test_rows_that_found_memory_are_whole_though_a_call_ran_out_of_it():
+    spec = TableSpec(name="a", dim=16)
+    tables, ids, out = Tables([spec], threads=1), np.arange(400_000), np.zeros((400_000, 16), np.float32)
+    tables.lookup("a", -1 - ids[:1000], insert=True, out=out[:1000])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + (16 << 20), before[1]))  # no second slab of rows
+    try:
+        with pytest.raises(MemoryError):
+            tables.lookup("a", ids, insert=True, out=out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    keys = tables.keys("a")
+    assert 100_000 < len(keys) < 401_000
+    assert np.array_equal(tables.lookup("a", keys), Tables([spec]).lookup("a", keys, insert=True))
+    tables.lookup("a", ids, insert=True, out=out)
+    assert tables.rows("a") == len(tables.keys("a")) == 401_000
