@@ -1,6 +1,5 @@
 // From ids to rows to vectors. The cost is memory latency, so everything is asked for well before it is needed.
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 #include <type_traits>
@@ -266,68 +265,6 @@ LARIX_SIMD size_t find_and_gather(const Group& group, const Slot& slot, size_t f
     sample = upto;
   }
   return sample;
-}
-
-namespace {
-
-LARIX_INLINE bool settle_here(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born) {
-  if (const uint32_t there = group.find(miss.hash, miss.table, miss.id); there != kNoRow) {
-    *miss.handle = there;  // an id may be missed many times in one call
-    return true;
-  }
-  const uint32_t shard = group.index.shard_of(miss.hash, miss.table);
-  const uint32_t row = any ? group.rows.take_any(shard) : group.rows.take(shard);
-  if (row == kNoRow) return false;
-  char* const place = group.rows.at(row);
-  Header& header = *reinterpret_cast<Header*>(place);
-  const bool whole = group.precision == Precision::fp32;
-  if (!whole) born.wide.resize(group.dim);
-  float* const weights = whole ? reinterpret_cast<float*>(Group::weights_of(place)) : born.wide.data();
-  bear(rules.births[miss.table], miss.id, weights, group.dim);
-  if (!whole) {
-    group.store_weights(place, weights);
-    group.load_weights(place, weights);  // as they are kept: what state follows from
-  }
-  group.optimizer.first_state(weights, group.state_of(place), group.dim);
-  group.index.shard(miss.hash, miss.table).insert(Index::tag_of(miss.hash), row);
-  group.touch(row, header);
-  header.id = miss.id;
-  header.table = static_cast<uint16_t>(miss.table);
-  header.seen = group.clock.now;
-  header.score = 0.0f;
-  *miss.handle = row;
-  ++born.rows[miss.table];
-  return true;
-}
-
-}  // namespace
-
-bool settle(Group& group, const TableRules& rules, const Miss& miss, bool any, Born& born) {
-  return settle_here(group, rules, miss, any, born);
-}
-
-LARIX_SIMD void insert(Group& group, const TableRules& rules, std::span<const Miss> misses, unsigned me,
-                       unsigned threads, Born& born) {
-  std::array<uint32_t, Index::kShards> inserts{};
-  for (const Miss& miss : misses) ++inserts[group.index.shard_of(miss.hash, miss.table)];
-  for (uint32_t shard = me; shard < Index::kShards; shard += threads) group.index.expect(shard, inserts[shard]);
-  std::array<const Miss*, kBatch> mine;  // shards of others must not even be prefetched: they may be growing
-  for (auto miss = misses.begin(); miss != misses.end();) {
-    size_t filled = 0;
-    for (; miss != misses.end() && filled < kBatch; ++miss) {
-      if (group.index.shard_of(miss->hash, miss->table) % threads != me) continue;
-      if (!rules.admissions[miss->table].admits(miss->id, group.clock.calls)) {
-        *miss->handle = kRefused;
-        ++born.refused;
-        continue;
-      }
-      group.index.shard(miss->hash, miss->table).prefetch(Index::tag_of(miss->hash));
-      mine[filled++] = &*miss;
-    }
-    for (size_t at = 0; at < filled; ++at) {
-      if (!settle_here(group, rules, *mine[at], false, born)) born.homeless.push_back(*mine[at]);
-    }
-  }
 }
 
 void verify(const Group& group, uint32_t table, const int64_t* ids, size_t count, Handle* handles,
