@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -41,6 +42,52 @@ def test_a_bundle_is_served_until_a_signal_says_to_stop(process, bundle, number)
     finally:
         served.kill()
         served.communicate()
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_rows_that_are_used_less_may_lie_on_disk_and_answers_stay_the_same(
+    process, bundle, tmp_path, processes
+):
+    def answered(*more):
+        served = process("serve", bundle, "--port", "0", "--timeout-ms", "20000", *more)
+        try:
+            told = served.stdout.readline()
+            assert told, served.stderr.read()
+            url = told.split()[-1]
+            name = requests.get(f"{url}/v1/examples", timeout=20).json()[0]["name"]
+            one = requests.get(f"{url}/v1/examples/{name}", timeout=20).json()
+            body = {key: one[key] for key in ("user", "context", "candidates")}
+            page = requests.post(f"{url}/v1/rank", json=body, timeout=20).json()
+            return page["items"], requests.get(f"{url}/metrics", timeout=20).text
+        finally:
+            served.kill()
+            served.communicate()
+
+    told = ("--hot-rows", "256", "--cold-rows", "disk", "--rows-folder", tmp_path, "--processes", processes)
+    (whole, without), (parted, metrics) = answered(), answered(*told)
+    assert parted == whole
+    assert "larix_version_row_hit_rate" not in without
+    disk = re.search(r"^larix_version_row_disk_bytes{.*} (.*)$", metrics, re.MULTILINE)
+    assert disk is not None
+    assert float(disk[1]) > 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--cold-rows", "disk"),
+        ("--hot-rows", "plenty"),
+        ("--hot-rows", "1GiB", "--cold-rows", "tape"),
+        ("--rows-folder", "here"),
+    ],
+)
+def test_levels_of_rows_that_cannot_be_are_told_before_anything_is_loaded(process, bundle, words):
+    served = process("serve", bundle, "--port", "0", *words)
+    out, err = served.communicate(timeout=60)
+    assert served.returncode == 2
+    assert "hot" in err or "cold" in err
+    assert "Traceback" not in err
+    assert "Serving" not in out
 
 
 def test_a_file_that_tells_values_is_looked_at_again(process, bundle, tmp_path):

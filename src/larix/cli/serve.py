@@ -1,16 +1,18 @@
 """`larix serve`: bundles and runs answered for over HTTP and gRPC. Knows how to ask and to print."""
 
 import signal
+import tempfile
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
 from larix.cli.log import opened
+from larix.embedding import Levels
 from larix.errors import ConfigError
 
 
@@ -89,6 +91,28 @@ def serve(
             help="Worker processes that answer, each with all rows, as many as cores to answer the most; 0: this one alone.",
         ),
     ] = 0,
+    hot_rows: Annotated[
+        str | None,
+        typer.Option(
+            "--hot-rows",
+            metavar="SIZE",
+            help="Hold the rows used most whole in memory, up to so much a model and process, such as 2GiB; all by default.",
+        ),
+    ] = None,
+    cold_rows: Annotated[
+        str,
+        typer.Option(
+            "--cold-rows", metavar="int8|disk", help="How the other rows are read, with --hot-rows."
+        ),
+    ] = "int8",
+    rows_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows-folder",
+            metavar="DIR",
+            help="Where their files go, with --hot-rows: on an SSD. By default with the system's temporary files.",
+        ),
+    ] = None,
 ) -> None:
     """Serve models: ranking in plain JSON, the Open Inference Protocol over HTTP and gRPC, and a page to click through at /.
 
@@ -127,6 +151,7 @@ def serve(
         deltas=deltas,
         values=files,
         traces=traces,
+        levels=_levels(hot_rows, cold_rows, rows_folder),
     )
     with ExitStack() as stack:
         taken = None
@@ -139,6 +164,19 @@ def serve(
             server = listening(found, front, replace(back, feedback=taken))
         stopped = stack.enter_context(_Stop()).wanted
         served(stack.enter_context(server), console, stopped)
+
+
+def _levels(hot: str | None, cold: str, folder: Path | None) -> dict[str, str] | None:
+    """What ``Levels`` is made of; None if all rows are to be whole. ConfigError for what cannot be."""
+    if hot is None:
+        if cold != "int8" or folder is not None:
+            raise ConfigError(
+                "--cold-rows and --rows-folder are of rows that are not hot; give --hot-rows, too"
+            )
+        return None
+    told = {"hot_bytes": hot, "cold": cold, "folder": str((folder or Path(tempfile.gettempdir())).absolute())}
+    Levels(**cast(Any, told))  # a mistake is told before anything is loaded
+    return told
 
 
 class _Stop:

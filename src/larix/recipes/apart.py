@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from larix.data.log import log_at
+from larix.embedding import Levels
 from larix.errors import LarixError
 from larix.recipes.served import (
     Back,
@@ -54,7 +55,8 @@ class Work:
     """What answers, in words that another process can be told. ``places``: name, bundles and run of each model.
 
     ``follow``: the log that runs among them are followed in, by ``deltas``, a topic. ``values``: by model, a value model's file.
-    ``streams``: cores that score at a time, of one process; 0 are all. ``traces``: whether spans are sent.
+    ``streams``: cores that score at a time, of one process; 0 are all. ``traces``: whether spans are sent. ``levels``: what
+    ``Levels`` is made of, by name.
     """
 
     places: tuple[tuple[str, str, str | None], ...]
@@ -63,6 +65,7 @@ class Work:
     deltas: str = "deltas"
     values: Mapping[str, str] = field(default_factory=dict)
     traces: bool = False
+    levels: Mapping[str, str] | None = None
     dense_s: float = 30.0
 
 
@@ -102,6 +105,7 @@ def back_of(work: Work) -> Iterator[tuple[list[Place], Back]]:
             follow=follow,
             values={name: Path(path) for name, path in work.values.items()},
             traces=Traces(to_collector()) if work.traces else None,
+            levels=None if work.levels is None else Levels(**cast(Any, work.levels)),
             dense_s=work.dense_s,
         )
         places = [

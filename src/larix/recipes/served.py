@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 
+from larix.embedding import Levels
 from larix.errors import ConfigError, LarixError, StorageError
 from larix.recipes.bundled import Export, export_run
 from larix.serve.bundle import Bundle
@@ -87,7 +88,8 @@ class Front:
 class Back:
     """What answers. ``streams``: cores that score at a time; 0 are all. ``follow``: what makes readers of a run's messages.
 
-    ``dense_s``: a followed run's network is made anew at most so often, in seconds. ``shared``: a folder of all processes that
+    ``levels``: which rows of each model are held whole in memory, all if None. ``dense_s``: a followed run's network is made
+    anew at most so often, in seconds. ``shared``: a folder of all processes that
     serve the same, where one at a time loads and compiles. ``cores``: that networks are compiled on, see ``Loading``.
     """
 
@@ -97,6 +99,7 @@ class Back:
     examples: "Examples | None" = None
     values: dict[str, Path] = field(default_factory=dict)
     traces: Traces | None = None
+    levels: Levels | None = None
     dense_s: float = 30.0
     sessions: SessionSettings | None = None
     shared: Path | None = None
@@ -155,6 +158,7 @@ def serving(places: Sequence[Place], back: Back) -> Serving:
     loading = Loading(
         streams=settings.dense,
         follow=follow,
+        levels={} if back.levels is None else dict.fromkeys(names, back.levels),
         values=back.values,
         dense_s=back.dense_s,
         scratch=back.shared,

@@ -292,6 +292,16 @@ def test_its_age_is_never_below_zero_whatever_the_clock_does(trainer, monkeypatc
     assert following.target.scorer.stamp.rows == trainer.sequence
 
 
+def test_it_tells_how_long_the_newest_event_took_to_be_shown(trainer, monkeypatch):
+    following = following_of(trainer, trainer.save("fence"))
+    assert following.gauges["delta_freshness_s"] == 0
+    trainer.step()
+    trainer.publish()
+    monkeypatch.setattr("larix.serve.models.following.time", lambda: trainer.sequence + 1.5)
+    poll(following)  # the newest event is of the second that the sequence number says
+    assert following.gauges["delta_freshness_s"] == 1.5
+
+
 @pytest.mark.parametrize("every", [-1.0, float("nan")])
 def test_a_pace_that_is_none_is_refused(trainer, every):
     with pytest.raises(ConfigError, match="number of seconds"):

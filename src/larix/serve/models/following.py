@@ -114,6 +114,7 @@ class Following:
         self._wanted: _Wanted | None = None
         self._leaving = Leaving()
         self._turn = threading.Lock()
+        self._freshness_s = 0.0
         self._cut = self._stale = self._unmoved = ""  # why messages or a network cannot be had, or rows moved
         self._poll_at = self._make_at = 0.0
         self._threads: tuple[Polling, ...] = ()
@@ -129,6 +130,7 @@ class Following:
             "delta_event_ms": float(stamp.event_ms),
             "delta_published_ms": float(follower.published_ms),
             "delta_age_s": max(0.0, time() - follower.published_ms / 1e3) if follower.published_ms else 0.0,
+            "delta_freshness_s": self._freshness_s,
             "delta_applied": float(follower.applied),
             "delta_passed": float(follower.passed),
             "delta_replaced": float(follower.replaced),
@@ -217,6 +219,7 @@ class Following:
         assert message is not None
         self._states.coming(message)
         self._rows.apply(changes)
+        self._freshness_s = max(0.0, time() - message.event_ms / 1e3) if message.event_ms else 0.0
 
     def begin(self, version: str) -> None:
         """Have the network of a version at hand, for its rows are to come."""
