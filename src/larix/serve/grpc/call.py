@@ -3,9 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -22,7 +22,7 @@ T = TypeVar("T")
 @dataclass(kw_only=True, slots=True, eq=False)
 class Call:
     """``id``: the client's, by its metadata until the message tells another, or made. ``bearer``: who calls, "" where nobody
-    is asked. ``message``: as it came.
+    is asked. ``message``: as it came. ``trace``: the trace that it is part of, as its metadata carry it (W3C traceparent).
 
     ``arrived`` and ``deadline``: by ``time.monotonic()``; the latter is the client's, inf if it told none.
     """
@@ -32,6 +32,7 @@ class Call:
     bearer: str = ""
     message: bytes = b""
     deadline: float = math.inf
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     def due(self, told: bool, limits: GrpcLimits) -> float:
         """When the answer is due. ``told``: whether the message says so itself, too."""
