@@ -180,6 +180,14 @@ def test_a_refusal_reaches_the_client_with_its_status(service, client):
         assert caught.value.status() == f"StatusCode.{code}"
 
 
+def test_a_long_sentence_in_any_script_arrives_with_its_own_status(service, client):
+    service.error = Refusal(Why.UNAVAILABLE, "💥" * 2000, retry_after_s=1.5)
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer("feed", asked())
+    assert caught.value.status() == "StatusCode.UNAVAILABLE"  # RESOURCE_EXHAUSTED if metadata are too large
+    assert caught.value.message().startswith("💥💥")
+
+
 def test_a_fault_of_the_service_hurts_nobody_else(service, client):
     service.error = RuntimeError("secret")
     with pytest.raises(InferenceServerException) as caught:

@@ -353,6 +353,15 @@ def test_many_clients_at_once_get_their_own_answers(service, server):
         assert all(pool.map(ask, range(40)))
 
 
+def test_a_call_whose_work_others_cancel_is_told_at_once(service, channel):
+    service.slow = True
+    call = channel.unary_unary(METHOD).future(message(), timeout=60)
+    until(lambda: service.futures)
+    service.futures[0].cancel()
+    assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert call.details() == "the answer did not come in time"  # ours: the client has not given up
+
+
 def test_without_grpcio_it_says_what_to_install():
     code = (
         "import sys\nsys.modules['grpc'] = None\nfrom larix.serve.grpc import GrpcLimits, GrpcServer\n"

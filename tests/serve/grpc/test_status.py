@@ -1,4 +1,6 @@
+import base64
 import logging
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -56,5 +58,11 @@ def test_our_own_fault_is_logged_and_told_by_the_requests_id_alone(caplog):
     assert "a secret" in caplog.text
 
 
-def test_a_long_sentence_is_cut_to_what_metadata_take():
-    assert len(status_of(DataError("x" * 10**6), "r").text) == 1000
+@pytest.mark.parametrize("character", ["x", "č", "語", "💥", "\n"])
+def test_a_long_sentence_is_cut_to_what_metadata_take(character):
+    status = status_of(Refusal(Why.UNAVAILABLE, character * 10**5, retry_after_s=1.0), "r")
+    assert len(status.text.encode()) > 990
+    details = dict(status.metadata)["grpc-status-details-bin"]
+    assert (
+        len(quote(status.text)) + len(base64.b64encode(details)) < 6000
+    )  # of 8 KiB, which others have a part in

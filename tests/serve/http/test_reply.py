@@ -1,12 +1,14 @@
 import gzip
 import zlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from larix.errors import ConfigError, DataError, StorageError
 from larix.serve import Refusal, Why
+from larix.serve.grpc.status import status_of
 from larix.serve.http.reply import Rejected, Reply, encoding_of, failure_of, packed, reply_of
 
 
@@ -27,6 +29,13 @@ def test_an_error_has_a_status_and_ours_tell_nothing(error, status):
     assert told.status == status
     assert b"mine" in told.body
     assert b"secret" not in told.body
+
+
+@pytest.mark.parametrize("error", [DataError("語" * 9**5), Refusal(Why.TOO_LARGE, "語" * 9**5)])
+def test_a_long_sentence_is_cut_as_over_grpc(error):
+    told = msgspec.json.decode(failure_of(error, "mine").body)
+    assert told["error"] == status_of(error, "mine").text
+    assert 990 < len(told["error"].encode()) <= 1000
 
 
 def test_numbers_that_are_not_finite_become_null():

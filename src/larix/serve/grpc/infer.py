@@ -13,11 +13,12 @@ from larix.errors import DataError, LarixError
 from larix.serve import oip
 from larix.serve.columns import message_rest
 from larix.serve.grpc import wire
-from larix.serve.grpc.call import Call, answered, parsed
+from larix.serve.grpc.call import Call, parsed
 from larix.serve.grpc.limits import GrpcLimits
 from larix.serve.grpc.messages import Message, message
 from larix.serve.request import Answer
 from larix.serve.service import Service
+from larix.serve.waiting import answered
 
 _RAW_INPUTS, _RAW_OUTPUTS = 7, 6  # numbers of the fields in request and response
 _WITHOUT_MEANING = {

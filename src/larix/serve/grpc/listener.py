@@ -95,10 +95,10 @@ def _behaviour(
             call.message = await _message(messages, limits.body_s)
             left = context.time_remaining()
             call.deadline = math.inf if left is None else time.monotonic() + left
-            trace = {
+            call.trace = {
                 name: each for name, each in metadata.items() if name in _TRACE and isinstance(each, str)
             }
-            with below(trace) if trace else _ALONE:
+            with below(call.trace) if call.trace else _ALONE:
                 return await handler(call)
         except Exception as error:
             status = status_of(error, call.id)

@@ -8,9 +8,9 @@ import grpc
 from larix.errors import DataError, LarixError
 from larix.serve.grpc.messages import message
 from larix.serve.refusal import Refusal, Why
+from larix.serve.sentence import sentence
 
 _LOG = logging.getLogger(__name__)
-_LONGEST = 1000  # characters: clients take 8 KiB of trailing metadata, and these may be escaped
 _CODES = {
     Why.UNKNOWN: grpc.StatusCode.NOT_FOUND,
     Why.EXPIRED: grpc.StatusCode.FAILED_PRECONDITION,
@@ -42,7 +42,7 @@ def status_of(error: Exception, id: str) -> Status:
     A refusal that says when to come again carries it as google.rpc.RetryInfo and as gRPC's own push-back, which clients with a
     retry policy keep to.
     """
-    text = str(error)[:_LONGEST]
+    text = sentence(error)
     match error:
         case Refusal():
             code = _CODES[error.why]

@@ -1,11 +1,6 @@
 """One call over HTTP, and who answers calls of its kind. Knows nothing of sockets, nor of what is asked."""
 
-import asyncio
-import threading
-import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -16,9 +11,7 @@ from larix.serve.http.limits import Limits
 from larix.serve.http.reply import Reply
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import Service
-
-LATE_S = 0.25
-"""After its deadline, how long an answer may take to be refused as too late by whoever computes it."""
+from larix.serve.waiting import answered as answered  # part of what handlers take from here
 
 T = TypeVar("T")
 
@@ -89,40 +82,6 @@ def document_of(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, li
         raise DataError(f"the body: {error}") from error
     except RecursionError as error:
         raise DataError("the body: JSON is nested too deep") from error
-
-
-async def answered(future: "Future[T]", deadline: float) -> T:
-    """What a future holds. TimeoutError if it holds nothing for long after ``deadline``; the work is cancelled then.
-
-    As ``asyncio.timeout`` around ``asyncio.wrap_future`` would have it, at a third of the cost.
-    """
-    loop, waiting = asyncio.get_running_loop(), threading.get_ident()
-    told: asyncio.Future[None] = loop.create_future()
-
-    def tell(_: object = None) -> None:
-        if not told.done():
-            told.set_result(None)
-
-    def hand_over(_: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits there
-            if threading.get_ident() == waiting:  # it is awake
-                tell()
-            else:
-                loop.call_soon_threadsafe(tell)
-
-    future.add_done_callback(hand_over)
-    late = loop.call_later(max(0.0, deadline - time.monotonic()) + LATE_S, tell)
-    try:
-        await told
-    finally:
-        late.cancel()
-        future.cancel()  # which does nothing to one that is done
-    try:
-        if future.cancelled() or not future.done():
-            raise TimeoutError
-        return future.result()
-    finally:
-        del future  # it has the error, which remembers this frame
 
 
 def named(service: Service, model: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from larix.errors import DataError, LarixError
 from larix.serve.refusal import Refusal
+from larix.serve.sentence import sentence
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -48,7 +49,7 @@ def reply_of(document: Any, status: int = 200) -> Reply:
 def failure_of(error: Exception, id: str) -> Reply:
     """What is said of an error: a sentence, and when to come again. A fault of ours is told by the request's id alone."""
     headers: Headers = ()
-    told: dict[str, Any] = {"error": str(error), "id": id}
+    told: dict[str, Any] = {"error": sentence(error), "id": id}
     match error:
         case Rejected():
             status, headers = error.status, error.headers

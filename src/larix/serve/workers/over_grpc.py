@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import msgspec
 from google.protobuf.json_format import ParseDict
@@ -9,6 +10,7 @@ from google.protobuf.json_format import ParseDict
 from larix.serve.grpc.call import Call, Handler, parsed
 from larix.serve.grpc.messages import methods
 from larix.serve.grpc.repository import SERVICE
+from larix.serve.telemetry import below
 from larix.serve.workers.dispatch import Dispatch
 from larix.serve.workers.frames import Asked, Told
 from larix.serve.workers.merged import merged_statistics
@@ -17,6 +19,7 @@ from larix.serve.workers.worker import Answer, full_of
 _ALL = ("RepositoryModelLoad", "RepositoryModelUnload")
 _INFER = "ModelInfer"
 _OWN, _STATISTICS = "ServerLive", "ModelStatistics"
+_ALONE = nullcontext()
 
 
 def answers_of(handlers: Mapping[str, Mapping[str, Handler]], room: Callable[[], None]) -> dict[str, Answer]:
@@ -34,7 +37,8 @@ def _answering(handler: Handler, room: Callable[[], None]) -> Answer:
             return full, b""
         deadline = math.inf if asked.deadline is None else asked.deadline
         call = Call(id=asked.id, arrived=asked.arrived, bearer=asked.bearer, message=body, deadline=deadline)
-        return Told(), await handler(call)
+        with below(asked.headers) if asked.headers else _ALONE:
+            return Told(), await handler(call)
 
     return answer
 
@@ -69,6 +73,7 @@ class Relay:
             again=worker is None,
             id=call.id,
             bearer=call.bearer,
+            headers=call.trace,
             arrived=call.arrived,
             deadline=None if call.deadline == math.inf else call.deadline,
         )
