@@ -1,11 +1,13 @@
 """What Kafka alone does, on the wire against librdkafka's mock; `test_log.py` has what every log does."""
 
+import io
 import itertools
 import sys
 import threading
 import time
 from typing import ClassVar
 
+import fastavro
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -88,6 +90,40 @@ def test_the_wire_holds_arrow_streams_with_the_schema_in_the_header(log, topic, 
     assert names[0]["larix-schema"] != names[1]["larix-schema"]
 
 
+def test_the_wire_holds_avro_files_that_any_tool_reads_and_consumers_take_every_kind(log, topic, mock):
+    events = pa.record_batch(
+        {"user": pa.array([7, None], pa.int32()), "kind": ["tap", None], "late": pa.nulls(2)}
+    )
+    with KafkaLog(mock.servers, payload="avro", foreign="avro", options=SHORT) as other:
+        other.append(topic, events)
+        other.append(topic, events.slice(0, 0))
+        other.send(topic, events.slice(1))
+        other.flush()
+        log.append(topic, events)
+        message = mock.messages(topic)[0]
+        assert dict(message.headers())["larix-format"] == b"avro"
+        assert list(fastavro.reader(io.BytesIO(message.value()))) == events.to_pylist()
+        mock.put(topic, message.value())  # as others send it, without headers
+        with other.consumer(topic) as consumer:
+            found = [each.rows for each in consumer.drain()]
+    assert [rows.schema for rows in found] == [events.schema] * len(found)
+    assert pa.Table.from_batches(found).to_pylist() == [
+        *events.to_pylist(),
+        *events.slice(1).to_pylist(),
+        *events.to_pylist() * 2,
+    ]
+
+
+def test_json_comes_back_in_the_types_that_its_header_tells(topic, mock):
+    events = pa.record_batch({"watched_s": [1.0, 2.0], "note": pa.nulls(2, pa.string())})
+    with KafkaLog(mock.servers, payload="json", options=SHORT) as log:
+        log.append(topic, events)
+        with log.consumer(topic) as consumer:
+            (found,) = consumer.drain()
+    assert found.rows.schema == events.schema
+    assert found.rows.equals(events)
+
+
 def test_json_of_other_producers_is_read_and_what_cannot_be_is_kept_and_counted(log, topic, mock):
     mock.put(topic, b'{"user": 7, "kind": "tap", "extra": [1, 2]}')
     mock.put(topic, b"rubbish", {"x": b"y"})
@@ -100,7 +136,7 @@ def test_json_of_other_producers_is_read_and_what_cannot_be_is_kept_and_counted(
         rows = [row for events in consumer.drain() for row in events.rows.to_pylist()]
         assert consumer.dead == {
             "no JSON": 2,
-            "format 'avro' is unknown": 1,
+            "no Avro file": 1,
             "column 'user' is string, wanted int64": 1,
         }
         assert consumer.position.next[0] == 6

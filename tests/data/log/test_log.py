@@ -23,12 +23,12 @@ def mock():
     return Mock()
 
 
-@pytest.fixture(params=["disk", "kafka", "kafka json"])
+@pytest.fixture(params=["disk", "kafka", "kafka json", "kafka avro"])
 def log(request, tmp_path):
     if request.param == "disk":
         opened = DiskLog(tmp_path / "log")
     else:
-        payload = "json" if "json" in request.param else "arrow"
+        payload = request.param.removeprefix("kafka").strip() or "arrow"
         opened = KafkaLog(request.getfixturevalue("mock").servers, payload=payload, options=QUIET)
     with opened:
         yield opened

@@ -25,7 +25,7 @@ VALUES = st.one_of(
 )
 
 
-@pytest.mark.parametrize("kind", ["arrow", "json"])
+@pytest.mark.parametrize("kind", ["arrow", "avro", "json"])
 def test_rows_come_back_and_headers_say_how_they_are_written(kind):
     raw, headers = encode(ROWS, kind)
     assert headers["larix-format"] == kind
@@ -37,8 +37,11 @@ def test_rows_come_back_and_headers_say_how_they_are_written(kind):
 
 
 def test_no_rows_are_rows_too():
-    raw, headers = encode(ROWS.slice(0, 0), "arrow")
-    assert decode(raw, headers, "arrow").num_rows == 0
+    for kind in ("arrow", "avro", "json"):
+        raw, headers = encode(ROWS.slice(0, 0), kind)
+        found = decode(raw, headers, "arrow")
+        assert found.num_rows == 0
+        assert found.schema.types == [pa.int64(), pa.string(), pa.list_(pa.int64())]
     assert decode(b"[]", {}, "json").num_rows == 0
 
 
@@ -63,6 +66,66 @@ def test_values_of_several_kinds_become_text_and_stop_nothing(rows):
             assert float(got) == pytest.approx(float(value))
 
 
+TYPED = pa.record_batch(
+    {
+        "nulls": pa.nulls(2, pa.list_(pa.int8())),
+        "whole": pa.array([1.0, 2.0]),
+        "small": pa.array([1, None], pa.uint8()),
+        "half": pa.array([0.5, 1e-3], pa.float16()),
+        "inside": pa.array([{"a": [1]}, None], pa.struct([("a", pa.list_(pa.float32()))])),
+    }
+)
+
+
+@pytest.mark.parametrize("kind", ["avro", "json"])
+def test_types_that_a_payload_has_no_word_for_are_told_by_the_header(kind):
+    raw, headers = encode(TYPED, kind)
+    assert decode(raw, headers, "arrow").equals(TYPED)
+    assert decode(raw, headers, "arrow").schema == TYPED.schema
+    assert decode(raw, {}, kind).schema != TYPED.schema
+    assert "larix-arrow-schema" not in encode(TYPED, "arrow")[1]
+
+
+def test_whole_numbers_of_other_producers_become_what_the_header_tells():
+    _, headers = encode(pa.record_batch({"x": [0.5], "gone": [1]}), "json")
+    found = decode(b'[{"x": 1, "new": 2}, {"x": null}]', headers, "json")
+    assert found.schema == pa.schema([("x", pa.float64()), ("new", pa.int64())])
+
+
+def test_values_that_do_not_fit_what_the_header_tells_keep_their_own_types():
+    _, headers = encode(TYPED, "json")
+    raw = b'[{"nulls": "x", "whole": 9007199254740993, "small": 300, "half": 0.1, "inside": {"b": 1}}]'
+    assert decode(raw, headers, "json").to_pylist() == json.loads(raw)
+    _, headers = encode(TYPED, "avro")
+    wide = pa.record_batch({"whole": [2**60], "small": [300], "half": [0.1]})
+    found = decode(encode(wide, "avro")[0], headers, "json")
+    assert found.equals(wide)
+    assert found.schema == wide.schema
+
+
+@pytest.mark.parametrize("damage", ["", "?", "AAAA", "é"])
+def test_a_damaged_header_tells_nothing_and_loses_nothing(damage):
+    raw, headers = encode(TYPED, "json")
+    changed = "".join(chr(ord(each) ^ 1) for each in headers["larix-arrow-schema"][100:104])
+    for said in (damage, headers["larix-arrow-schema"][:100] + changed + headers["larix-arrow-schema"][104:]):
+        found = decode(raw, {**headers, "larix-arrow-schema": said}, "json")
+        assert found.equals(decode(raw, {"larix-format": "json"}, "json"))
+        assert found.schema.field("small").type == pa.int64()
+
+
+def test_of_a_schema_too_large_for_a_header_it_holds_the_digest_alone():
+    wide = pa.record_batch({f"column_{n}": pa.array([1], pa.int8()) for n in range(500)})
+    for kind in ("avro", "json"):
+        raw, headers = encode(wide, kind)
+        assert set(headers) == {"larix-format", "larix-schema"}
+        assert decode(raw, headers, "arrow").to_pydict() == wide.to_pydict()
+
+
+def test_a_format_that_is_none_is_a_mistake():
+    with pytest.raises(ConfigError, match="payloads are arrow, avro, json; 'xml' is none of them"):
+        encode(ROWS, "xml")
+
+
 def test_half_a_character_is_replaced():
     assert decode(b'[{"a": "\\ud800x"}]', {}, "json")["a"].to_pylist() == ["?x"]
 
@@ -80,7 +143,8 @@ def test_half_a_character_is_replaced():
         (b"7", {}, "JSON that is no object"),
         (b'[{"a": 1}, 2]', {}, "JSON that is no object"),
         (b"[{}]", {}, "JSON without a column"),
-        (b"x", {"larix-format": "avro"}, "format 'avro' is unknown"),
+        (b"x", {"larix-format": "avro"}, "no Avro file"),
+        (b"x", {"larix-format": "xml"}, "format 'xml' is unknown"),
     ],
 )
 def test_what_holds_no_rows_is_told(raw, headers, reason):

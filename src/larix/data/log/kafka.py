@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from larix.data.log import payload
+from larix.data.log import avro, payload
 from larix.data.log.columns import Column
 from larix.data.log.consumer import Consumer
 from larix.data.log.kafka_source import KafkaSource, where
@@ -36,7 +36,7 @@ class KafkaLog(EventLog):
 
     Args:
         servers: where to begin to look for brokers.
-        payload: how rows are written; rows of both kinds, and JSON of other producers, are read.
+        payload: how rows are written; rows of all kinds, and JSON and Avro of other producers, are read.
         foreign: what messages without our header are taken for.
         options: more settings of librdkafka for all clients, such as ``security.protocol``.
 
@@ -53,6 +53,8 @@ class KafkaLog(EventLog):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._kafka = _library()
+        if "avro" in (payload, foreign):
+            avro.library()
         self._format, self._foreign = payload, foreign
         self._options = {"bootstrap.servers": servers, "log_level": 3, **(options or {})}
         self._lock = threading.Lock()

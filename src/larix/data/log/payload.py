@@ -1,34 +1,45 @@
-"""A record batch as the payload of one message, in Arrow or JSON, and back. Knows nothing of Kafka.
+"""A record batch as the payload of one message, in Arrow, Avro or JSON, and back. Knows nothing of Kafka.
 
-Headers say which: ``larix-format``, and ``larix-schema``, the first 16 hex digits of the SHA-256 of the schema.
+Headers say which: ``larix-format``, and ``larix-schema``, the first 16 hex digits of the SHA-256 of the schema. Where the
+payload does not hold all of it, ``larix-arrow-schema`` does, as Arrow serializes it, in base64.
 """
 
+import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
+from larix.data.log import avro, values
 from larix.data.log.frame import plain
 from larix.errors import ConfigError, DataError
 
-Format = Literal["arrow", "json"]
+Format = Literal["arrow", "avro", "json"]
 
-FORMAT, SCHEMA = "larix-format", "larix-schema"
+FORMAT, SCHEMA, ARROW_SCHEMA = "larix-format", "larix-schema", "larix-arrow-schema"
+
+_SCHEMA_BYTES = 8192  # a header goes with every message: of a larger schema it is the digest alone
 
 
 def encode(events: pa.RecordBatch, kind: Format) -> tuple[bytes, dict[str, str]]:
-    """The payload (an Arrow stream, or a JSON array of objects) and its headers.
+    """The payload (an Arrow stream, an Avro file, or a JSON array of objects) and its headers.
 
     Raises:
-        ConfigError: JSON has no word for a column's values.
+        ConfigError: the format is none, or has no word for a column's values.
     """
+    if kind not in get_args(Format):
+        raise ConfigError(f"payloads are {', '.join(get_args(Format))}; '{kind}' is none of them")
     events = plain(events)
-    digest = hashlib.sha256(events.schema.serialize().to_pybytes()).hexdigest()
-    headers = {FORMAT: kind, SCHEMA: digest[:16]}
+    schema = events.schema.serialize().to_pybytes()
+    headers = {FORMAT: kind, SCHEMA: _digest(schema)}
+    if kind != "arrow" and len(schema) <= _SCHEMA_BYTES:
+        headers[ARROW_SCHEMA] = base64.b64encode(schema).decode()
     if kind == "json":
         return _to_json(events), headers
+    if kind == "avro":
+        return avro.encode(events), headers
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, events.schema) as stream:
         stream.write_batch(events)
@@ -39,16 +50,36 @@ def decode(raw: bytes, headers: Mapping[str, str], otherwise: Format) -> pa.Reco
     """The rows of a payload; one without a header is taken for ``otherwise``.
 
     JSON may be an object, an array of objects, or an object a line; keys become columns, and where an object lacks one, null.
+    Columns of JSON and Avro have the types that the header tells, if all their values fit; else the values' own. A header
+    that is damaged tells nothing.
 
     Raises:
         DataError: it holds no rows.
+        ConfigError: it is Avro, and fastavro is not installed.
     """
     kind = headers.get(FORMAT, otherwise)
     if kind == "arrow":
         return _from_arrow(raw)
     if kind == "json":
-        return _from_json(raw)
+        return _from_json(raw, _told(headers))
+    if kind == "avro":
+        return avro.decode(raw, _told(headers))
     raise DataError(f"format '{kind[:40]}' is unknown")
+
+
+def _digest(schema: bytes) -> str:
+    return hashlib.sha256(schema).hexdigest()[:16]
+
+
+def _told(headers: Mapping[str, str]) -> dict[str, pa.DataType]:
+    """The types of columns by name, as the header tells; none if it is not as its digest says."""
+    try:
+        schema = base64.b64decode(headers.get(ARROW_SCHEMA, ""), validate=True)
+        if not schema or _digest(schema) != headers.get(SCHEMA):
+            return {}
+        return {field.name: field.type for field in pa.ipc.read_schema(pa.py_buffer(schema))}
+    except (pa.ArrowException, OSError, ValueError):
+        return {}
 
 
 def _from_arrow(raw: bytes) -> pa.RecordBatch:
@@ -72,17 +103,19 @@ def _to_json(events: pa.RecordBatch) -> bytes:
         ) from error
 
 
-def _from_json(raw: bytes) -> pa.RecordBatch:
+def _from_json(raw: bytes, told: Mapping[str, pa.DataType]) -> pa.RecordBatch:
     try:
         rows = _objects(raw.decode())
     except (ValueError, RecursionError) as error:
         raise DataError("no JSON") from error
     if not all(isinstance(row, dict) for row in rows):
         raise DataError("JSON that is no object")
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = list(dict.fromkeys(name for row in rows for name in row)) if rows else list(told)
     if rows and not names:
         raise DataError("JSON without a column")
-    return pa.record_batch({_text(name): _column([row.get(name) for row in rows]) for name in names})
+    return pa.record_batch(
+        {values.text(name): _column([row.get(name) for row in rows], told.get(name)) for name in names}
+    )
 
 
 def _objects(text: str) -> list[Any]:
@@ -96,14 +129,6 @@ def _objects(text: str) -> list[Any]:
     return said if isinstance(said, list) else [said]
 
 
-def _column(values: Sequence[Any]) -> pa.Array:
-    """The values as Arrow sees them; as text, where they are of several kinds, so that each may be cast on its own."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError, UnicodeError):
-        return pa.array([None if value is None else _text(value) for value in values], pa.string())
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.encode("utf-8", "replace").decode()
+def _column(found: list[Any], kind: pa.DataType | None) -> pa.Array:
+    fitting = None if kind is None else values.typed(found, kind)
+    return values.column(found) if fitting is None else fitting
