@@ -5,6 +5,7 @@ Schemas come from the wire, so their size, their depth and what their rows may g
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -54,12 +55,9 @@ def written(schema: pa.Schema) -> dict[str, Any]:
     Raises:
         ConfigError: Avro has no name or no type for a column.
     """
-    names = schema.names
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(
-                f"column '{name}' is there {names.count(name)} times; Avro has it once; use Arrow"
-            )
+    for name, times in Counter(schema.names).items():
+        if times > 1:
+            raise ConfigError(f"column '{name}' is there {times} times; Avro has it once; use Arrow")
     fields = [_field(each, "larix.row", each.name) for each in schema]
     return {"type": "record", "name": "larix.row", "fields": fields}
 
