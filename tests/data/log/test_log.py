@@ -282,12 +282,10 @@ def test_a_partition_that_is_not_there_is_told(log, topic):
 
 def test_the_page_about_the_log_does_what_it_says(tmp_path, monkeypatch):
     page = Path(__file__).resolve().parents[3] / "docs" / "log.md"
-    (code,) = re.findall(
-        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    codes = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(compile(code, str(page), "exec"), names)
+    exec(compile("\n".join(codes), str(page), "exec"), names)
     assert names["rows"] == 6
     assert names["checkpoint"]["next"] == {"0": 3, "1": 3}
     assert names["consumer"].poll() == []
