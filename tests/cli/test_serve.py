@@ -65,7 +65,11 @@ def test_rows_that_are_used_less_may_lie_on_disk_and_answers_stay_the_same(
 
     told = ("--hot-rows", "256", "--cold-rows", "disk", "--rows-folder", tmp_path, "--processes", processes)
     (whole, without), (parted, metrics) = answered(), answered(*told)
-    assert parted == whole
+    assert [each["item"] for each in parted] == [each["item"] for each in whole]
+    for one, other in zip(
+        parted, whole, strict=True
+    ):  # each server takes the form of the network that it measured as faster
+        assert one["scores"] == pytest.approx(other["scores"], rel=1e-5)
     assert "larix_version_row_hit_rate" not in without
     disk = re.search(r"^larix_version_row_disk_bytes{.*} (.*)$", metrics, re.MULTILINE)
     assert disk is not None
