@@ -39,7 +39,7 @@ def begun(folder, **options):
 
 
 def eventually(condition):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.005)

@@ -111,7 +111,7 @@ def message(server):
     return made.SerializeToString()
 
 
-def eventually(true, seconds=30.0):
+def eventually(true, seconds=120.0):
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, "it did not come to be"

@@ -47,7 +47,7 @@ def fleet(folder):
         each.stop()
 
 
-def eventually(what, seconds=30.0):
+def eventually(what, seconds=120.0):
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "it never came to that"
