@@ -94,7 +94,7 @@ class Shard {
     provide(buckets);
   }
 
-  void prefetch(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag)), 1); }
+  LARIX_INLINE void prefetch(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag)), 1); }
   // The home buckets of up to kTogether keys by their hashes, which are asked for.
   static constexpr size_t kTogether = 64;
   LARIX_INLINE void homes(const uint64_t* hashes, size_t count, const Bucket** buckets) const {
@@ -111,7 +111,7 @@ class Shard {
       __builtin_prefetch(buckets[i], 0, 2);  // into the second cache: see Rows::prefetch_far
     }
   }
-  void prefetch_second(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag) + 1)); }
+  LARIX_INLINE void prefetch_second(uint32_t tag) const { __builtin_prefetch(&bucket(home(tag) + 1)); }
 
   // The row with this tag for which is(row) holds, or kNoRow.
   template <class Is>
@@ -240,7 +240,7 @@ class Shard {
   }
 
   // Asks for the buckets that the next insert will move, and for those where they go.
-  void ask_ahead() const {
+  LARIX_INLINE void ask_ahead() const {
     for (uint32_t back = 1; back <= kPace && back <= frontier_; ++back) {
       const uint32_t from = frontier_ - back;
       const auto into = static_cast<uint32_t>(uint64_t{from} * wider_ / count_);

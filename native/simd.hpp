@@ -7,7 +7,9 @@
 #define LARIX_SIMD
 #endif
 
-// A function that takes on the instruction set of its caller: everything a LARIX_SIMD function calls in its loop.
+// A function that takes on the instruction set of its caller: everything a LARIX_SIMD function calls in its loop. And one that
+// does nothing but ask for memory ahead: GCC takes such a function for one without effect, and drops the call before it comes
+// to inline it.
 #define LARIX_INLINE inline __attribute__((always_inline))
 
 // Before a loop over columns: its passes do not depend on each other, and GCC is not to unroll one of known length before
