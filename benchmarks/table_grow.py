@@ -1,6 +1,7 @@
 """A table growing from empty, and the memory its rows take: every run is a process of its own.
 
-No peer is asked: static arrays do not grow.
+Beside it the machine's own limit: rows that nobody looks for and whose entries lie where they will stay. No peer is asked:
+static arrays do not grow.
 """
 
 import mmap
@@ -14,7 +15,7 @@ import numpy as np
 from measure import Worker, emit, work
 from numpy.typing import NDArray
 from table_larix import NAMES, batch, layout, specs
-from table_limits import library, stride_of
+from table_limits import BUCKET, BUCKET_ROWS, HEADER, library, stride_of
 from table_work import BATCH, IDS, SLOTS, keys
 
 from larix.embedding import Tables
@@ -23,7 +24,14 @@ CALLS = {
     "grow": IDS,
     "grow one": BATCH,
 }  # new ids a call: a whole step by gather, or those of one table by lookup
-GROWN = {"rows_per_s": "rows/s", "p50_ms": "ms", "max_ms": "ms", "max_over_median": "ratio"}
+GROWN = {  # by the clock, and by the time that the process had a core
+    "rows_per_s": "rows/s",
+    "rows_per_cpu_s": "rows/s",
+    "p50_ms": "ms",
+    "max_ms": "ms",
+    "max_over_median": "ratio",
+    "max_over_median_cpu": "ratio",
+}
 TAKEN = {  # bytes a row beyond weights and state: as the system sees it at the end and at worst, and as ours counts
     "overhead_bytes_per_row": "bytes",
     "worst_overhead_bytes_per_row": "bytes",
@@ -48,8 +56,13 @@ def measure(quick: bool, peers: bool) -> None:
                 if calls == "grow" and threads == 1:
                     for metric, unit in TAKEN.items():
                         say("larix", f"memory dim={dim}", metric, told, unit, rows)
+        for calls, ids in CALLS.items():
+            rows = most // ids * ids
+            told = [one_run(f"limit {calls}", dim, 1, rows) for _ in range(runs)]
+            for metric, unit in GROWN.items():
+                say("limit", f"{calls} dim={dim} threads=1", metric, told, unit, rows, ids=ids)
         told = [one_run("touch", dim, 1, most) for _ in range(runs)]
-        say("limit", f"grow dim={dim} threads=1", "rows_per_s", told, "rows/s", most)
+        say("limit", f"clear dim={dim} threads=1", "rows_per_s", told, "rows/s", most)
 
 
 def say(
@@ -104,36 +117,64 @@ def grow(calls: str, dim: int, threads: int, rows: int) -> dict[str, float]:
         pass  # the memory that making ids takes is there before it is counted
     before = rss()
     tables = Tables(specs(dim), threads=threads)
-    spent: list[float] = []
+    spent, worked = [], []
     overheads: list[float] = []
     filled = 0
     for ids in new_ids(rows, ids_a_call):
         step = batch(ids.reshape(SLOTS, BATCH)) if calls == "grow" else None
-        start = time.perf_counter()
+        start, work_start = time.perf_counter(), time.process_time()
         if step:
             tables.gather(plan, step, [out])
         else:
             tables.lookup(NAMES[0], ids, insert=True, out=out)
+        worked.append(time.process_time() - work_start)
         spent.append(time.perf_counter() - start)
         filled += len(ids)
         if filled // MARK > len(overheads):
             overheads.append((rss() - before) / filled - each)
     overheads.append((rss() - before) / filled - each)
-    stats, median = tables.stats(), float(np.median(spent))
+    stats = tables.stats()
     assert stats.rows == stats.inserted == filled == rows
-    return {
-        "rows_per_s": filled / sum(spent),
-        "p50_ms": median * 1e3,
-        "max_ms": max(spent) * 1e3,
-        "max_over_median": max(spent) / median,
+    return told_of(rows, spent, worked) | {
         "overhead_bytes_per_row": overheads[-1],
         "worst_overhead_bytes_per_row": max(overheads),
         "counted_overhead_bytes_per_row": stats.bytes / filled - each,
     }
 
 
+def told_of(rows: int, spent: list[float], worked: list[float]) -> dict[str, float]:
+    """``GROWN`` of calls that took so many seconds, and so many of a core."""
+    median = float(np.median(spent))
+    return {
+        "rows_per_s": rows / sum(spent),
+        "rows_per_cpu_s": rows / sum(worked),
+        "p50_ms": median * 1e3,
+        "max_ms": max(spent) * 1e3,
+        "max_over_median": max(spent) / median,
+        "max_over_median_cpu": max(worked) / float(np.median(worked)),
+    }
+
+
+def limit(calls: str, dim: int, rows: int) -> dict[str, float]:
+    """The limit of growing: an entry at a random line of an index that is there, a row in fresh memory, its vector."""
+    code, stride, buckets = library(), stride_of(dim), int(rows / BUCKET_ROWS)
+    slots = SLOTS if calls == "grow" else 1
+    visit_memory(rows * stride + buckets * BUCKET)
+    data, index = code.reserve(rows * stride), code.make_rows(buckets * BUCKET)
+    if not data or not index:
+        raise MemoryError(f"no memory for {rows} rows")
+    out = np.zeros((BATCH, slots * dim), np.float32)
+    spent, worked = [], []
+    for first in range(0, rows, CALLS[calls]):
+        start, work_start = time.perf_counter(), time.process_time()
+        code.grow(data, stride, HEADER, dim, index, buckets, slots, BATCH, first, out.ctypes.data)
+        worked.append(time.process_time() - work_start)
+        spent.append(time.perf_counter() - start)
+    return told_of(rows, spent, worked)
+
+
 def touch(dim: int, rows: int) -> dict[str, float]:
-    """What the system alone takes to give memory to rows of our stride: the limit of growing."""
+    """What the system alone takes to give memory to rows of our stride."""
     code, size = library(), rows * stride_of(dim)
     visit_memory(size)
     start = time.perf_counter()
@@ -146,10 +187,13 @@ def main() -> None:
     calls, dim, threads, rows = sys.argv[1], *(int(word) for word in sys.argv[2:])
     if threads == 1:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    work(
-        {"subject": "larix"},
-        lambda: touch(dim, rows) if calls == "touch" else grow(calls, dim, threads, rows),
-    )
+    kind, _, its_calls = calls.partition(" ")
+    if kind == "limit":
+        work({"subject": "limit"}, lambda: limit(its_calls, dim, rows))
+    elif kind == "touch":
+        work({"subject": "limit"}, lambda: touch(dim, rows))
+    else:
+        work({"subject": "larix"}, lambda: grow(calls, dim, threads, rows))
 
 
 if __name__ == "__main__":

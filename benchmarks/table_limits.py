@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from measure import PEERS
 from numpy.typing import NDArray
-from table_work import DISTRIBUTIONS, IDS, Cases, numbered, positions, serve
+from table_work import BATCH, DISTRIBUTIONS, IDS, SLOTS, Cases, numbered, positions, serve
 
 HEADER = 24  # bytes of a row of ours before its weights
+BUCKET, BUCKET_ROWS = 64, 5.5  # bytes of a line of the index, and rows in it on average as it grows
 SOURCE, LIBRARY = Path(__file__).resolve().with_name("limits.cpp"), PEERS.parent / "limits.so"
 
 
@@ -28,8 +29,12 @@ def library() -> ctypes.CDLL:
         LIBRARY.parent.mkdir(exist_ok=True)
         subprocess.run([compiler, *flags, "-o", str(LIBRARY), str(SOURCE)], check=True)
     code, pointer, size = ctypes.CDLL(str(LIBRARY)), ctypes.c_void_p, ctypes.c_size_t
-    code.make_rows.restype, code.make_rows.argtypes = pointer, [size]
-    code.work.restype = None
+    for make in (code.reserve, code.make_rows):
+        make.restype, make.argtypes = pointer, [size]
+    for call in (code.work, code.work_whole, code.grow):
+        call.restype = None
+    code.work_whole.argtypes = [pointer, size, size, size, pointer, size, pointer, size, size, size, pointer]
+    code.grow.argtypes = [pointer, size, size, size, pointer, size, size, size, size, pointer]
     code.work.argtypes = [pointer, size, size, size, pointer, pointer, size, size, pointer, ctypes.c_uint]
     return code
 
@@ -37,13 +42,16 @@ def library() -> ctypes.CDLL:
 def limit(dim: int, threads: int, rows: int) -> tuple[str, Cases]:
     """Lookup: rows copied to one buffer. Step: weights and state of each row changed where they lie.
 
+    ``step whole``, on one thread: all the memory that a lookup and an update have to visit; see ``limits.cpp``.
     ``in order``: each step's rows are met as they lie in memory. What that saves is not the rows' but their pages' time.
     """
     code, stride = library(), stride_of(dim)
     data = code.make_rows(rows * stride)
-    if not data:
+    buckets = int(rows / BUCKET_ROWS)
+    index = code.make_rows(buckets * BUCKET)
+    if not data or not index:
         raise MemoryError(f"no memory for {rows * stride} bytes of rows")
-    out = np.empty((IDS, dim), np.float32)
+    out, vectors = np.empty((IDS, dim), np.float32), np.zeros((BATCH, SLOTS * dim), np.float32)
     cases: Cases = {}
     for distribution in (*DISTRIBUTIONS, "uniform in order"):
         met = numbered(positions(distribution.split()[0], rows), rows).reshape(-1, IDS).astype(np.uint32)
@@ -62,6 +70,14 @@ def limit(dim: int, threads: int, rows: int) -> tuple[str, Cases]:
                 code.work(data, stride, HEADER, dim, *places, IDS, count, target, threads)
 
             cases[f"{case} {distribution}"] = run
+        if threads > 1 or distribution not in DISTRIBUTIONS:
+            continue
+
+        def whole(first: int, count: int, met: NDArray[np.uint32] = met) -> None:
+            place, at = (data, stride, HEADER, dim), met[first:].ctypes.data
+            code.work_whole(*place, index, buckets, at, SLOTS, BATCH, count, vectors.ctypes.data)
+
+        cases[f"step whole {distribution}"] = whole
     return "limit", cases
 
 
