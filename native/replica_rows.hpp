@@ -1,9 +1,11 @@
 // Where a replica's rows lie: encoded weights and nothing else, in slabs that never move; beside them, if asked for, a byte
 // a row that says how much it has been used.
 //
-// A row is written before the index shows it, and not again before all who could have seen it have left.
+// A row is written before the index shows it, and not again before all who could have seen it have left. One in an image never
+// is: what steps in its place lies in memory of this process, and its own place stays as it is.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +14,9 @@
 #include <vector>
 
 #include "memory.hpp"
+#include "replica_image.hpp"
 #include "simd.hpp"
+#include "status.hpp"
 
 namespace larix {
 
@@ -53,29 +57,56 @@ class ReplicaRows {
     }
     if (next_ == kMost) throw std::length_error("more than two billion rows of one dim");
     const size_t slab = next_ >> bits_;
-    if (slab == owned_.size()) {
+    if (slab == (first_ >> bits_) + owned_.size()) {
       owned_.emplace_back((stride_ + counted_) << bits_);
-      reinterpret_cast<char**>(slabs_.data())[slab] = owned_.back().data();
+      place(slab, owned_.back().data());
     }
-    bytes_.store(next_ * (stride_ + counted_), std::memory_order_relaxed);
+    bytes_.store((next_ + 1 - first_) * (stride_ + counted_), std::memory_order_relaxed);
     return static_cast<uint32_t>(next_++);
   }
 
   void give_back(uint32_t row) {
+    if (row < first_) return;
     std::memcpy(at(row), &free_, sizeof(free_));  // a list of free rows in the rows themselves
     if (counted_) uses(row).store(0, std::memory_order_relaxed);
     free_ = row;
   }
 
   size_t stride() const { return stride_; }
-  // Memory ever used.
+  // Memory ever used, without the image.
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
   static constexpr size_t kMost = size_t{1} << 31;  // rows
 
+  // ---- In an image: rows without uses, while nobody reads.
+
+  // The number of the first row that was never given out.
+  size_t end() const { return next_; }
+  // Copies all rows, each slab's memory going with it. What fails leaves some of them there.
+  Status freeze(Image& image, size_t offset) {
+    for (size_t slab = 0; slab < owned_.size(); ++slab) {
+      const size_t begin = slab << bits_, bytes = (std::min(next_, (slab + 1) << bits_) - begin) * stride_;
+      if (Status status = image.write(offset + begin * stride_, owned_[slab].data(), bytes); !status.ok()) return status;
+      place(slab, const_cast<char*>(image.data()) + offset + begin * stride_);
+      owned_[slab] = Block();
+    }
+    adopt(image.data() + offset, next_);
+    return {};
+  }
+  // Has all rows before ``end`` be those at ``image``.
+  void adopt(const char* image, size_t end) {
+    const size_t slabs = (end + mask()) >> bits_;
+    for (size_t slab = 0; slab < slabs; ++slab) place(slab, const_cast<char*>(image) + (slab * stride_ << bits_));
+    owned_.clear();
+    first_ = next_ = slabs << bits_;
+    free_ = 0;
+    bytes_.store(0, std::memory_order_relaxed);
+  }
+
  private:
   static constexpr size_t kSlab = size_t{32} << 20;
 
+  void place(size_t slab, char* at) { reinterpret_cast<char**>(slabs_.data())[slab] = at; }
   char* slab(uint32_t row) const { return reinterpret_cast<char**>(slabs_.data())[row >> bits_]; }
   uint32_t mask() const { return (uint32_t{1} << bits_) - 1; }
 
@@ -84,7 +115,8 @@ class ReplicaRows {
   unsigned bits_ = 6;  // a slab holds 2 ** bits_ rows
   Block slabs_;        // the address of every slab that could ever be
   std::vector<Block> owned_;
-  size_t next_ = 1;  // row never given out
+  size_t first_ = 1;  // those before it are in an image
+  size_t next_ = 1;   // row never given out
   uint32_t free_ = 0;
   std::atomic<size_t> bytes_{0};
 };

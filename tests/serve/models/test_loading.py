@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import stock
+from engine_fakes import eventually
 
 from larix.compile.afresh import compile_apart
 from larix.embedding import Levels
@@ -168,7 +169,7 @@ def test_processes_that_take_turns_compile_a_network_once_and_keep_but_the_newes
         make = loading_module._Scorer(bundle, 1)
         return loading_module._Remake(bundle, make, Loading(scratch=scratch, turn=Turn(scratch / "turn")))
 
-    rows, stamps = loading_module._rows_of(bundle, None), bundle.stamp_at
+    rows, stamps = bundle.replica(), bundle.stamp_at
     first, second = process(), process()
     for seed in range(6):
         weights = safetensors.torch.save(stock.Net(bundle.sample).state_dict())
@@ -181,6 +182,49 @@ def test_processes_that_take_turns_compile_a_network_once_and_keep_but_the_newes
         assert first(rows, weights, stamps) is None, "others have their turn"
     with pytest.raises(ConfigError, match="scratch"):
         Loading(turn=Turn(scratch / "turn"))
+
+
+def test_processes_that_take_turns_hold_a_bundle_s_rows_once_as_long_as_one_has_it(
+    place, tmp_path, caplog, monkeypatch
+):
+    scratch = tmp_path / "shared"
+    scratch.mkdir()
+
+    def process():
+        turn = Turn(scratch / "turn")
+        made = Repository({"shop": place}, Loading(scratch=scratch, turn=turn), keep=0, turn=turn)
+        made.load("shop")
+        return made
+
+    def shared():
+        return sorted(each.name for each in scratch.glob("rows-*"))
+
+    first, second = process(), process()
+    alone = Repository({"shop": place}, Loading())
+    alone.load("shop")
+    for each in (first, second):
+        gauges = each.model().gauges[each.model().live]
+        assert 0 < gauges["row_shared_bytes"] <= gauges["row_bytes"]
+        np.testing.assert_array_equal(clicks(each), clicks(alone))
+    assert alone.model().gauges["step-1"]["row_shared_bytes"] == 0
+    assert len(shared()) == 2
+    stock.made(place / "step-2")
+    for each in (first, second):
+        each.load("shop")
+        eventually(lambda each=each: (each.poll(), each.model().versions == ("step-2",))[1])
+    eventually(lambda: (first.poll(), second.poll(), len(shared()) == 2)[-1])
+    assert caplog.text == ""
+    for link in scratch.glob("rows-*"):
+        link.unlink()
+
+    def freeze(self, stamp):
+        raise StorageError("memory to share: cannot write: Cannot allocate memory")
+
+    monkeypatch.setattr(loading_module.Replica, "freeze", freeze)
+    third = process()
+    assert "Cannot allocate memory" in caplog.text
+    np.testing.assert_array_equal(clicks(third), clicks(first))
+    assert third.model().gauges["step-2"]["row_shared_bytes"] == 0
 
 
 def requests_of(bundle):

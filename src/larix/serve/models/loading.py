@@ -5,11 +5,13 @@ Knows bundles and how a network is made anew; knows nothing of where messages co
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from larix.compile import load_forms
 from larix.compile.afresh import compile_apart, with_weights
 from larix.compile.artifact import BACKENDS, find
 from larix.compile.graph import Graph
-from larix.embedding import Levels, Replica, Stand
+from larix.embedding import Levels, Replica, Stand, TableSpec
+from larix.embedding.image import Images
+from larix.embedding.quantize import Format
 from larix.errors import ConfigError, StorageError
 from larix.feed import LiveValueModel
 from larix.serve import rows as stored
@@ -33,6 +37,7 @@ from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
 from larix.serve.warm import Warm
 
+_LOG = logging.getLogger(__name__)
 _WARM = (
     8  # logged samples that are scored before a version answers: more would take Python from those who answer
 )
@@ -49,7 +54,8 @@ class Loading:
     the bundle's, and to look at again. ``dense_s``: a network is made anew at most so often. ``catch_up_s``: how long a
     version may take to come up to its run before it answers all the same. ``scratch``: where networks are compiled, the system's
     folder for such things unless told. ``turn``: with other processes that serve the same: a network that is made anew is
-    compiled by the first whose turn it is, in ``scratch``, and read from there by the others. ``cores``: it is compiled on, those
+    compiled by the first whose turn it is, in ``scratch``, and read from there by the others, and rows without levels are loaded
+    by the first, and held once. ``cores``: it is compiled on, those
     of the thread that serves if None.
     """
 
@@ -77,7 +83,7 @@ class Loading:
         # On a thread of usual priority: one of a lower that is preempted while it holds Python's lock holds up all who
         # answer, and what pools it starts keep its priority for good. Measured: a p99 of 10 ms became hundreds.
         bundle = Bundle.open(path)
-        rows = _rows_of(bundle, self.levels.get(model))
+        rows = self._rows_of(bundle, self.levels.get(model))
         begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
         states = States(begun)
         make = _Scorer(bundle, self.streams)
@@ -97,11 +103,28 @@ class Loading:
             stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
             source=self.follow[model](),
             remake=_Remake(bundle, make, self),
-            empty=lambda: _like(rows),
+            empty=lambda: _empty(rows.specs.values(), rows.precision, rows.levels),
             dense_s=self.dense_s,
         )
         following.catch_up(self.catch_up_s)
         return following
+
+    def _rows_of(self, bundle: Bundle, levels: Levels | None) -> Replica:
+        """A bundle's rows: one process after the other loads them or, without levels, has what the first one has loaded."""
+        folder = bundle.folder / TABLES
+        snapshot, precision = stored.read(folder)
+        empty = partial(_empty, snapshot.specs.values(), precision, levels)
+        if self.turn is None or self.scratch is None or levels is not None:
+            rows = empty()
+            rows.replace(snapshot)
+            return rows
+        with self.turn:
+            rows, trouble = Images(self.scratch).filled(
+                stored.key(folder), empty, lambda: stored.read(folder)[0]
+            )
+        if trouble:
+            _LOG.warning("rows of '%s' are not shared as they might be: %s", bundle.folder, trouble)
+        return rows
 
 
 class _Remake:
@@ -182,13 +205,5 @@ class _Scorer:
         return loaded
 
 
-def _rows_of(bundle: Bundle, levels: Levels | None) -> Replica:
-    snapshot, precision = stored.read(bundle.folder / TABLES)
-    rows = Replica(list(snapshot.specs.values()), precision=precision, levels=levels)
-    rows.replace(snapshot)
-    return rows
-
-
-def _like(rows: Replica) -> Replica:
-    """One for the same tables, without rows."""
-    return Replica(list(rows.specs.values()), precision=rows.precision, levels=rows.levels)
+def _empty(specs: Iterable[TableSpec], precision: Format, levels: Levels | None) -> Replica:
+    return Replica(list(specs), precision=precision, levels=levels)
