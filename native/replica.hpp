@@ -127,11 +127,12 @@ class Replica {
   using Stamp = std::array<uint64_t, 4>;
 
   // Moves all rows and their index, as they are shown, into an image. What is put from here on lies in memory of this
-  // process, as does every chunk of the index from the first change to it on. If it fails, the replica is of no more use.
+  // process, as does every chunk of the index from the first change to it on. If it fails, the replica shows what it did, in
+  // memory that may be partly the image's but that nobody else can have.
   Status freeze(const Stamp& stamp);
   // Puts all rows of an image into a replica that has had none; they are shown by publish. What fails changes nothing.
   Status adopt(int descriptor, const Stamp& stamp);
-  // Of the image; -1: none.
+  // Of the image; meaningless without.
   int descriptor() const { return image_.descriptor(); }
 
  private:

@@ -71,6 +71,7 @@ Status Image::create(size_t bytes, Image& image) {
 
 Status Image::write(size_t offset, const void* data, size_t bytes) {
   if (bytes == 0) return {};
+  if (bytes > bytes_ || offset > bytes_ - bytes) return Status::system(kName, "write", ENOSPC);
   // A page that cannot be had is to be an error, not a signal.
   const size_t first = offset / kPage * kPage, end = std::min(rounded_up(offset + bytes, kPage), bytes_);
   int code = madvise(writable_ + first, end - first, kPopulateWrite) ? errno : 0;

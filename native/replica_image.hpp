@@ -25,7 +25,7 @@ class Image {
 
   // One of so many bytes, zeros until they are written.
   static Status create(size_t bytes, Image& image);
-  // Copies bytes into it. Fails, and nothing else, if there is no memory for them.
+  // Copies bytes into it. Fails, and nothing else, if there is no room for them, or no memory.
   Status write(size_t offset, const void* data, size_t bytes);
   // Nothing is written from here on.
   Status seal();
@@ -36,6 +36,7 @@ class Image {
   // To be read, from the beginning on; what is written shows.
   const char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
+  bool sealed() const { return data_ && !writable_; }
   // -1: there is no image.
   int descriptor() const { return file_.descriptor(); }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "memory.hpp"
@@ -74,7 +75,11 @@ class ReplicaRows {
 
   size_t stride() const { return stride_; }
   // Memory ever used, without the image.
-  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  size_t bytes() const {
+    size_t bytes = bytes_.load(std::memory_order_relaxed);
+    for (const Block& slab : kept_) bytes += slab.bytes();
+    return bytes;
+  }
 
   static constexpr size_t kMost = size_t{1} << 31;  // rows
 
@@ -82,29 +87,38 @@ class ReplicaRows {
 
   // The number of the first row that was never given out.
   size_t end() const { return next_; }
-  // Copies all rows, each slab's memory going with it. What fails leaves some of them there.
+  // Moves all rows, the memory of one slab after the other being given back. If it fails, those that were not moved stay
+  // where they are; none is written again either way.
   Status freeze(Image& image, size_t offset) {
-    for (size_t slab = 0; slab < owned_.size(); ++slab) {
+    Status status;
+    for (size_t slab = 0; slab < owned_.size() && status.ok(); ++slab) {
       const size_t begin = slab << bits_, bytes = (std::min(next_, (slab + 1) << bits_) - begin) * stride_;
-      if (Status status = image.write(offset + begin * stride_, owned_[slab].data(), bytes); !status.ok()) return status;
+      status = image.write(offset + begin * stride_, owned_[slab].data(), bytes);
+      if (!status.ok()) break;
       place(slab, const_cast<char*>(image.data()) + offset + begin * stride_);
       owned_[slab] = Block();
     }
-    adopt(image.data() + offset, next_);
-    return {};
+    begin_anew();
+    return status;
   }
-  // Has all rows before ``end`` be those at ``image``.
+  // Has all rows before ``end`` be those at ``image``. Of rows of which none was ever given out.
   void adopt(const char* image, size_t end) {
-    const size_t slabs = (end + mask()) >> bits_;
-    for (size_t slab = 0; slab < slabs; ++slab) place(slab, const_cast<char*>(image) + (slab * stride_ << bits_));
-    owned_.clear();
-    first_ = next_ = slabs << bits_;
-    free_ = 0;
-    bytes_.store(0, std::memory_order_relaxed);
+    next_ = end;
+    for (size_t slab = 0; slab << bits_ < end; ++slab) place(slab, const_cast<char*>(image) + (slab * stride_ << bits_));
+    begin_anew();
   }
 
  private:
   static constexpr size_t kSlab = size_t{32} << 20;
+
+  // Rows that come next are of slabs of their own.
+  void begin_anew() {
+    first_ = next_ = (next_ + mask()) >> bits_ << bits_;
+    free_ = 0;
+    bytes_.store(0, std::memory_order_relaxed);
+    kept_ = std::move(owned_);
+    owned_.clear();
+  }
 
   void place(size_t slab, char* at) { reinterpret_cast<char**>(slabs_.data())[slab] = at; }
   char* slab(uint32_t row) const { return reinterpret_cast<char**>(slabs_.data())[row >> bits_]; }
@@ -114,8 +128,9 @@ class ReplicaRows {
   size_t counted_;  // bytes a row
   unsigned bits_ = 6;  // a slab holds 2 ** bits_ rows
   Block slabs_;        // the address of every slab that could ever be
-  std::vector<Block> owned_;
-  size_t first_ = 1;  // those before it are in an image
+  std::vector<Block> owned_;  // from first_ on
+  std::vector<Block> kept_;   // before it
+  size_t first_ = 1;  // those before it are not written again
   size_t next_ = 1;   // row never given out
   uint32_t free_ = 0;
   std::atomic<size_t> bytes_{0};

@@ -66,6 +66,24 @@ void run(std::initializer_list<World*> worlds, uint64_t seed, Clock::time_point 
   for (std::thread& thread : threads) thread.join();
 }
 
+// Of an image that has no room for all rows: those that it has and those that it has not read as before, and new ones do.
+void half_frozen() {
+  larix::ReplicaRows rows(64);
+  std::vector<uint32_t> taken;
+  const auto fill = [&](uint32_t row) { std::memset(rows.at(row), static_cast<int>(row % 251), rows.stride()); };
+  for (int i = 0; i < 1'200'000; ++i) fill(taken.emplace_back(rows.take()));
+  rows.give_back(taken.back());
+  taken.pop_back();
+  larix::Image image;
+  good(larix::Image::create(size_t{40} << 20, image));
+  expect(!rows.freeze(image, 4096).ok(), "an image took more than it has room for");
+  for (int i = 0; i < 1'200'000; ++i) fill(taken.emplace_back(rows.take()));
+  rows.give_back(taken.front());
+  for (const uint32_t row : taken) {
+    for (size_t i = 0; i < 64; ++i) expect(rows.at(row)[i] == static_cast<char>(row % 251), "a row has changed");
+  }
+}
+
 // The one file that is open in a folder, which has no name there.
 int file_in(const std::string& folder) {
   int found = -1;
@@ -160,6 +178,7 @@ int main(int argc, char** argv) {
   const int seconds = argc > 1 ? std::atoi(argv[1]) : 10;
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
   crowd();
+  half_frozen();
   size_t versions = 0;
   long long lookups = 0;
   const larix::stress::Folder folder;

@@ -61,7 +61,8 @@ def main():
     for line in sys.stdin:
         word, _, number = line.strip().partition(" ")
         if word == "load":
-            replica, said = Images(folder).filled("key", lambda: Replica([spec]), snapshot)
+            replica = Replica([spec])
+            said = Images(folder).fill(replica, snapshot(), "key")
             say(said=said, shared=replica.stats().shared)
         elif word == "apply":
             put, next_one = np.full((len(some), DIM), float(number)), replica.sequence + 1

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import subprocess
 import time
 from pathlib import Path
@@ -226,12 +227,12 @@ ROWS = drawn(np.random.default_rng(7), 2000)
 
 
 def filled(folder, key="one", rows=ROWS):
-    images = Images(folder)
-    return images.filled(key, lambda: Replica(SPECS), lambda: replicas.snapshot(SPECS, 1, rows))
+    replica = Replica(SPECS)
+    return replica, Images(folder).fill(replica, replicas.snapshot(SPECS, 1, rows), key)
 
 
 def links(folder):
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(each.name for each in folder.glob("rows-*"))
 
 
 def test_the_first_leaves_what_the_others_map_and_each_link_goes_with_its_replica(tmp_path):
@@ -257,7 +258,7 @@ def test_the_first_leaves_what_the_others_map_and_each_link_goes_with_its_replic
 
 def test_links_of_ended_processes_and_to_other_files_are_passed_over(tmp_path):
     first, _ = filled(tmp_path)
-    (link,) = tmp_path.iterdir()
+    (link,) = tmp_path.glob("rows-*")
     begin = link.name.rsplit("-", 2)[0]
     del first
     ended = subprocess.Popen(["true"])
@@ -276,7 +277,7 @@ def test_links_of_ended_processes_and_to_other_files_are_passed_over(tmp_path):
 
 def test_an_image_that_is_refused_is_told_of_and_rows_are_loaded(tmp_path):
     first, _ = filled(tmp_path)
-    (link,) = tmp_path.iterdir()
+    (link,) = tmp_path.glob("rows-*")
     begin = link.name.rsplit("-", 2)[0]
     whole = content_of(first)
     plain = loaded("fp32", ROWS)
@@ -293,16 +294,34 @@ def test_an_image_that_is_refused_is_told_of_and_rows_are_loaded(tmp_path):
     os.close(damaged)
 
 
-def test_without_memory_to_share_rows_are_loaded_as_ever_and_it_is_told(tmp_path, monkeypatch):
-    def freeze(self, stamp):
-        raise StorageError("memory to share: cannot write: Cannot allocate memory")
-
-    monkeypatch.setattr(Replica, "freeze", freeze)
-    replica, said = filled(tmp_path)
-    assert "Cannot allocate memory" in said
-    assert_alike(loaded("fp32", ROWS), replica)
-    assert replica.stats().shared == 0
+def test_without_memory_to_share_rows_are_loaded_as_ever_and_it_is_told(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)  # holds for files without a name, too
+    plain = loaded("fp32", ROWS)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        replica, said = filled(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in said
     assert links(tmp_path) == []
+    assert replica.stats().shared == 0
+    news = replicas.changes(SPECS, 2, 2, drawn(np.random.default_rng(8), 2000))
+    for each in (plain, replica):
+        assert each.apply(news)
+    assert_alike(plain, replica)
+
+
+def test_a_folder_that_cannot_be_written_keeps_nobody_from_loading(tmp_path):
+    replica, said = filled(tmp_path / "none")
+    assert "No such file" in said
+    assert_alike(loaded("fp32", ROWS), replica)
+
+
+def test_rows_that_are_damaged_are_no_matter_of_sharing(tmp_path):
+    broken = replicas.snapshot([TableSpec(name="a", dim=9)], 1, {})
+    with pytest.raises(ConfigError, match="dim 9"):
+        Images(tmp_path).fill(Replica(SPECS), broken, "one")
+    assert filled(tmp_path)[1] == "", "whoever fails holds up nobody"
 
 
 # Among processes.
@@ -358,7 +377,7 @@ def test_it_lives_as_long_as_anybody_has_it_however_they_end(processes, tmp_path
     assert len(links(tmp_path)) == 1
     second.process.kill()
     second.process.wait()
-    (link,) = tmp_path.iterdir()
+    (link,) = tmp_path.glob("rows-*")
     until = time.monotonic() + 10
     while link.exists() and time.monotonic() < until:
         time.sleep(0.01)

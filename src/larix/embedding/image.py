@@ -1,17 +1,18 @@
 """Rows that the processes of one server hold once: an image of a replica's, made by one of them and mapped by the others.
 
-Knows where they find it and whether it is what they look for; knows nothing of bundles, nor of whose turn it is to load.
+Knows where they find it and whether it is what they look for; knows nothing of bundles, nor of what follows.
 """
 
+import fcntl
 import hashlib
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from larix.embedding.replica import BUILD, Replica
-from larix.embedding.snapshot import Snapshot
+from larix.embedding.snapshot import Instant, Snapshot
 from larix.errors import StorageError
 
 _MEMORY = "/memfd:"
@@ -27,47 +28,56 @@ class Images:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def filled(
-        self, key: str, empty: Callable[[], Replica], snapshot: Callable[[], Snapshot]
-    ) -> tuple[Replica, str]:
-        """A replica that shows ``snapshot``, and what kept it from sharing its rows as it might, "" if nothing did.
+    def fill(self, replica: Replica, snapshot: Snapshot, key: str) -> str:
+        """Have a new replica without levels show ``snapshot``; what kept it from sharing its rows as it might, "" if nothing did.
 
-        They are those of an image that was left under ``key``, which says whose rows these are, or are loaded and left for
-        others; one process at a time should be at it, lest several load. ``empty``: makes a replica without levels. Errors as
-        with ``Replica.replace``.
+        They are those of an image that was left under ``key``, which says whose rows these are, or else they are loaded and left
+        for others, by one process at a time. Errors as with ``Replica.replace``.
         """
         stamp = hashlib.sha256(f"{BUILD} {key}".encode()).digest()
-        replica, fresh, troubles = empty(), snapshot(), []
+        try:
+            turn = os.open(self._folder / "rows", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            replica.replace(snapshot)
+            return f"'{self._folder}' cannot be written: {error.strerror}"
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)  # until it is closed, by whatever
+            troubles = self._take(replica, snapshot.instant, stamp)
+            if replica.image < 0:
+                replica.replace(snapshot)
+            try:
+                if replica.image < 0:
+                    replica.freeze(stamp)
+                self._leave(replica, stamp)
+            except StorageError as error:
+                troubles.append(str(error))
+            return "; ".join(troubles)
+        finally:
+            os.close(turn)
+
+    def _take(self, replica: Replica, instant: Instant, stamp: bytes) -> list[str]:
+        """Have the rows of another process, if one has left any; why not those that were refused, which nobody looks at again."""
+        troubles = []
         for link in sorted(self._folder.glob(f"{_name(stamp)}-*")):
             try:
                 with _opened(link) as image:
                     if image is not None:
-                        replica.adopt(image, stamp, fresh.instant)
-                        return replica, self._left(replica, stamp)
+                        replica.adopt(image, stamp, instant)
+                        break
             except StorageError as error:
-                troubles.append(str(error))
+                troubles.append(f"'{link}': {error}")
             link.unlink(missing_ok=True)
-        replica.replace(fresh)
-        try:
-            replica.freeze(stamp)
-        except StorageError as error:
-            troubles.append(str(error))
-            replica = empty()
-            replica.replace(snapshot())
-            return replica, "; ".join(troubles)
-        return replica, "; ".join(filter(None, (*troubles, self._left(replica, stamp))))
+        return troubles
 
-    def _left(self, replica: Replica, stamp: bytes) -> str:
-        """Leave a link for others; why that failed, "" if it did not."""
+    def _leave(self, replica: Replica, stamp: bytes) -> None:
         own = os.getpid(), replica.image
         link = self._folder / "-".join(map(str, (_name(stamp), *own)))
         try:
-            link.unlink(missing_ok=True)  # of a process that had our number and did not end by itself
+            link.unlink(missing_ok=True)  # of a process that had our number
             link.symlink_to("/proc/{}/fd/{}".format(*own))
         except OSError as error:
-            return f"'{link}' cannot be made: {error.strerror}"
+            raise StorageError(f"'{link}' cannot be made: {error.strerror}") from error
         weakref.finalize(replica, link.unlink, missing_ok=True)
-        return ""
 
 
 def _name(stamp: bytes) -> str:
@@ -86,7 +96,7 @@ def _opened(link: Path) -> Iterator[int | None]:
     except (FileNotFoundError, ProcessLookupError):
         descriptor = None
     except OSError as error:
-        raise StorageError(f"'{link}' cannot be followed: {error.strerror}") from error
+        raise StorageError(f"it cannot be followed: {error.strerror}") from error
     try:
         yield descriptor
     finally:

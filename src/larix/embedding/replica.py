@@ -228,7 +228,7 @@ class Replica:
         To be called before anything is read. The memory is never written to again: a row that changes is put beside it and its
         chunk of the index (32 KiB) copied, so that the replica stays this process's own. What is replaced there is not used
         again. ``stamp``: 32 bytes that say what the rows are. ConfigError for a replica with levels. StorageError if the system
-        has no such memory, or none left: the replica has to be made anew then.
+        has no such memory, or none left: the replica shows what it did, and is this process's alone.
         """
         if self.levels is not None:
             raise ConfigError("rows on levels cannot be shared among processes; make the replica without")

@@ -9,9 +9,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from larix.compile import load_forms
 from larix.compile.afresh import compile_apart, with_weights
 from larix.compile.artifact import BACKENDS, find
 from larix.compile.graph import Graph
-from larix.embedding import Levels, Replica, Stand, TableSpec
+from larix.embedding import Levels, Replica, Snapshot, Stand, TableSpec
 from larix.embedding.image import Images
 from larix.embedding.quantize import Format
 from larix.errors import ConfigError, StorageError
@@ -83,7 +82,10 @@ class Loading:
         # On a thread of usual priority: one of a lower that is preempted while it holds Python's lock holds up all who
         # answer, and what pools it starts keep its priority for good. Measured: a p99 of 10 ms became hundreds.
         bundle = Bundle.open(path)
-        rows = self._rows_of(bundle, self.levels.get(model))
+        tables = bundle.folder / TABLES
+        snapshot, precision = stored.read(tables)
+        filled = _Filled(list(snapshot.specs.values()), precision, self.levels.get(model), self._images)
+        rows = filled(snapshot, key=stored.key(tables))
         begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
         states = States(begun)
         make = _Scorer(bundle, self.streams)
@@ -103,27 +105,35 @@ class Loading:
             stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
             source=self.follow[model](),
             remake=_Remake(bundle, make, self),
-            empty=lambda: _empty(rows.specs.values(), rows.precision, rows.levels),
+            filled=filled,
             dense_s=self.dense_s,
         )
         following.catch_up(self.catch_up_s)
         return following
 
-    def _rows_of(self, bundle: Bundle, levels: Levels | None) -> Replica:
-        """A bundle's rows: one process after the other loads them or, without levels, has what the first one has loaded."""
-        folder = bundle.folder / TABLES
-        snapshot, precision = stored.read(folder)
-        empty = partial(_empty, snapshot.specs.values(), precision, levels)
-        if self.turn is None or self.scratch is None or levels is not None:
-            rows = empty()
+    @property
+    def _images(self) -> Images | None:
+        return None if self.turn is None or self.scratch is None else Images(self.scratch)
+
+
+class _Filled:
+    """Replicas that show a snapshot; those of one server's processes hold the same rows once, if they are on one level."""
+
+    def __init__(
+        self, specs: Sequence[TableSpec], precision: Format, levels: Levels | None, images: Images | None
+    ) -> None:
+        self._specs, self._precision, self._levels = specs, precision, levels
+        self._images = images if levels is None else None
+
+    def __call__(self, snapshot: Snapshot, key: str = "") -> Replica:
+        """``key``: what the rows are, if there are others of the snapshot's instant."""
+        rows = Replica(self._specs, precision=self._precision, levels=self._levels)
+        if self._images is None:
             rows.replace(snapshot)
             return rows
-        with self.turn:
-            rows, trouble = Images(self.scratch).filled(
-                stored.key(folder), empty, lambda: stored.read(folder)[0]
-            )
-        if trouble:
-            _LOG.warning("rows of '%s' are not shared as they might be: %s", bundle.folder, trouble)
+        shown = [key, self._precision, snapshot.instant.to_json(), [spec.to_json() for spec in self._specs]]
+        if trouble := self._images.fill(rows, snapshot, json.dumps(shown, sort_keys=True)):
+            _LOG.warning("rows are not shared with other processes as they might be: %s", trouble)
         return rows
 
 
@@ -203,7 +213,3 @@ class _Scorer:
             raise StorageError("it gives logits that are no numbers on logged samples; send others")
         self._last = loaded
         return loaded
-
-
-def _empty(specs: Iterable[TableSpec], precision: Format, levels: Levels | None) -> Replica:
-    return Replica(list(specs), precision=precision, levels=levels)
