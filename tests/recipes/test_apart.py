@@ -157,7 +157,9 @@ def shared(server):
         for each in Path(f"/proc/{process}/fd").iterdir():
             if os.readlink(each).startswith("/memfd:larix-rows"):
                 inodes[process] = each.stat().st_ino
-    told = [line for line in metrics(server).splitlines() if line.startswith("larix_version_row_shared_bytes{")]
+    told = [
+        line for line in metrics(server).splitlines() if line.startswith("larix_version_row_shared_bytes{")
+    ]
     return inodes, [float(line.split()[-1]) for line in told]
 
 

@@ -72,7 +72,8 @@ class Replica:
     A row has one level in one version: changes that are applied leave it there, new rows are hot while there is room,
     and ``adapt`` moves rows by their use.
 
-    ``instant`` is the state that it shows, None at first; ``sequence`` the last sequence number in it, 0 at first.
+    ``instant`` is the state that it shows, None at first; ``sequence`` the last sequence number in it, 0 at first. ``image``:
+    the descriptor of the memory that other processes can have its rows in, -1 if there is none; see ``freeze``.
     """
 
     def __init__(
@@ -100,9 +101,7 @@ class Replica:
             if levels is None
             else (str(Path(levels.folder).absolute()), levels.bytes, levels.cold == "int8"),
         )
-        self.image = (
-            -1
-        )  # the descriptor of what `freeze` made or `adopt` took, which other processes may open
+        self.image = -1
         self._writing = threading.Lock()
         self._instants: dict[int, Instant | None] = {
             0: None
