@@ -94,7 +94,7 @@ ReplicaCounts Replica::counts() const {
   ReplicaCounts counts;
   for (const std::atomic<int64_t>& rows : shown_) counts.rows += rows.load(std::memory_order_relaxed);
   counts.shared = image_.sealed() ? static_cast<int64_t>(image_.bytes()) : 0;
-  counts.bytes = counts.shared + static_cast<int64_t>(index_.bytes());
+  counts.bytes = static_cast<int64_t>(image_.bytes()) + static_cast<int64_t>(index_.bytes());
   for (const auto& shelf : owned_) {
     counts.bytes += static_cast<int64_t>(shelf->bytes());
     counts.disk_bytes += static_cast<int64_t>(shelf->disk_bytes());

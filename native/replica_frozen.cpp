@@ -64,6 +64,7 @@ Replica::Places Replica::places(const Extents& extents, size_t header_words) con
 }
 
 Status Replica::freeze(const Stamp& stamp) {
+  if (image_.data()) return Status::error("its rows were moved into an image before");
   Extents extents{.sizes = {sizes_.begin(), sizes_.end()}, .shards = index_.extents(), .ends = {}};
   for (const auto& shelf : owned_) extents.ends.push_back(shelf->rows().end());
   Words header = identity(stamp);
@@ -88,6 +89,7 @@ Status Replica::freeze(const Stamp& stamp) {
 }
 
 Status Replica::adopt(int descriptor, const Stamp& stamp) {
+  if (image_.data()) return Status::error("its rows were moved into an image before");
   Image image;
   if (Status status = Image::open(descriptor, image); !status.ok()) return status;
   Words header = identity(stamp);

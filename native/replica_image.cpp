@@ -88,6 +88,7 @@ Status Image::seal() {
   madvise(writable_, bytes_, kCollapse);
   munmap(std::exchange(writable_, nullptr), bytes_);
   if (fcntl(descriptor(), F_ADD_SEALS, kSeals | F_SEAL_SEAL)) return Status::system(kName, "seal", errno);
+  sealed_ = true;
   madvise(data_, bytes_, kPopulateRead);
   return {};
 }
@@ -104,6 +105,7 @@ Status Image::open(int descriptor, Image& image) {
   if (bytes == 0) return Status::error("it is no image: it is empty");
   found.bytes_ = bytes;
   if (Status status = found.map(PROT_READ, MAP_PRIVATE, found.data_); !status.ok()) return status;
+  found.sealed_ = true;
   madvise(found.data_, bytes, kPopulateRead);
   image = std::move(found);
   return {};

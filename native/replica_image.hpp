@@ -36,7 +36,7 @@ class Image {
   // To be read, from the beginning on; what is written shows.
   const char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
-  bool sealed() const { return data_ && !writable_; }
+  bool sealed() const { return sealed_; }
   // -1: there is no image.
   int descriptor() const { return file_.descriptor(); }
 
@@ -47,12 +47,14 @@ class Image {
     std::swap(data_, other.data_);
     std::swap(writable_, other.writable_);
     std::swap(bytes_, other.bytes_);
+    std::swap(sealed_, other.sealed_);
   }
 
   File file_;
   char* data_ = nullptr;
   char* writable_ = nullptr;
   size_t bytes_ = 0;
+  bool sealed_ = false;
 };
 
 }  // namespace larix

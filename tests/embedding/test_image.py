@@ -217,6 +217,9 @@ def test_levels_and_replicas_that_have_shown_something_are_refused(frozen, tmp_p
         leveled.adopt(frozen.image, STAMP, frozen.instant)
     with pytest.raises(ConfigError, match="make the replica without"):
         leveled.freeze(STAMP)
+    with pytest.raises(StorageError, match="moved into an image before"):
+        frozen.freeze(STAMP)
+    adopted(frozen)
     with pytest.raises(ConfigError, match="new replica"):
         loaded("fp32", {}).adopt(frozen.image, STAMP, frozen.instant)
 
