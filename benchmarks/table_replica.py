@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -26,6 +27,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 DIM = 16
 STEPS = 8  # of BATCH x SLOTS ids, timed in one go
 REQUEST = 100  # samples of a call whose time is taken
+SHARED: tuple[Format, ...] = ("fp32", "int8")
+ONE_IN = (10_000, 1000, 100, 10)  # rows change
 SHARE, DELTAS = 10, 3  # one row in so many is in a delta; deltas one after the other
 TAILS = {"idle": "larix", "delta": "larix", "delta to another": "limit"}
 Round = Callable[[], dict[str, float]]
@@ -33,10 +36,11 @@ Read = Callable[[Batch, Floats], object]
 
 
 def measure(quick: bool, peers: bool) -> None:
-    """Emit ``replica lookup`` and ``replica memory`` of each precision, ``replica idle`` and ``replica delta``.
+    """Emit ``replica lookup``, ``memory`` and ``shared`` of each precision, ``replica idle`` and ``replica delta``.
 
     ``Tables`` is the store doing the same lookups; the limit of a delta is one that another replica takes, so that
-    readers and writer share nothing but the machine.
+    readers and writer share nothing but the machine. What is ``shared`` is mapped from another replica's memory; of it is told
+    what a process has of its own after so many rows have changed.
     """
     del peers
     most, rounds = (1_000_000, 3) if quick else (10_000_000, 10)
@@ -56,6 +60,20 @@ def measure(quick: bool, peers: bool) -> None:
                 emit("table", subject, f"replica {what} {tail}", metric, values, "ms", rows=rows)
         values = [each["applied"] for each in told]
         emit("table", "larix", f"replica delta {tail}", "rows_per_s", values, "rows/s", rows=rows)
+
+    for precision in SHARED:
+        told = run(f"shared {precision}", rows, 1)
+        for case in told[0]:
+            values = [each[case] for each in told]
+            emit(
+                "table",
+                "larix",
+                f"replica shared {case} dim={DIM} precision={precision}",
+                "bytes_per_row",
+                values,
+                "bytes",
+                rows=rows,
+            )
 
 
 def run(what: str, rows: int, rounds: int) -> list[dict[str, float]]:
@@ -83,13 +101,44 @@ def snapshot(rows: int) -> Snapshot:
     return Snapshot({spec.name: spec for spec in specs(DIM)}, 0, instant(1), pieces(rows))
 
 
-def delta(rows: int, sequence: int) -> Changes:
+def delta(rows: int, sequence: int, step: int = SHARE) -> Changes:
+    """A delta of one row in ``step``."""
     none = np.zeros(0, np.int64)
-    tables = {
-        piece.table: Touched(*piece[1:], removed=none) for piece in pieces(rows, sequence % SHARE, SHARE)
-    }
+    tables = {piece.table: Touched(*piece[1:], removed=none) for piece in pieces(rows, sequence % step, step)}
     named = {spec.name: spec for spec in specs(DIM)}
     return Changes(first=sequence, instant=instant(sequence), specs=named, tables=tables)
+
+
+def mapped_of(precision: Format, rows: int) -> tuple[Replica, Replica]:
+    """One that has loaded all rows and given them to others, and one of those."""
+    frozen, mapped = (Replica(specs(DIM), precision=precision) for _ in range(2))
+    frozen.replace(snapshot(rows))
+    frozen.freeze(bytes(32))
+    mapped.adopt(frozen.image, bytes(32), instant(1))
+    return frozen, mapped
+
+
+def shared(precision: Format, rows: int) -> Round:
+    """What a replica takes that was loaded by itself; then what one has of its own, after deltas of ever more rows."""
+
+    def one_round() -> dict[str, float]:
+        alone = Replica(specs(DIM), precision=precision)
+        alone.replace(snapshot(rows))
+        told = {"alone": alone.stats().bytes / rows}
+        frozen, mapped = mapped_of(precision, rows)
+        told["by all"] = mapped.stats().shared / rows
+        for step in ONE_IN:
+            for _ in range(DELTAS):  # of the same rows
+                news = delta(rows, 1, step)
+                assert mapped.apply(
+                    replace(news, first=mapped.sequence + 1, instant=instant(mapped.sequence + 1))
+                )
+            stats = mapped.stats()
+            told[f"own after one in {step}"] = (stats.bytes - stats.shared) / rows
+        assert frozen.stats().bytes == frozen.stats().shared
+        return told
+
+    return one_round
 
 
 def lookups(rows: int) -> Round:
@@ -100,6 +149,7 @@ def lookups(rows: int) -> Round:
     replicas = {precision: Replica(specs(DIM), precision=precision) for precision in FORMATS}
     for replica in replicas.values():
         replica.replace(snapshot(rows))
+    mapped = {precision: mapped_of(precision, rows) for precision in SHARED}
 
     def reading(replica: Replica) -> Read:
         return lambda step, out: replica.gather(plan, step, [out])
@@ -109,6 +159,8 @@ def lookups(rows: int) -> Round:
     }
     for precision, replica in replicas.items():
         reads["larix", f"dim={DIM} precision={precision}"] = reading(replica)
+    for precision, (_, replica) in mapped.items():
+        reads["larix", f"dim={DIM} precision={precision} shared"] = reading(replica)
     pools = {
         each: [batch(ids) for ids in keys(numbered(positions(each, rows), rows))] for each in DISTRIBUTIONS
     }
@@ -190,7 +242,13 @@ def tails(precision: Format, rows: int) -> Round:
 def main() -> None:
     what, rows = sys.argv[1], int(sys.argv[2])
     formats = {str(precision): precision for precision in FORMATS}
-    work({"subject": "larix"}, lookups(rows) if what == "lookup" else tails(formats[what], rows))
+    if what == "lookup":
+        made = lookups(rows)
+    elif what.startswith("shared "):
+        made = shared(formats[what.removeprefix("shared ")], rows)
+    else:
+        made = tails(formats[what], rows)
+    work({"subject": "larix"}, made)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <cstring>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -20,6 +21,13 @@ template <class Work>
 larix::Status without_gil(const Work& work) {
   const nb::gil_scoped_release release;
   return work();
+}
+
+Replica::Stamp stamp_of(const nb::bytes& stamp) {
+  Replica::Stamp found;
+  if (stamp.size() != sizeof(found)) throw std::invalid_argument("a stamp has 32 bytes");
+  std::memcpy(found.data(), stamp.c_str(), sizeof(found));
+  return found;
 }
 
 // A reading that may end before Python forgets it.
@@ -128,6 +136,17 @@ void bind_replica(nb::module_& m) {
            })
       .def("publish", [](Replica& self) { raise(without_gil([&] { return self.publish(); })); })
       .def("abandon", &Replica::abandon, nb::call_guard<nb::gil_scoped_release>())
+      // ``stamp``: 32 bytes. The descriptor stays the replica's own.
+      .def("freeze",
+           [](Replica& self, const nb::bytes& stamp) {
+             raise(without_gil([&, known = stamp_of(stamp)] { return self.freeze(known); }));
+             return self.descriptor();
+           })
+      .def("adopt",
+           [](Replica& self, int descriptor, const nb::bytes& stamp) {
+             raise(without_gil([&, known = stamp_of(stamp)] { return self.adopt(descriptor, known); }));
+             return self.descriptor();
+           })
       .def("rows", &Replica::rows)
       // In no order.
       .def("keys",
@@ -144,7 +163,7 @@ void bind_replica(nb::module_& m) {
       .def("counts", [](const Replica& self) {
         const larix::ReplicaCounts counts = self.counts();
         return std::tuple(counts.rows, counts.bytes, counts.lookups, counts.missing, counts.hot_rows, counts.hot_bytes,
-                          counts.cold, counts.promoted, counts.demoted, counts.disk_bytes);
+                          counts.cold, counts.promoted, counts.demoted, counts.disk_bytes, counts.shared);
       });
 
   nb::class_<Reading>(m, "Reading")

@@ -93,7 +93,8 @@ std::vector<int64_t> Replica::keys(uint32_t table) const {
 ReplicaCounts Replica::counts() const {
   ReplicaCounts counts;
   for (const std::atomic<int64_t>& rows : shown_) counts.rows += rows.load(std::memory_order_relaxed);
-  counts.bytes = static_cast<int64_t>(index_.bytes());
+  counts.shared = image_.sealed() ? static_cast<int64_t>(image_.bytes()) : 0;
+  counts.bytes = static_cast<int64_t>(image_.bytes()) + static_cast<int64_t>(index_.bytes());
   for (const auto& shelf : owned_) {
     counts.bytes += static_cast<int64_t>(shelf->bytes());
     counts.disk_bytes += static_cast<int64_t>(shelf->disk_bytes());
@@ -225,6 +226,7 @@ int64_t Replica::remove(uint32_t table, std::span<const int64_t> ids) {
 }
 
 void Replica::clear() {
+  index_.own_all();
   many_ = true;
   changes_ = {};
   const uint8_t mark = next();

@@ -8,6 +8,7 @@
 // ever is. A row that goes from one level to the other changes like any other, so that in one version it is on one level.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,7 @@
 
 #include "epochs.hpp"
 #include "quantize.hpp"
+#include "replica_image.hpp"
 #include "replica_index.hpp"
 #include "replica_shelf.hpp"
 #include "row_file.hpp"
@@ -35,6 +37,7 @@ struct ReplicaTable {
 struct ReplicaCounts {
   int64_t rows = 0;
   int64_t bytes = 0;
+  int64_t shared = 0;  // of the bytes, those of an image
   int64_t lookups = 0;
   int64_t missing = 0;
   // Of levels, if there are two.
@@ -118,6 +121,20 @@ class Replica {
   // Undoes what has been put and removed since the last publish.
   void abandon();
 
+  // ---- In memory that other processes have as well; see Image. Of a replica without levels that nobody reads yet.
+
+  // Says what is in an image, so that none is taken for another.
+  using Stamp = std::array<uint64_t, 4>;
+
+  // Moves all rows and their index, as they are shown, into an image. What is put from here on lies in memory of this
+  // process, as does every chunk of the index from the first change to it on. If it fails, the replica shows what it did, in
+  // memory that may be partly the image's but that nobody else can have.
+  Status freeze(const Stamp& stamp);
+  // Puts all rows of an image into a replica that has had none; they are shown by publish. What fails changes nothing.
+  Status adopt(int descriptor, const Stamp& stamp);
+  // Of the image; meaningless without.
+  int descriptor() const { return image_.descriptor(); }
+
  private:
   // How much room hot rows take, of all dims: in the version that is shown, and in the one that is being made.
   struct Heat {
@@ -143,6 +160,11 @@ class Replica {
     uint32_t table;
   };
 
+  struct Extents;
+  struct Places;
+  std::vector<uint64_t> identity(const Stamp& stamp) const;
+  Places places(const Extents& extents, size_t header_words) const;
+
   // What the version that is being made is marked with.
   uint8_t next() const { return mark_of(version_.load(std::memory_order_relaxed) + 1); }
   void prepare(size_t changes);
@@ -167,6 +189,7 @@ class Replica {
   std::vector<std::atomic<int64_t>> shown_;
   std::vector<std::unique_ptr<ReplicaShelf>> owned_;
   PageReaders disk_;
+  Image image_;
   ReplicaIndex index_;
   Epochs epochs_;
   std::atomic<uint64_t> version_{0};

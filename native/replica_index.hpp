@@ -11,6 +11,9 @@
 // be rid of erased cells, is written anew beside the old one and published by one store; the old one is kept until all
 // have left. That takes 1/32 of the index more while it lasts, and readers notice nothing.
 //
+// Chunks that lie in an image are never written to: the writer first takes a copy of its own in their place. Who still looks
+// into the former sees what it did, which is all of its version.
+//
 // Four cells of 16 bytes a bucket of one cache line: with the keys in the index a row is weights alone, often one line,
 // and an id without a row never touches one.
 #pragma once
@@ -91,7 +94,9 @@ class ReplicaIndex {
    public:
     uint32_t home(uint64_t hash) const { return static_cast<uint32_t>((hash & 0xFFFFFFFF) * count_ >> 32); }
     uint32_t after(uint32_t at) const { return at + 1 == count_ ? 0 : at + 1; }
-    Cells& bucket(uint32_t at) const { return chunks_[at >> kChunkBits][at & ((1u << kChunkBits) - 1)]; }
+    Cells& bucket(uint32_t at) const {
+      return chunks_[at >> kChunkBits].load(std::memory_order_acquire)[at & ((1u << kChunkBits) - 1)];
+    }
 
     // The row that a reader sees, from bucket ``at`` on, or 0.
     uint32_t find(uint32_t at, uint32_t table, int64_t id, uint8_t next) const {
@@ -107,7 +112,7 @@ class ReplicaIndex {
 
    private:
     friend class ReplicaIndex;
-    std::unique_ptr<Cells*[]> chunks_;
+    std::unique_ptr<std::atomic<Cells*>[]> chunks_;
     uint32_t count_ = 0;  // buckets; at least one is never full
   };
 
@@ -124,8 +129,11 @@ class ReplicaIndex {
   // Sees to it that one more cell can be filled, by writing the shard anew if need be. May throw, and changes nothing then.
   void make_room(uint64_t hash);
 
-  // The cell of (table, id) that is not dead, or null.
+  // The cell of (table, id) that is not dead, to be written to, or null. May throw if there is an image.
   Cell* living(uint64_t hash, uint32_t table, int64_t id);
+
+  // Has all cells be written to. May throw.
+  void own_all();
 
   // The used cell of this row, which must be there.
   Cell& holding(uint64_t hash, uint32_t table, uint32_t row);
@@ -156,8 +164,27 @@ class ReplicaIndex {
   size_t retired_bytes() const { return retired_bytes_; }
   void recycle();
 
-  // Memory ever used.
+  // Memory ever used, without the image.
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+
+  // ---- In an image. While nobody reads, and nothing waits to be settled.
+
+  struct Extent {  // of a shard
+    uint64_t count, filled, erased;
+  };
+  using Extents = std::array<Extent, kShards>;
+  Extents extents() const;
+  static size_t image_bytes(const Extents& extents);
+  // Calls visit(bytes, count) for all memory in the order of an image.
+  template <class Visit>
+  void each_chunk(const Visit& visit) const {
+    for (const Shard& shard : shards_) {
+      const View& view = *shard.view.load();
+      for (size_t i = 0; i < chunks_of(view.count_); ++i) visit(view.chunks_[i].load(), kChunkBytes);
+    }
+  }
+  // Has all chunks be those at ``image``. May throw, and changes nothing then.
+  void adopt(const Extents& extents, const char* image);
 
  private:
   static constexpr unsigned kChunkBits = 9;
@@ -171,9 +198,17 @@ class ReplicaIndex {
 
   std::unique_ptr<View> make_view(uint32_t count);
   Cells* take_chunk();
+  bool in_image(const Cells* chunk) const {
+    return reinterpret_cast<uintptr_t>(chunk) - reinterpret_cast<uintptr_t>(image_) < image_bytes_;
+  }
+  void own(const View& view, size_t chunk);
+  void own_bucket(const View& view, uint32_t at) {
+    if (image_) own(view, at >> kChunkBits);
+  }
   static size_t chunks_of(uint32_t count) { return ((size_t{count} - 1) >> kChunkBits) + 1; }
   static size_t limit(uint32_t count) { return size_t{count} * Cells::kCount * 4 / 5; }
   static void place(const View& view, uint64_t hash, int64_t id, Entry entry);
+  static uint32_t free_bucket(const View& view, uint64_t hash);
 
   std::array<Shard, kShards> shards_;
   std::vector<std::unique_ptr<const View>> retired_;
@@ -183,6 +218,8 @@ class ReplicaIndex {
   size_t fresh_left_ = 0;
   std::vector<Cells*> free_;  // chunks to be used again, zeroed; has room for all that there are
   std::atomic<size_t> bytes_{0};
+  const char* image_ = nullptr;
+  size_t image_bytes_ = 0;
 };
 
 }  // namespace larix

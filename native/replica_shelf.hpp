@@ -66,6 +66,9 @@ class ReplicaShelf {
     (hot ? hot_ : cold_->rows).each_uses(visit);
   }
 
+  // Of a shelf without levels: all its rows in an image; see ReplicaRows.
+  ReplicaRows& rows() { return hot_; }
+
   size_t bytes() const { return hot_.bytes() + (cold_ ? cold_->rows.bytes() : 0); }
   size_t disk_bytes() const { return cold_ ? cold_->file.bytes() : 0; }
 

@@ -1,5 +1,6 @@
 """A replica against a plain dict, against the tables it follows, and under readers that never stop."""
 
+import os
 import threading
 import time
 from typing import get_args
@@ -313,3 +314,39 @@ def test_a_row_takes_no_more_memory_than_is_said():
             some = ids[sequence::10]
             replica.apply(replicas.changes([spec], sequence, sequence, {"a": (some, weights[: len(some)])}))
         assert replica.stats().bytes / len(ids) < most * 1.15
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has memory without a name")
+def test_readers_of_mapped_rows_see_whole_deltas_only():
+    spec, count, versions = TableSpec(name="a", dim=4), 5000, 40
+    ids = np.arange(count)
+
+    def rows(version):
+        return {"a": (ids, np.full((count, 4), version, np.float32))}
+
+    frozen, mapped = Replica([spec]), Replica([spec])
+    frozen.replace(replicas.snapshot([spec], 1, rows(1)))
+    frozen.freeze(bytes(32))
+    mapped.adopt(frozen.image, bytes(32), frozen.instant)
+    wrong, over = [], threading.Event()
+
+    def read(seed):
+        rng, last = np.random.default_rng(seed), 1.0
+        while not over.is_set():
+            seen = np.unique(mapped.lookup("a", rng.choice(ids, 300)))
+            if len(seen) != 1 or seen[0] < last:
+                wrong.append(seen)
+                return
+            last = seen[0]
+
+    readers = [threading.Thread(target=read, args=(seed,)) for seed in range(3)]
+    for reader in readers:
+        reader.start()
+    for version in range(2, versions):
+        assert mapped.apply(replicas.changes([spec], version, version, rows(version)))
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    np.testing.assert_array_equal(frozen.lookup("a", ids), 1.0)
+    np.testing.assert_array_equal(mapped.lookup("a", ids), versions - 1)

@@ -150,6 +150,35 @@ def test_a_bundle_that_comes_is_taken_up_by_every_worker_while_all_are_answered(
     assert set(neighbour.stamps) == {"step-7", "step-8"}
 
 
+def shared(server):
+    """The image that each worker has mapped, by worker, and the bytes that they tell of."""
+    inodes = {}
+    for process in workers_of(os.getpid()):
+        for each in Path(f"/proc/{process}/fd").iterdir():
+            if os.readlink(each).startswith("/memfd:larix-rows"):
+                inodes[process] = each.stat().st_ino
+    told = [
+        line for line in metrics(server).splitlines() if line.startswith("larix_version_row_shared_bytes{")
+    ]
+    return inodes, [float(line.split()[-1]) for line in told]
+
+
+def test_workers_hold_a_bundle_s_rows_once_one_that_is_started_again_too(server):
+    inodes, told = shared(server)
+    assert len(inodes) == 2
+    assert len(set(inodes.values())) == 1
+    assert len(told) == 2
+    assert min(told) > 0
+    before = sorted(inodes)
+    os.kill(before[0], signal.SIGKILL)
+    eventually(lambda: len(workers_of(os.getpid())) == 2 and before[0] not in workers_of(os.getpid()))
+    eventually(lambda: metrics(server).count("larix_ready{") == 2)
+    again, told = shared(server)
+    assert set(again) == set(workers_of(os.getpid()))
+    assert set(again.values()) == set(inodes.values())
+    assert min(told) > 0
+
+
 def test_workers_have_a_core_each_as_far_as_there_are_enough(server):
     cores = sorted(os.sched_getaffinity(0))
     found = sorted(tuple(sorted(os.sched_getaffinity(each))) for each in workers_of(os.getpid()))

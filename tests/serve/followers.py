@@ -58,6 +58,12 @@ class Remake:
         return None if self.busy else Rows(rows, weights, stamps)
 
 
+def filled(snapshot):
+    rows = Replica(SPECS)
+    rows.replace(snapshot)
+    return rows
+
+
 def following_of(trainer, name, *, source=None, remake=None, dense_s=0.0):
     """A model that was loaded from a version of the trainer's."""
     rows = Replica.load(trainer.topic.folder / name)
@@ -73,7 +79,7 @@ def following_of(trainer, name, *, source=None, remake=None, dense_s=0.0):
         stand=stand,
         source=source or Source(trainer.topic),
         remake=remake or Remake(),
-        empty=lambda: Replica(SPECS),
+        filled=filled,
         dense_s=dense_s,
     )
 

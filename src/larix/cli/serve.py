@@ -88,7 +88,7 @@ def serve(
         int,
         typer.Option(
             metavar="N",
-            help="Worker processes that answer, each with all rows, as many as cores to answer the most; 0: this one alone.",
+            help="Worker processes that answer, from the same rows, as many as cores to answer the most; 0: this one alone.",
         ),
     ] = 0,
     hot_rows: Annotated[

@@ -26,6 +26,13 @@ from larix.embedding.snapshot import Instant, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError
 
+
+def _build() -> str:
+    about = Path(_native.__file__).stat()
+    return f"{about.st_size} {about.st_mtime_ns}"
+
+
+BUILD = _build()  # of the native core, read when it was loaded: another may keep rows otherwise
 _FORMATS = {precision: number for number, precision in enumerate(get_args(Format))}
 
 
@@ -35,7 +42,7 @@ class ReplicaStats:
 
     ``rows`` of all tables; ``bytes``: memory of rows and index, with what is kept to be used again. ``lookups``
     and ``missing`` (ids without a row) are counted by id, repeats included. ``sequence``: see ``Replica``. ``levels``: of a
-    replica that has them.
+    replica that has them. ``shared``: of the bytes, those that other processes can have, too; see ``freeze``.
     """
 
     rows: int
@@ -44,6 +51,7 @@ class ReplicaStats:
     missing: int
     sequence: int
     levels: LevelStats | None = None
+    shared: int = 0
 
 
 class Replica:
@@ -64,7 +72,8 @@ class Replica:
     A row has one level in one version: changes that are applied leave it there, new rows are hot while there is room,
     and ``adapt`` moves rows by their use.
 
-    ``instant`` is the state that it shows, None at first; ``sequence`` the last sequence number in it, 0 at first.
+    ``instant`` is the state that it shows, None at first; ``sequence`` the last sequence number in it, 0 at first. ``image``:
+    the descriptor of the memory that other processes can have its rows in, -1 if there is none; see ``freeze``.
     """
 
     def __init__(
@@ -92,6 +101,7 @@ class Replica:
             if levels is None
             else (str(Path(levels.folder).absolute()), levels.bytes, levels.cold == "int8"),
         )
+        self.image = -1
         self._writing = threading.Lock()
         self._instants: dict[int, Instant | None] = {
             0: None
@@ -211,6 +221,31 @@ class Replica:
                 fresh.append(self.instant)
         return moved
 
+    def freeze(self, stamp: bytes) -> None:
+        """Move all rows and their index into memory that other processes can have, too: `image`, for their `adopt`.
+
+        To be called before anything is read. The memory is never written to again: a row that changes is put beside it and its
+        chunk of the index (32 KiB) copied, so that the replica stays this process's own. What is replaced there is not used
+        again. ``stamp``: 32 bytes that say what the rows are. ConfigError for a replica with levels. StorageError if the system
+        has no such memory, or none left: the replica shows what it did, and is this process's alone.
+        """
+        if self.levels is not None:
+            raise ConfigError("rows on levels cannot be shared among processes; make the replica without")
+        with self._writing:
+            self.image = self._core.freeze(stamp)
+
+    def adopt(self, descriptor: int, stamp: bytes, instant: Instant) -> None:
+        """Show the rows of another process's `image` as the state at ``instant``, in a replica that has shown none yet.
+
+        The caller keeps the descriptor. StorageError for what is no image, is damaged, has another stamp or other tables than
+        this replica, or was made by another build; nothing has changed then.
+        """
+        if self.levels is not None or self._core.version():
+            raise ConfigError("only a new replica without levels can take over the rows of another process")
+        with self._version({}) as fresh:
+            self.image = self._core.adopt(descriptor, stamp)
+            fresh.append(instant)
+
     def hot(self, table: str, ids: Ids) -> NDArray[np.bool_]:
         """Return of each id whether it has a row that is hot: all rows of a replica without levels are."""
         with self.reading() as rows:
@@ -218,7 +253,9 @@ class Replica:
 
     def stats(self) -> ReplicaStats:
         """Return what the replica holds and has done."""
-        rows, size, lookups, missing, hot, hot_bytes, cold, promoted, demoted, disk = self._core.counts()
+        rows, size, lookups, missing, hot, hot_bytes, cold, promoted, demoted, disk, shared = (
+            self._core.counts()
+        )
         levels = LevelStats(
             hot_rows=hot,
             hot_bytes=hot_bytes,
@@ -236,6 +273,7 @@ class Replica:
             missing=missing,
             sequence=self.sequence,
             levels=None if self.levels is None else levels,
+            shared=shared,
         )
 
     @contextmanager

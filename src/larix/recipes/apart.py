@@ -123,7 +123,7 @@ def _entered(stack: ExitStack, where: str) -> Any:
 def listening_apart(
     work: Work, front: Front, processes: int, *, feedback: Feedback | None = None
 ) -> Iterator[Listening]:
-    """As ``listening``, but ``processes`` of them answer, each with the models' rows; this one reads and dispatches."""
+    """As ``listening``, but ``processes`` of them answer, over rows that they hold once; this one reads and dispatches."""
     guards = guards_of(front)
     from larix.serve.workers import Dispatch, Fleet, FleetSettings
 

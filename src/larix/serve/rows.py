@@ -3,6 +3,8 @@
 Knows nothing of networks or of who reads them.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -53,6 +55,12 @@ def read(folder: Path) -> tuple[Snapshot, Format]:
     precision: Format = body["precision"]
     instant = Instant.from_json(body["instant"])
     return Snapshot(specs, 0, instant, _pieces(folder, specs, precision, body["files"])), precision
+
+
+def key(folder: Path) -> str:
+    """What tells the rows that ``write`` wrote from others: a digest of what vouches for all its files. Errors as `read`."""
+    body = manifest.read(folder, (_FORMAT,))
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _pieces(

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import stock
+from engine_fakes import eventually
 
 from larix.compile.afresh import compile_apart
-from larix.embedding import Levels
+from larix.embedding import Instant, Levels, Snapshot
+from larix.embedding.image import Images
 from larix.errors import ConfigError, StorageError
 from larix.feed import ValueModel, WeightedSum
 from larix.feed.serial import write as write_value
+from larix.serve import rows as stored
+from larix.serve.bundle import TABLES, Bundle
 from larix.serve.engine import Engine
 from larix.serve.models import Loading, Repository
 from larix.serve.models import loading as loading_module
@@ -168,7 +172,7 @@ def test_processes_that_take_turns_compile_a_network_once_and_keep_but_the_newes
         make = loading_module._Scorer(bundle, 1)
         return loading_module._Remake(bundle, make, Loading(scratch=scratch, turn=Turn(scratch / "turn")))
 
-    rows, stamps = loading_module._rows_of(bundle, None), bundle.stamp_at
+    rows, stamps = bundle.replica(), bundle.stamp_at
     first, second = process(), process()
     for seed in range(6):
         weights = safetensors.torch.save(stock.Net(bundle.sample).state_dict())
@@ -181,6 +185,75 @@ def test_processes_that_take_turns_compile_a_network_once_and_keep_but_the_newes
         assert first(rows, weights, stamps) is None, "others have their turn"
     with pytest.raises(ConfigError, match="scratch"):
         Loading(turn=Turn(scratch / "turn"))
+
+
+def test_processes_that_take_turns_hold_a_bundle_s_rows_once_as_long_as_one_has_it(
+    place, tmp_path, caplog, monkeypatch
+):
+    scratch = tmp_path / "shared"
+    scratch.mkdir()
+
+    def process():
+        turn = Turn(scratch / "turn")
+        made = Repository({"shop": place}, Loading(scratch=scratch, turn=turn), keep=0, turn=turn)
+        made.load("shop")
+        return made
+
+    def shared():
+        return sorted(each.name for each in scratch.glob("rows-*"))
+
+    first, second = process(), process()
+    alone = Repository({"shop": place}, Loading())
+    alone.load("shop")
+    for each in (first, second):
+        gauges = each.model().gauges[each.model().live]
+        assert 0 < gauges["row_shared_bytes"] <= gauges["row_bytes"]
+        np.testing.assert_array_equal(clicks(each), clicks(alone))
+    assert alone.model().gauges["step-1"]["row_shared_bytes"] == 0
+    assert len(shared()) == 2
+    stock.made(place / "step-2")
+    for each in (first, second):
+        each.load("shop")
+        eventually(lambda each=each: (each.poll(), each.model().versions == ("step-2",))[1])
+    eventually(lambda: (first.poll(), second.poll(), len(shared()) == 2)[-1])
+    assert caplog.text == ""
+    for link in scratch.glob("rows-*"):
+        link.unlink()
+
+    def freeze(self, stamp):
+        raise StorageError("memory to share: cannot write: Cannot allocate memory")
+
+    monkeypatch.setattr(loading_module.Replica, "freeze", freeze)
+    third = process()
+    assert "Cannot allocate memory" in caplog.text
+    np.testing.assert_array_equal(clicks(third), clicks(first))
+    assert third.model().gauges["step-2"]["row_shared_bytes"] == 0
+
+
+def test_snapshots_of_one_state_are_held_once_and_rows_on_levels_by_each(place, tmp_path):
+    bundle = Bundle.open(place / "step-1")
+    specs, images = list(bundle.replica().specs.values()), Images(tmp_path)
+
+    def snapshot(sequence=9):
+        pieces, _ = stored.read(bundle.folder / TABLES)
+        instant = Instant(history="h", sequence=sequence, steps=0, clock=0)
+        return Snapshot(pieces.specs, 0, instant, iter(pieces))
+
+    def filled(*, precision="fp32", levels=None, sequence=9, images=images):
+        return loading_module._Filled(specs, precision, levels, images)(snapshot(sequence))
+
+    first, second = filled(), filled()
+    others = [filled(sequence=10), filled(precision="bf16")]
+    assert os.fstat(first.image).st_ino == os.fstat(second.image).st_ino
+    assert os.fstat(first.image).st_ino not in {os.fstat(each.image).st_ino for each in others}
+    assert (second.instant.sequence, others[0].instant.sequence) == (9, 10)
+    alone = filled(images=None)
+    leveled = filled(levels=Levels(hot_bytes=600, folder=tmp_path / "cold", cold="disk"))
+    for spec in specs:
+        ids = alone.keys(spec.name)
+        for each in (first, second, others[0], leveled):
+            np.testing.assert_array_equal(each.lookup(spec.name, ids), alone.lookup(spec.name, ids))
+    assert [each.stats().shared for each in (alone, leveled)] == [0, 0]
 
 
 def requests_of(bundle):

@@ -77,8 +77,8 @@ class _Wanted:
 class Following:
     """An edition kept at the newest state that messages tell of.
 
-    ``target``: its scorer is over ``rows``, whose states ``states`` tells, as it was loaded at ``stand``. ``empty``: makes a
-    replica for the rows of a snapshot. ``dense_s``: a network is made anew at most so often, in seconds.
+    ``target``: its scorer is over ``rows``, whose states ``states`` tells, as it was loaded at ``stand``. ``filled``: makes a
+    replica that shows a snapshot. ``dense_s``: a network is made anew at most so often, in seconds.
 
     Deltas go into the rows that answers read, at once: a call sees whole states only. A network's weights become another scorer
     over the same rows; a snapshot or a fence another over rows of its own. Either takes the place of the one before when
@@ -96,7 +96,7 @@ class Following:
         stand: Stand,
         source: Source,
         remake: Remake,
-        empty: Callable[[], Replica],
+        filled: Callable[[Snapshot], Replica],
         dense_s: float = 30.0,
     ) -> None:
         if not dense_s >= 0:
@@ -105,7 +105,7 @@ class Following:
         self.columns = columns
         self.remade = 0
         self._rows, self._states = rows, states  # what deltas go to
-        self._source, self._remake, self._empty, self._dense_s = source, remake, empty, dense_s
+        self._source, self._remake, self._filled, self._dense_s = source, remake, filled, dense_s
         mine = weakref.proxy(
             self
         )  # it is to go with its last request, and not to wait for a collection of cycles
@@ -229,8 +229,7 @@ class Following:
         """Load the rows of a snapshot beside those that are shown; they are when their network has been made."""
         message = self._follower.taking
         assert message is not None
-        rows = self._empty()
-        rows.replace(snapshot)
+        rows = self._filled(snapshot)
         stamp = replace(
             self.target.scorer.stamp, history=message.history, rows=message.last, event_ms=message.event_ms
         )

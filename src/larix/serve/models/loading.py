@@ -5,10 +5,11 @@ Knows bundles and how a network is made anew; knows nothing of where messages co
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from larix.compile import load_forms
 from larix.compile.afresh import compile_apart, with_weights
 from larix.compile.artifact import BACKENDS, find
 from larix.compile.graph import Graph
-from larix.embedding import Levels, Replica, Stand
+from larix.embedding import Levels, Replica, Snapshot, Stand, TableSpec
+from larix.embedding.image import Images
+from larix.embedding.quantize import Format
 from larix.errors import ConfigError, StorageError
 from larix.feed import LiveValueModel
 from larix.serve import rows as stored
@@ -33,6 +36,7 @@ from larix.serve.request import Stamp
 from larix.serve.scorer import Scorer
 from larix.serve.warm import Warm
 
+_LOG = logging.getLogger(__name__)
 _WARM = (
     8  # logged samples that are scored before a version answers: more would take Python from those who answer
 )
@@ -49,7 +53,8 @@ class Loading:
     the bundle's, and to look at again. ``dense_s``: a network is made anew at most so often. ``catch_up_s``: how long a
     version may take to come up to its run before it answers all the same. ``scratch``: where networks are compiled, the system's
     folder for such things unless told. ``turn``: with other processes that serve the same: a network that is made anew is
-    compiled by the first whose turn it is, in ``scratch``, and read from there by the others. ``cores``: it is compiled on, those
+    compiled by the first whose turn it is, in ``scratch``, and read from there by the others, and rows without levels are loaded
+    by the first, and held once. ``cores``: it is compiled on, those
     of the thread that serves if None.
     """
 
@@ -77,7 +82,10 @@ class Loading:
         # On a thread of usual priority: one of a lower that is preempted while it holds Python's lock holds up all who
         # answer, and what pools it starts keep its priority for good. Measured: a p99 of 10 ms became hundreds.
         bundle = Bundle.open(path)
-        rows = _rows_of(bundle, self.levels.get(model))
+        tables = bundle.folder / TABLES
+        snapshot, precision = stored.read(tables)
+        filled = _Filled(list(snapshot.specs.values()), precision, self.levels.get(model), self._images)
+        rows = filled(snapshot, key=stored.key(tables))
         begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
         states = States(begun)
         make = _Scorer(bundle, self.streams)
@@ -97,11 +105,36 @@ class Loading:
             stand=Stand(history=begun.history, sequence=begun.rows, mark=bundle.manifest["training"]["mark"]),
             source=self.follow[model](),
             remake=_Remake(bundle, make, self),
-            empty=lambda: _like(rows),
+            filled=filled,
             dense_s=self.dense_s,
         )
         following.catch_up(self.catch_up_s)
         return following
+
+    @property
+    def _images(self) -> Images | None:
+        return None if self.turn is None or self.scratch is None else Images(self.scratch)
+
+
+class _Filled:
+    """Replicas that show a snapshot; those of one server's processes hold the same rows once, if they are on one level."""
+
+    def __init__(
+        self, specs: Sequence[TableSpec], precision: Format, levels: Levels | None, images: Images | None
+    ) -> None:
+        self._specs, self._precision, self._levels = specs, precision, levels
+        self._images = images if levels is None else None
+
+    def __call__(self, snapshot: Snapshot, key: str = "") -> Replica:
+        """``key``: what the rows are, if there are others of the snapshot's instant."""
+        rows = Replica(self._specs, precision=self._precision, levels=self._levels)
+        if self._images is None:
+            rows.replace(snapshot)
+            return rows
+        shown = [key, self._precision, snapshot.instant.to_json(), [spec.to_json() for spec in self._specs]]
+        if trouble := self._images.fill(rows, snapshot, json.dumps(shown, sort_keys=True)):
+            _LOG.warning("rows are not shared with other processes as they might be: %s", trouble)
+        return rows
 
 
 class _Remake:
@@ -180,15 +213,3 @@ class _Scorer:
             raise StorageError("it gives logits that are no numbers on logged samples; send others")
         self._last = loaded
         return loaded
-
-
-def _rows_of(bundle: Bundle, levels: Levels | None) -> Replica:
-    snapshot, precision = stored.read(bundle.folder / TABLES)
-    rows = Replica(list(snapshot.specs.values()), precision=precision, levels=levels)
-    rows.replace(snapshot)
-    return rows
-
-
-def _like(rows: Replica) -> Replica:
-    """One for the same tables, without rows."""
-    return Replica(list(rows.specs.values()), precision=rows.precision, levels=rows.levels)

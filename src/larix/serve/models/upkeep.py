@@ -23,6 +23,7 @@ def gauges_of(rows: Replica) -> Mapping[str, float]:
     found = {
         "rows": float(stats.rows),
         "row_bytes": float(stats.bytes),
+        "row_shared_bytes": float(stats.shared),
         "row_lookups": float(stats.lookups),
         "row_missing": float(stats.missing),
     }
