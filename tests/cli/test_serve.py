@@ -24,6 +24,16 @@ def bundle(tmp_path_factory):
     return exported(tmp_path_factory.mktemp("shop"))
 
 
+def first_asked(served):
+    """Where a server that was just started is, and what its first example asks."""
+    told = next((line for line in served.stdout if line.startswith("Serving")), None)
+    assert told, served.stderr.read()
+    url = told.split()[-1]
+    name = requests.get(f"{url}/v1/examples", timeout=20).json()[0]["name"]
+    one = requests.get(f"{url}/v1/examples/{name}", timeout=20).json()
+    return url, {key: one[key] for key in ("user", "context", "candidates")}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_bundle_is_served_until_a_signal_says_to_stop(process, bundle, number):
     served = process("serve", bundle, "--port", "0", "--streams", "1", "--timeout-ms", "20000", "--log-calls")
@@ -51,12 +61,7 @@ def test_rows_that_are_used_less_may_lie_on_disk_and_answers_stay_the_same(
     def answered(*more):
         served = process("serve", bundle, "--port", "0", "--timeout-ms", "20000", *more)
         try:
-            told = served.stdout.readline()
-            assert told, served.stderr.read()
-            url = told.split()[-1]
-            name = requests.get(f"{url}/v1/examples", timeout=20).json()[0]["name"]
-            one = requests.get(f"{url}/v1/examples/{name}", timeout=20).json()
-            body = {key: one[key] for key in ("user", "context", "candidates")}
+            url, body = first_asked(served)
             page = requests.post(f"{url}/v1/rank", json=body, timeout=20).json()
             return page["items"], requests.get(f"{url}/metrics", timeout=20).text
         finally:
@@ -108,10 +113,8 @@ def test_a_file_that_tells_values_is_looked_at_again(process, bundle, tmp_path):
         "serve", f"mine={bundle}", "--port", "0", "--values", f"mine={path}", "--timeout-ms", "20000"
     )
     try:
-        url = served.stdout.readline().split()[-1]
-        name = requests.get(f"{url}/v1/examples", timeout=20).json()[0]["name"]
-        one = requests.get(f"{url}/v1/examples/{name}", timeout=20).json()
-        body = {key: one[key] for key in ("user", "context", "candidates")} | {"diversity": False}
+        url, body = first_asked(served)
+        body["diversity"] = False
 
         def page():
             return [
@@ -176,14 +179,7 @@ def test_a_run_is_followed_while_it_is_trained_on_and_takes_feedback(larix, proc
         "20000",
     )
     try:
-        told = served.stdout.readline()
-        while told and not told.startswith("Serving"):
-            told = served.stdout.readline()
-        assert told, served.stderr.read()
-        url = told.split()[-1]
-        name = requests.get(f"{url}/v1/examples", timeout=20).json()[0]["name"]
-        one = requests.get(f"{url}/v1/examples/{name}", timeout=20).json()
-        body = {key: one[key] for key in ("user", "context", "candidates")}
+        url, body = first_asked(served)
 
         def page():
             return requests.post(f"{url}/v1/rank", json=body, timeout=20).json()

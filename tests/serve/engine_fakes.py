@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from larix.errors import DataError
 from larix.features import Binary
 from larix.serve.engine import Engine, EngineSettings, Target
 from larix.serve.engine.job import Job
@@ -125,6 +126,44 @@ class Gated(FakeScorer):
         finally:
             with self._lock:
                 self.at_once -= 1
+
+
+class Troubled(JointScorer):
+    """Finds 23, 46, ... candidates malformed and fails at 29, 58, ...; ``deadly``: its thread dies of 31, 62, ..."""
+
+    def __init__(self, *, deadly=False):
+        super().__init__(base=0.002)
+        self._deadly = deadly
+
+    def look_up(self, user, candidates):
+        if len(candidates) % 23 == 0:
+            raise DataError("malformed")
+        return super().look_up(user, candidates)
+
+    def score(self, looked):
+        time.sleep(0.0003)
+        for each in looked:
+            if each.rows % 29 == 0:
+                raise ValueError
+            if self._deadly and each.rows % 31 == 0:
+                raise SystemExit
+        return super().score(looked)
+
+
+def told(error):
+    """How a request ended, in a word; ``error``: None if it was answered."""
+    if error is None:
+        return "answered"
+    return error.why.name if isinstance(error, Refusal) else type(error).__name__
+
+
+def check_nothing_left(made):
+    """An engine that has told everybody holds nothing of it, and goes on answering."""
+    eventually(lambda: not any(made.stats().running.values()))
+    stats = made.stats()
+    assert (stats.queued_rows, stats.queued_bytes, made.live) == (0, 0, True)
+    assert not any(stats.queued.values())
+    assert made.submit(request(10)).result(SOON).value.size == 10
 
 
 @contextlib.contextmanager

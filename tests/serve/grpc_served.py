@@ -8,11 +8,17 @@ from contextlib import contextmanager
 import numpy as np
 import tritonclient.grpc as triton
 from asked import SIGNATURE, TASKS
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from larix.serve import Answer, Refusal, Request, Stamp, Why
 from larix.serve.grpc import GrpcLimits, GrpcServer
 from larix.serve.service import ModelStatus, State, VersionStatus
 from larix.serve.stats import Histogram, ServiceStats, VersionStats
+from larix.serve.telemetry import Traces
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # a traceparent
 
 
 class KnownService:
@@ -81,6 +87,21 @@ class KnownService:
 
     def drain(self, timeout_s):
         return True
+
+
+class Followed(KnownService):
+    """Its requests are spans: ``spans`` gives those that were answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        exporter, provider = InMemorySpanExporter(), TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        self._traces, self.spans = Traces(provider), exporter.get_finished_spans
+
+    def rank(self, request: Request) -> "Future[Answer]":
+        future = super().rank(request)
+        self._traces.follow("rank", request, future)
+        return future
 
 
 def answer_to(request: Request) -> Answer:

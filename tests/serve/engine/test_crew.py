@@ -16,12 +16,14 @@ from engine_fakes import (
     SOON,
     FakeScorer,
     Gated,
-    JointScorer,
+    Troubled,
+    check_nothing_left,
     engine,
     eventually,
     quantile,
     request,
     target,
+    told,
 )
 
 from larix.errors import DataError
@@ -208,29 +210,8 @@ def test_threads_that_find_nothing_to_do_sleep():
 def test_whatever_goes_wrong_at_once_everybody_is_told_and_nothing_is_left():
     """Clients of both kinds, cancellations, deadlines, malformed requests, failing models and dying threads, all at random."""
 
-    class Troubled(JointScorer):
-        def look_up(self, user, candidates):
-            if len(candidates) % 23 == 0:
-                raise DataError("malformed")
-            return super().look_up(user, candidates)
-
-        def score(self, looked):
-            time.sleep(0.0003)
-            for each in looked:
-                if each.rows % 29 == 0:
-                    raise ValueError
-                if each.rows % 31 == 0:
-                    raise SystemExit
-            return super().score(looked)
-
-    scorer = Troubled(base=0.002)
     settings = replace(FOUR, workers=3, dense=2, wait_s=0.05, ahead_rows=500)
     outcomes, lock = Counter(), threading.Lock()
-
-    def told(error):
-        if error is None:
-            return "answered"
-        return error.why.name if isinstance(error, Refusal) else type(error).__name__
 
     def client(seed):
         draw = random.Random(seed)
@@ -252,7 +233,7 @@ def test_whatever_goes_wrong_at_once_everybody_is_told_and_nothing_is_left():
             with lock:
                 outcomes[told(error)] += 1
 
-    with engine(scorer, settings) as made:
+    with engine(Troubled(deadly=True), settings) as made:
         clients = [threading.Thread(target=client, args=(seed,)) for seed in range(8)]
         for thread in clients:
             thread.start()
@@ -260,12 +241,8 @@ def test_whatever_goes_wrong_at_once_everybody_is_told_and_nothing_is_left():
             thread.join(3 * SOON)
         assert sum(outcomes.values()) == 8 * 120
         assert {"answered", "BROKEN", "DataError", "TOO_LATE"} <= set(outcomes)
-        eventually(lambda: not any(made.stats().running.values()))
-        stats = made.stats()
-        assert (stats.queued_rows, stats.queued_bytes, made.live) == (0, 0, True)
-        assert not any(stats.queued.values())
+        check_nothing_left(made)
         assert made.rank(request(10)).value.size == 10
-        assert made.submit(request(10)).result(SOON).value.size == 10
 
 
 def test_threads_that_wait_keep_nothing_of_what_they_did():

@@ -16,17 +16,13 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from google.rpc import error_details_pb2
-from grpc_served import KnownService, answer_to, served
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from grpc_served import PARENT, Followed, KnownService, answer_to, served
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from larix.errors import ConfigError
 from larix.serve import Refusal, Why
 from larix.serve.grpc import GrpcLimits, GrpcServer
-from larix.serve.telemetry import Traces
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 TOKEN = "Bearer " + "t" * 32
@@ -377,20 +373,10 @@ def test_without_grpcio_it_says_what_to_install():
 
 
 def test_a_call_continues_the_trace_that_its_metadata_carry():
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    traces = Traces(provider)
-
-    class Followed(KnownService):
-        def rank(self, request):
-            future = super().rank(request)
-            traces.follow("rank", request, future)
-            return future
-
-    parent = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-    with served(Followed()) as server, grpc.insecure_channel(server.address) as channel:
-        infer(channel, metadata=[parent])
+    service = Followed()
+    with served(service) as server, grpc.insecure_channel(server.address) as channel:
+        infer(channel, metadata=[("traceparent", PARENT)])
         infer(channel)
-    first, second = exporter.get_finished_spans()
+    first, second = service.spans()
     assert f"{first.context.trace_id:032x}" == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert second.parent is None

@@ -2,14 +2,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from fronted import fronted_grpc
-from grpc_served import KnownService, asked
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from grpc_served import PARENT, Followed, KnownService, asked
 from tritonclient.utils import InferenceServerException
 
 from larix.serve import Refusal, Why
-from larix.serve.telemetry import Traces
 
 
 @pytest.fixture
@@ -64,24 +60,14 @@ def test_what_there_is_any_worker_tells(client):
 
 
 def test_a_workers_spans_continue_the_trace_that_came_with_the_call(folder):
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    traces = Traces(provider)
-
-    class Followed(KnownService):
-        def rank(self, request):
-            future = super().rank(request)
-            traces.follow("rank", request, future)
-            return future
-
-    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    service = Followed()
     with (
-        fronted_grpc(folder, [Followed()]) as server,
+        fronted_grpc(folder, [service]) as server,
         triton.InferenceServerClient(server.address) as client,
     ):
-        client.infer("feed", asked(), headers={"traceparent": parent, "tracestate": "shop=a1"})
+        client.infer("feed", asked(), headers={"traceparent": PARENT, "tracestate": "shop=a1"})
         client.infer("feed", asked())  # on the same connections, but of no trace
-    first, second = exporter.get_finished_spans()
+    first, second = service.spans()
     assert f"{first.context.trace_id:032x}" == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert f"{first.parent.span_id:016x}" == "00f067aa0ba902b7"
     assert first.context.trace_state.to_header() == "shop=a1"

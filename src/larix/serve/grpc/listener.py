@@ -24,13 +24,13 @@ from larix.serve.grpc.status import Unauthenticated, status_of
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import Service
 from larix.serve.telemetry import below
+from larix.serve.telemetry.traces import HEADERS as TRACE_HEADERS
 
 Bearer = Callable[[str | None], str | None]
 """Who it is that sends this ``authorization``; None if it opens nothing."""
 Instead = Callable[[str, Handler], Handler]
 """What answers a method, as "SERVICE/METHOD", instead of its handler."""
 _ALONE = nullcontext()
-_TRACE = ("traceparent", "tracestate")
 _INFER = "ModelInfer"
 _LONGEST_ID = 128
 
@@ -96,7 +96,9 @@ def _behaviour(
             left = context.time_remaining()
             call.deadline = math.inf if left is None else time.monotonic() + left
             call.trace = {
-                name: each for name, each in metadata.items() if name in _TRACE and isinstance(each, str)
+                name: each
+                for name, each in metadata.items()
+                if name in TRACE_HEADERS and isinstance(each, str)
             }
             with below(call.trace) if call.trace else _ALONE:
                 return await handler(call)

@@ -21,6 +21,7 @@ from larix.serve.http.limits import Limits
 from larix.serve.http.reply import Rejected, Reply, encoding_of, failure_of, packed
 from larix.serve.http.unread import Coming, Unread
 from larix.serve.telemetry import below
+from larix.serve.telemetry.traces import HEADERS as TRACE_HEADERS
 
 _LOG = logging.getLogger(__name__)
 WORTH_PACKING = 4 << 10  # bytes; fewer are not sent faster for it
@@ -191,7 +192,7 @@ async def _fit(reply: Reply, headers: Headers) -> Reply:
 
 
 def _trace(headers: Headers) -> dict[str, str]:
-    return {name: value for name in ("traceparent", "tracestate") if (value := headers.get(name)) is not None}
+    return {name: value for name in TRACE_HEADERS if (value := headers.get(name)) is not None}
 
 
 def _packed_by(headers: Headers) -> str | None:

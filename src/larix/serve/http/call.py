@@ -11,7 +11,6 @@ from larix.serve.http.limits import Limits
 from larix.serve.http.reply import Reply
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import Service
-from larix.serve.waiting import answered as answered  # part of what handlers take from here
 
 T = TypeVar("T")
 

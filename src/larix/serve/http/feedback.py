@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from larix.serve.http.call import Call, Route, answered, document_of
+from larix.serve.http.call import Call, Route, document_of
 from larix.serve.http.limits import Limits
 from larix.serve.http.reply import Reply, reply_of
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import Service
+from larix.serve.waiting import answered
 
 MOST = 10_000
 

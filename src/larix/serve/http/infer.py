@@ -13,11 +13,12 @@ from larix.errors import DataError, LarixError
 from larix.serve import oip
 from larix.serve.columns import parted
 from larix.serve.http.asked import now_ms
-from larix.serve.http.call import Call, Route, answered, document_of
+from larix.serve.http.call import Call, Route, document_of
 from larix.serve.http.limits import Limits
 from larix.serve.http.reply import BINARY, JSON, Reply
 from larix.serve.request import Answer
 from larix.serve.service import Service
+from larix.serve.waiting import answered
 
 JSON_LENGTH = "inference-header-content-length"
 Parameter = bool | int | float | str

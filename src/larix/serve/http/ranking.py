@@ -3,11 +3,12 @@
 import msgspec
 
 from larix.serve.http.asked import Asking, Candidates, Count, Milliseconds, Row, now_ms
-from larix.serve.http.call import Call, Route, answered, named
+from larix.serve.http.call import Call, Route, named
 from larix.serve.http.limits import Limits
 from larix.serve.http.page import page_of
 from larix.serve.http.reply import Reply, reply_of
 from larix.serve.service import Columns, Service
+from larix.serve.waiting import answered
 
 
 class RankBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

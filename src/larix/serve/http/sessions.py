@@ -9,12 +9,13 @@ import msgspec
 from msgspec import Meta
 
 from larix.serve.http.asked import Asking, Candidates, Count, Milliseconds, Row, now_ms
-from larix.serve.http.call import Call, Route, answered, named
+from larix.serve.http.call import Call, Route, named
 from larix.serve.http.limits import Limits
 from larix.serve.http.page import Page, State, page_of, state_of
 from larix.serve.http.reply import Reply, reply_of
 from larix.serve.refusal import Refusal, Why
 from larix.serve.service import Columns, Service
+from larix.serve.waiting import answered
 
 REMEMBERED = 1 << 14  # requests to open a session, for their retries
 

@@ -18,6 +18,8 @@ from larix.serve.request import Answer, Request
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+HEADERS = ("traceparent", "tracestate")
+"""That carry a trace from one process to the next, as W3C has them."""
 _ORDER = ("queue", "sparse", "wait", "dense", "page")  # in which a request passes them
 _NONE: Mapping[str, str] = MappingProxyType({})
 _parent: ContextVar[Mapping[str, str]] = ContextVar("parent", default=_NONE)
@@ -25,8 +27,8 @@ _parent: ContextVar[Mapping[str, str]] = ContextVar("parent", default=_NONE)
 
 @contextmanager
 def below(headers: Mapping[str, str]) -> Iterator[None]:
-    """What is followed within, on this thread or in this task, belongs to the trace that ``headers`` carry (W3C traceparent)."""
-    token = _parent.set({name: headers[name] for name in ("traceparent", "tracestate") if name in headers})
+    """What is followed within, on this thread or in this task, belongs to the trace that ``headers`` carry."""
+    token = _parent.set({name: headers[name] for name in HEADERS if name in headers})
     try:
         yield
     finally:

@@ -12,14 +12,16 @@ from typing import cast
 import msgspec
 
 from larix.serve.http.call import Call, Headers, Route
+from larix.serve.http.infer import JSON_LENGTH
 from larix.serve.http.reply import TEXT, Reply, reply_of
 from larix.serve.telemetry import below
+from larix.serve.telemetry.traces import HEADERS as TRACE_HEADERS
 from larix.serve.workers.dispatch import Dispatch
 from larix.serve.workers.frames import Asked, Told
 from larix.serve.workers.merged import merged_metrics, merged_statistics
 from larix.serve.workers.worker import Answer, full_of
 
-_HEADERS = ("inference-header-content-length", "traceparent", "tracestate")  # what handlers look at
+_HEADERS = (JSON_LENGTH, *TRACE_HEADERS)  # what handlers look at
 _OWN = ("/", "/openapi.json", "/v1/feedback", "/v2/health/live")  # answered by the front itself
 
 _ALONE = nullcontext()
