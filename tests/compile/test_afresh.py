@@ -137,10 +137,10 @@ def test_what_goes_wrong_there_is_raised_here(tmp_path):
     low = everywhere(optimise(graph)[0], "bf16")
     with pytest.raises(ConfigError, match=r"onnxruntime does not compute in \['bf16'\] here"):
         compile_apart(graph, tmp_path / "forms", backend=OnnxRuntime(), precision=low)
-    with pytest.raises(StorageError, match="compiling in a process of its own failed: TypeError"):
-        compile_apart(graph, tmp_path / "forms", backend=Eager(), nice="much")
+    with pytest.raises(StorageError, match="compiling in a process of its own failed: ValueError"):
+        compile_apart(graph, tmp_path / "forms", backend=Eager(), idle_s=0, nice="much")
     with pytest.raises(StorageError, match=r"compiling took longer than 0.1 s"):
-        compile_apart(graph, tmp_path / "forms", backend=Eager(), timeout_s=0.1)
+        compile_apart(graph, tmp_path / "forms", backend=Eager(), idle_s=0.1, timeout_s=0.1)
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
@@ -150,19 +150,58 @@ def test_a_disk_that_takes_nothing_is_told(tmp_path):
         compile_apart(captured(experts()), tmp_path / "file" / "forms", backend=Eager())
 
 
+def spy(monkeypatch, code):
+    """Have every process that compiles run a line of code as soon as it has begun, before it imports anything of ours."""
+    first, ours = afresh._CODE.split("from larix", 1)
+    monkeypatch.setattr(afresh, "_CODE", f"{first}{code}\nfrom larix{ours}")
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be told their cores")
 def test_it_compiles_on_the_cores_that_it_is_told_though_this_thread_has_fewer(tmp_path, monkeypatch):
     seen, allowed = tmp_path / "seen", os.sched_getaffinity(0)
-    spying = "import os; from larix.compile import afresh; inner = afresh.compile_forms\n"
-    spying += "def compile_forms(*given, **more):\n"
-    spying += (
-        f"    open({str(seen)!r}, 'w').write(repr(os.sched_getaffinity(0)))\n    inner(*given, **more)\n"
-    )
-    spying += "afresh.compile_forms = compile_forms\n"
-    monkeypatch.setattr(afresh, "_CODE", spying + afresh._CODE)
+    spy(monkeypatch, f"open({str(seen)!r}, 'w').write(repr(os.sched_getaffinity(0)))")
     os.sched_setaffinity(0, {min(allowed)})
     try:
         compile_apart(captured(experts()), tmp_path / "made", backend=Eager(), buckets=(8,), cores=allowed)
     finally:
         os.sched_setaffinity(0, allowed)
     assert seen.read_text() == repr(allowed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a policy for what nobody else wants")
+def test_it_has_what_nobody_else_wants_of_the_cores_from_its_first_import_on(tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    spy(monkeypatch, f"open({str(seen)!r}, 'a').write(f'{{os.sched_getscheduler(0)}} {{os.nice(0)}} ')")
+    compile_apart(captured(experts()), tmp_path / "made", backend=Eager(), buckets=(8,))
+    assert seen.read_text().split()[0::2] == [str(os.SCHED_IDLE)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a policy for what nobody else wants")
+def test_where_there_are_no_policies_it_gives_way_as_far_as_it_can(tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    spy(monkeypatch, f"open({str(seen)!r}, 'a').write(f'{{os.sched_getscheduler(0)}} {{os.nice(0)}}')")
+    refusing = "import os\ndef refuse(*_): raise PermissionError\nos.sched_setscheduler = refuse\n"
+    monkeypatch.setattr(afresh, "_CODE", refusing + afresh._CODE)
+    compile_apart(captured(experts()), tmp_path / "made", backend=Eager(), buckets=(8,))
+    assert seen.read_text() == f"{os.SCHED_OTHER} 19"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a policy for what nobody else wants")
+def test_one_that_finds_nothing_left_of_the_cores_is_begun_again_and_takes_some(tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    starving = "import time; nice == 'idle' and time.sleep(60)"
+    told = f"open({str(seen)!r}, 'a').write(f'{{os.sched_getscheduler(0)}} {{os.nice(0)}} ')"
+    spy(monkeypatch, f"{told}\n{starving}")
+    compile_apart(captured(experts()), tmp_path / "made", backend=Eager(), buckets=(8,), idle_s=1.0, nice=2)
+    own = os.nice(0)
+    policies, nices = seen.read_text().split()[0::2], seen.read_text().split()[1::2]
+    assert policies == [str(os.SCHED_IDLE), str(os.SCHED_OTHER)]
+    assert nices == [str(own), str(min(own + 2, 19))]
+    assert load_forms(tmp_path / "made").alone.buckets == (8,)
+
+
+def test_what_is_not_compiled_to_the_end_is_not_there(tmp_path, monkeypatch):
+    spy(monkeypatch, "import larix.compile.forms as forms; forms._TOGETHER = chr(0)")  # the second of them
+    with pytest.raises(StorageError, match="failed: ValueError"):
+        compile_apart(captured(experts()), tmp_path / "made", backend=Eager(), buckets=(8,))
+    assert not list(tmp_path.iterdir()), "half a network would be taken for a whole one"

@@ -122,7 +122,7 @@ def test_inputs_that_no_output_needs_may_be_given(name, tmp_path):
 def test_an_artifact_that_is_not_one_is_refused(name, net):
     backend = there(name)
     with pytest.raises(StorageError, match="refuses the artifact of 4 rows"):
-        backend.load(net[1], {4: b"not a model"}, 1)
+        backend.load(net[1], [(4, b"not a model")], 1)
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,12 @@ def find(folder: str | Path, backend: str | None = None) -> Artifact:
     )
 
 
-def load(artifact: Artifact | str | Path, streams: int = 1) -> Session:
+def load(
+    artifact: Artifact | str | Path, streams: int = 1, *, between: Callable[[], None] = lambda: None
+) -> Session:
     """A session over ``streams`` streams of one thread each, warmed. No source is compiled.
 
+    ``between``: called between pieces of work, the longest of which is what the back-end does for one bucket.
     ConfigError if the artifact is of another instruction set or another version of its back-end; StorageError names a
     damaged file.
     """
@@ -140,16 +143,22 @@ def load(artifact: Artifact | str | Path, streams: int = 1) -> Session:
                 f"'{found.folder}' was compiled for {name.replace('_', ' ')} {manifest[name]}; here it is {value}; "
                 "compile it here"
             )
-    files = {name: _checked(found.folder / name, digest) for name, digest in manifest["files"].items()}
+
+    def read(name: str) -> bytes:
+        between()
+        return _checked(found.folder / name, manifest["files"][name])
+
     try:
-        weights = safetensors.torch.load(files["weights.safetensors"])
-        held = json.loads(files["graph.json"])
+        weights = safetensors.torch.load(read("weights.safetensors"))
+        held = json.loads(read("graph.json"))
         captured = from_json({"inputs": held["captured"], "nodes": [], "outputs": []}, {}).inputs
         graph = from_json(held["graph"], weights)
     except (KeyError, ValueError, safetensors.SafetensorError) as error:
         raise StorageError(f"'{found.folder}' holds no graph: {error!r}; compile it again") from error
-    compiled = {rows: files[f"{rows}.bin"] for rows in manifest["buckets"]}
-    return Session(graph, captured, backend.load(graph, compiled, streams), list(compiled), streams)
+    compiled = ((rows, read(f"{rows}.bin")) for rows in manifest["buckets"])
+    runner = backend.load(graph, compiled, streams)
+    between()
+    return Session(graph, captured, runner, manifest["buckets"], streams)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Knows nothing of samples, of rows or of what a request is to whoever serves it.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +56,8 @@ def compile_forms(
         shutil.rmtree(Path(folder, _USER), ignore_errors=True)
 
 
-def load_forms(folder: str | Path, streams: int = 1) -> Forms:
-    """What ``compile_forms`` wrote, each over ``streams`` streams of one thread, warmed. Errors as with ``load``."""
-    alone, together = (load(Path(folder, name), streams) for name in (_ALONE, _TOGETHER))
-    user = load(Path(folder, _USER), streams) if Path(folder, _USER).is_dir() else None
+def load_forms(folder: str | Path, streams: int = 1, *, between: Callable[[], None] = lambda: None) -> Forms:
+    """What ``compile_forms`` wrote, each over ``streams`` streams of one thread, warmed. The rest is as with ``load``."""
+    alone, together = (load(Path(folder, name), streams, between=between) for name in (_ALONE, _TOGETHER))
+    user = load(Path(folder, _USER), streams, between=between) if Path(folder, _USER).is_dir() else None
     return Forms(user, alone, together)

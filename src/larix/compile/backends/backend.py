@@ -5,7 +5,7 @@ Knows nothing of files, of padding or of queues.
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,8 +50,11 @@ class Backend(ABC):
         """The graph for ``rows`` candidates, as what ``load`` takes: no source that would be compiled then."""
 
     @abstractmethod
-    def load(self, graph: Graph, compiled: Mapping[int, bytes], streams: int) -> Runner:
-        """Make what ``compile`` gave, by its number of rows, ready for ``streams`` callers at a time, a thread each."""
+    def load(self, graph: Graph, compiled: Iterable[tuple[int, bytes]], streams: int) -> Runner:
+        """Make what ``compile`` gave, each after its number of rows, ready for ``streams`` callers at a time, a thread each.
+
+        All of ``compiled`` is gone through, once: it may be read only then.
+        """
 
 
 def exported(graph: Graph, rows: int, *, any_rows: bool = False) -> torch.export.ExportedProgram:

@@ -1,6 +1,6 @@
 """torch eager: the oracle, and what runs where nothing else is installed. Artifacts hold the graph, which is data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,10 @@ class Eager(Backend):
         """Nothing: the artifact holds the graph anyway."""
         return b""
 
-    def load(self, graph: Graph, compiled: Mapping[int, bytes], streams: int) -> Runner:
+    def load(self, graph: Graph, compiled: Iterable[tuple[int, bytes]], streams: int) -> Runner:
         """The graph as it is."""
+        for _ in compiled:
+            pass
         return _Eager(graph)
 
 

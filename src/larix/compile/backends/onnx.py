@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,13 @@ class OnnxRuntime(Backend):
             ort.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
             return path.read_bytes()
 
-    def load(self, graph: Graph, compiled: Mapping[int, bytes], streams: int) -> Runner:
+    def load(self, graph: Graph, compiled: Iterable[tuple[int, bytes]], streams: int) -> Runner:
         """Read the models; StorageError if ONNX Runtime refuses one."""
         ort = _onnxruntime()
         options = _options(ort)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         sessions = {}
-        for rows, model in compiled.items():
+        for rows, model in compiled:
             try:
                 sessions[rows] = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # its errors have no common kind but Exception

@@ -5,7 +5,7 @@ import io
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -104,12 +104,12 @@ class OpenVINO(Backend):
         model.reshape({port: list(zeros(graph.inputs[_number(port)], rows).shape) for port in model.inputs})
         return model
 
-    def load(self, graph: Graph, compiled: Mapping[int, bytes], streams: int) -> Runner:
+    def load(self, graph: Graph, compiled: Iterable[tuple[int, bytes]], streams: int) -> Runner:
         """Read the blobs; StorageError if OpenVINO refuses one."""
         core = _core()
         requests: dict[int, list[Any]] = {}
         order: list[int] = []
-        for rows, blob in compiled.items():
+        for rows, blob in compiled:
             try:
                 model = core.import_model(blob, "CPU", _settings(streams))
             except RuntimeError as error:

@@ -30,6 +30,7 @@ from larix.serve.engine import Pages, Target
 from larix.serve.loaded import Loaded
 from larix.serve.models.edition import Edition, Still
 from larix.serve.models.following import Following, Source, States
+from larix.serve.models.pauses import pauses
 from larix.serve.models.turn import Turn
 from larix.serve.parity import logits_of
 from larix.serve.request import Stamp
@@ -204,10 +205,11 @@ class _Scorer:
         self._last: Loaded | None = None  # it is what answers, or about to
 
     def __call__(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
-        forms = load_forms(compiled, self._streams)
         if self._last is None:
+            forms = load_forms(compiled, self._streams)
             loaded = Loaded(self._sample, self._signature, rows, forms, stamp=stamps, item=self._item)
         else:  # of the same shape: what runs cost is known
+            forms = load_forms(compiled, self._streams, between=pauses())
             loaded = self._last.with_network(forms, stamps, rows)
         if not np.isfinite(logits_of(loaded, self._signature, self._warm)).all():
             raise StorageError("it gives logits that are no numbers on logged samples; send others")
