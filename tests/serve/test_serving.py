@@ -132,6 +132,36 @@ def test_pages_and_rounds_of_sessions_are_followed(folder):
     assert {each.name: each.attributes["larix.in_session"] for each in tops} == {"rank": False, "score": True}
 
 
+def test_a_version_in_the_shadow_scores_rounds_of_sessions_too(folder):
+    with serving_of(folder) as service:
+        model = service.repository.model("shop")
+        model.add("again", Loading(streams=1)(folder / "step-7", model="shop", version="again"))
+        request = next(made_requests(service))
+
+        def opened():
+            return service.sessions.open(model="shop", context=request.context).result(timeout=20).id
+
+        def score(session, number):
+            inside = replace(request, session=session, context=None, model="", id=f"r{number}")
+            return service.sessions.score(inside).result(timeout=20)
+
+        before = opened()
+        model.shadow("again", share=1.0)
+        session = opened()
+        score(before, 0)  # what its context was nobody knows any more
+        for number in (1, 2, 3, 3):
+            score(session, number)
+        service.rank(replace(request, id="whole")).result(timeout=20)
+        until = time.monotonic() + 20
+        while model.shadow_report.requests < 4:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        report = model.end_shadow()
+    assert (report.requests, report.failed, report.dropped) == (4, 0, 0), "a retry is answered once"
+    assert report.candidates == 4 * len(request.candidates)
+    assert report.tasks["click"].most < 1e-5
+
+
 def test_tensors_say_the_same(server):
     compared = 0
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:

@@ -43,7 +43,13 @@ class Serving:
         self._draining = False
         self._engine = Engine(repository.route, engine)
         self.sessions = Sessions(
-            pinned(self._engine, repository.route, repository.signature, partial(self._follow, "score")),
+            pinned(
+                self._engine,
+                repository.route,
+                repository.signature,
+                partial(self._follow, "score"),
+                repository.shadowed,
+            ),
             sessions,
         ).start()
         repository.start(poll_s)
@@ -72,7 +78,6 @@ class Serving:
             return refused
         future = self._engine.submit(request)
         self._follow("rank", request, future)
-        future.add_done_callback(partial(self._answered, request))
         return future
 
     def check_room(self) -> None:
@@ -134,6 +139,7 @@ class Serving:
     def _follow(self, what: str, request: Request, answer: "Future[Answer]") -> None:
         if self._traces is not None:
             self._traces.follow(what, request, answer)
+        answer.add_done_callback(partial(self._answered, request))
 
     def _answered(self, request: Request, future: "Future[Answer]") -> None:
         if not future.cancelled() and future.exception() is None:

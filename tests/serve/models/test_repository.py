@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from editions import Bundles, request, write
+from editions import Bundles, Version, answer_of, request, write
 
 from larix.errors import ConfigError
 from larix.serve.models.repository import Repository, bundles
@@ -163,6 +163,28 @@ def test_several_models_each_have_their_place(tmp_path):
     assert refused.value.why is Why.UNKNOWN
     with pytest.raises(Refusal, match="no model 'sea'"):
         live(repository, "sea")
+
+
+def test_answers_go_to_the_shadow_of_the_model_that_they_are_of_though_a_sessions_request_names_none(
+    tmp_path,
+):
+    write(tmp_path / "feed" / "f1")
+    write(tmp_path / "ads" / "x1")
+    repository = Repository({name: tmp_path / name for name in ("feed", "ads")}, Bundles())
+    repository.poll()
+    model = repository.model("feed")
+    model.add("f2", Version(version="f2"))
+    assert not repository.shadowed("feed")
+    model.shadow("f2", 1.0)
+    assert repository.shadowed("feed")
+    assert not repository.shadowed("ads")
+    answer = answer_of(repository.route(request(model="feed")), request())
+    repository.answered(request(model="", session="s"), answer)
+    until = time.monotonic() + 20
+    while model.shadow_report.requests < 1:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    model.end_shadow()
 
 
 def test_unloaded_it_stays_so_until_it_is_loaded(place):

@@ -78,7 +78,7 @@ def test_what_it_cannot_score_is_counted_and_hurts_nobody():
     assert report.trouble == "request r1: RuntimeError: no such column"
 
 
-def test_a_sessions_request_is_passed_over():
+def test_a_request_of_a_session_that_kept_no_context_is_passed_over():
     shadow = Shadow("2", lambda: OTHER, share=1.0)
     asked = request(context=None, session="s")
     shadow.offer(asked, answer_of(LIVE, request()))

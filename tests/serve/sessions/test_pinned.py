@@ -4,6 +4,7 @@ import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from engine_fakes import FOUR, SOON, PlainPages
 from sided import asking, context, rounds, value_of
@@ -136,3 +137,24 @@ def test_what_the_engine_refuses_is_refused(sessions, engine):
 
 def test_no_session_ever_answers_for_another_on_the_engine(sessions):
     assert rounds(sessions, range(20), offset=0.25) == []
+
+
+def test_what_others_are_to_compute_again_they_are_given_with_the_sessions_context(engine, feed):
+    told, shadowed = [], set()
+    begin = pinned(
+        engine, feed.route, follow=lambda asked, answer: told.append(asked), shadowed=shadowed.__contains__
+    )
+    sessions = Sessions(begin)
+    whole = pa.concat_batches([context(user, city="x" * 1000) for user in range(50)])
+    before = sessions.open(model="feed", context=whole.slice(7, 1)).result(SOON)
+    plain = sessions.stats.side_bytes
+    shadowed.add("feed")
+    kept = sessions.open(model="feed", context=whole.slice(7, 1)).result(SOON)
+    of_one = sessions.stats.side_bytes - 2 * plain
+    assert 1000 <= of_one < 2000, "the context counts, and is not all that it was cut from"
+    for session in (before, kept):
+        sessions.score(asking(session.id, [3], id="r")).result(SOON)
+    assert [each.context for each in told] == [None, whole.slice(7, 1)]
+    assert [each.session for each in told] == [before.id, kept.id]
+    sessions.close(kept.id)
+    assert sessions.stats.side_bytes == plain

@@ -82,7 +82,11 @@ class Repository:
 
     def answered(self, request: Request, answer: Answer) -> None:
         """Be told of an answer; see ``Model.answered``."""
-        self.model(request.model).answered(request, answer)
+        self.model(answer.stamp.model).answered(request, answer)  # a session's request names none
+
+    def shadowed(self, model: str) -> bool:
+        """Whether a version is in a model's shadow. Refusal UNKNOWN."""
+        return self.model(model).in_shadow is not None
 
     @property
     def names(self) -> Sequence[str]:

@@ -79,7 +79,7 @@ class Shadow:
     def offer(self, request: Request, answer: Answer) -> None:
         """Have an answered request scored again, perhaps; takes microseconds and never raises."""
         if request.context is None or zlib.crc32(request.id.encode()) >= self._below:
-            return  # the context of a session's request is not at hand
+            return  # a session that was opened before there was a shadow has not kept its context
         try:
             self._waiting.put_nowait((request, answer))
         except queue.Full:
