@@ -3,13 +3,18 @@ import time
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tritonclient.http as triton
 from fake_service import predicted
 from fronted import fronted
+from hypothesis import given
+from hypothesis import strategies as st
 from wire import TOKEN, ask
 
 from larix.serve import Refusal, Why
+from larix.serve.http.call import Call
+from larix.serve.workers import over_http
 
 USER = {"user": {"user_id": 5}, "context": {"past": [1, 2]}}
 SCORE = {"candidates": {"video_id": [10, 3, 20]}}
@@ -178,3 +183,50 @@ def test_when_all_workers_are_full_the_front_refuses_without_asking_them(server)
         service.full = None
     time.sleep(0.05)
     assert ask(server, "POST", "/v1/rank", {**USER, **SCORE}).status == 200
+
+
+def packed(ids, id=""):
+    """A body of `infer` with binary tensors, and how much of it is JSON."""
+    told = [
+        {"name": name, "shape": [size], "datatype": "INT64", "parameters": {"binary_data_size": 8 * size}}
+        for name, size in (("user_id", 1), ("video_id", len(ids)))
+    ]
+    head = json.dumps({"id": id, "inputs": told}).encode()
+    return head + np.array([5, *ids]).tobytes(), len(head)
+
+
+def test_a_tensor_is_copied_once_on_its_way_to_a_worker_wherever_the_json_before_it_ends(server, monkeypatch):
+    """Out of what was received into the body that is read, where its column stays."""
+    bodies = []
+    monkeypatch.setattr(
+        over_http, "Call", lambda body, **more: bodies.append(body) or Call(body=body, **more)
+    )
+    ends = set()
+    for more in range(8):
+        body, length = packed([10, 3, 20], id="x" * more)
+        ends.add(length % 8)
+        answer = ask(
+            server, "POST", "/v2/models/feed/infer", body, {"inference-header-content-length": str(length)}
+        )
+        assert answer.status == 200, answer.document
+        request = next(each.requests.pop() for each in server.services if each.requests)
+        inside = pa.py_buffer(bodies.pop())
+        for column in (request.context["user_id"], request.candidates["video_id"]):
+            assert 0 <= column.buffers()[1].address - inside.address < inside.size
+        assert request.candidates["video_id"].to_pylist() == [10, 3, 20]
+    assert ends == set(range(8))
+
+
+@given(st.binary(max_size=40), st.data())
+def test_blanks_behind_the_json_are_all_that_a_body_is_given(body, data):
+    length = data.draw(st.integers(0, len(body)))
+    parts, told = over_http._aligned(body, str(length))
+    whole, blanks = b"".join(parts), int(told) - length
+    assert whole == body[:length] + b" " * blanks + body[length:]
+    assert 0 <= blanks < 8
+    assert int(told) % 8 == 0
+
+
+@pytest.mark.parametrize("length", ["", "-8", "x", "41", "9" * 30, "²"])
+def test_a_length_that_cannot_be_is_left_to_the_worker(length):
+    assert over_http._aligned(bytes(40), length) == ((bytes(40),), length)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from larix.serve.refusal import Refusal, Why
-from larix.serve.workers.frames import Asked, Failure, Frames, Told, error_of
+from larix.serve.workers.frames import Asked, Failure, Frames, Raw, Told, error_of
 
 _EACH = 4096
 """What a question weighs beside the bytes of its body: what is under way is told by bytes, for so is the work in it."""
@@ -37,9 +37,9 @@ class _Link:
     async def connect(self, path: Path) -> None:
         await self._loop.create_unix_connection(lambda: self._end, str(path))
 
-    def ask(self, asked: Asked, body: bytes) -> "asyncio.Future[tuple[Told, bytes]]":
+    def ask(self, asked: Asked, *body: Raw) -> "asyncio.Future[tuple[Told, bytes]]":
         asked.number = next(self._numbers)
-        self._end.send(asked, body)
+        self._end.send(asked, *body)
         future: asyncio.Future[tuple[Told, bytes]] = self._loop.create_future()
         self._asked[asked.number] = future
         return future
@@ -71,12 +71,12 @@ class Member:
     speed: float = 0.0
     links: dict[asyncio.AbstractEventLoop, tuple[_Link | None, asyncio.Lock]] = field(default_factory=dict)
 
-    async def ask(self, asked: Asked, body: bytes, *, tells: bool = False) -> tuple[Told, bytes]:
+    async def ask(self, asked: Asked, *body: Raw, tells: bool = False) -> tuple[Told, bytes]:
         """Ask it, from any loop. OSError if it has ended, or is not there, before it has answered.
 
         ``tells``: the time of the answer is one of scoring, and tells how fast it is.
         """
-        weight = _EACH + len(body)
+        weight = _EACH + sum(map(len, body))
         self.weight += weight
         ahead, began = self.weight, time.monotonic()
         try:
@@ -84,7 +84,7 @@ class Member:
             link, _ = self.links.get(loop, (None, None))
             if link is None or not link.connected:
                 link = await self._link(loop)
-            told, reply = await link.ask(asked, body)
+            told, reply = await link.ask(asked, *body)
         finally:
             self.weight -= weight
         if tells and told.failure is None:
@@ -142,8 +142,7 @@ class Dispatch:
     async def ask(
         self,
         what: str,
-        body: bytes = b"",
-        *,
+        *body: Raw,
         worker: int | None = None,
         again: bool = False,
         id: str = "",
@@ -155,8 +154,9 @@ class Dispatch:
     ) -> tuple[Told, bytes]:
         """Ask ``worker``, or the one with the least under way; raises what it raised.
 
-        ``again``: whether asking twice does no harm: then another worker is asked if this one ends before it answers, is full, or
-        is about to stop. Refusal UNAVAILABLE if no worker is there, or it ended with what it had begun.
+        ``body``: in any number of parts. ``again``: whether asking twice does no harm: then another worker is asked if this one
+        ends before it answers, is full, or is about to stop. Refusal UNAVAILABLE if no worker is there, or it ended with what it
+        had begun.
         """
         tried: set[int] = set()
         while True:
@@ -175,7 +175,7 @@ class Dispatch:
             tried.add(at)
             again = again and worker is None
             try:
-                told, reply = await member.ask(asked, body, tells=again and bool(body))
+                told, reply = await member.ask(asked, *body, tells=again and any(body))
             except OSError:
                 if again and self._others(tried):
                     continue

@@ -16,6 +16,7 @@ from larix.serve.refusal import Refusal, Why
 _LENGTHS = struct.Struct("<II")
 _USUAL = 256 << 10  # bytes that are kept to receive into; longer messages have room made for them
 T = TypeVar("T")
+Raw = bytes | memoryview  # of single bytes
 PING = "ping"
 """The question that every worker answers at once, as long as it answers at all."""
 
@@ -61,10 +62,10 @@ class Told(msgspec.Struct, array_like=True, kw_only=True):
 _ENCODER = msgspec.msgpack.Encoder()
 
 
-def framed(head: Asked | Told, body: bytes = b"") -> tuple[bytes, bytes]:
-    """A message as it goes over the socket, in two parts, so that the body is not copied for it."""
+def framed(head: Asked | Told, *body: Raw) -> tuple[Raw, ...]:
+    """A message as it goes over the socket, in parts, so that those of the body are not copied for it."""
     packed = _ENCODER.encode(head)
-    return _LENGTHS.pack(len(packed), len(body)) + packed, body
+    return _LENGTHS.pack(len(packed), sum(map(len, body))) + packed, *body
 
 
 class Frames(asyncio.BufferedProtocol, Generic[T]):
@@ -84,11 +85,11 @@ class Frames(asyncio.BufferedProtocol, Generic[T]):
         """Whether messages can be sent."""
         return self._transport is not None
 
-    def send(self, head: Asked | Told, body: bytes = b"") -> None:
-        """Send a message, whenever the peer takes it. ConnectionError if there is none any more."""
+    def send(self, head: Asked | Told, *body: Raw) -> None:
+        """Send a message, its body in any number of parts, when the peer takes it. ConnectionError if there is none."""
         if self._transport is None:
             raise ConnectionError("the connection has ended")
-        self._transport.writelines(framed(head, body))
+        self._transport.writelines(framed(head, *body))
 
     def close(self) -> None:
         """End it."""

@@ -17,13 +17,14 @@ from larix.serve.http.reply import TEXT, Reply, reply_of
 from larix.serve.telemetry import below
 from larix.serve.telemetry.traces import HEADERS as TRACE_HEADERS
 from larix.serve.workers.dispatch import Dispatch
-from larix.serve.workers.frames import Asked, Told
+from larix.serve.workers.frames import Asked, Raw, Told
 from larix.serve.workers.merged import merged_metrics, merged_statistics
 from larix.serve.workers.worker import Answer, full_of
 
 _HEADERS = (JSON_LENGTH, *TRACE_HEADERS)  # what handlers look at
 _OWN = ("/", "/openapi.json", "/v1/feedback", "/v2/health/live")  # answered by the front itself
 
+_ALIGNED = 8  # bytes of the widest numbers
 _ALONE = nullcontext()
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -89,18 +90,35 @@ def _handler(route: Route, dispatch: Dispatch) -> Handler:
 async def _ask(
     call: Call, route: Route, dispatch: Dispatch, worker: int | None, again: bool = False
 ) -> Reply:
-    told, body = await dispatch.ask(
+    headers = {name: value for name in _HEADERS if (value := call.headers.get(name)) is not None}
+    body: tuple[Raw, ...] = (call.body,)
+    if JSON_LENGTH in headers:
+        body, headers[JSON_LENGTH] = _aligned(call.body, headers[JSON_LENGTH])
+    told, reply = await dispatch.ask(
         key_of(route),
-        call.body,
+        *body,
         worker=worker,
         again=again,
         id=call.id,
         bearer=call.bearer,
         names=call.names,
-        headers={name: value for name in _HEADERS if (value := call.headers.get(name)) is not None},
+        headers=headers,
         arrived=call.arrived,
     )
-    return Reply(told.status, body, told.kind, told.headers)
+    return Reply(told.status, reply, told.kind, told.headers)
+
+
+def _aligned(body: bytes, length: str) -> tuple[tuple[Raw, ...], str]:
+    """A body in parts, with blanks behind its JSON so that the tensors after it lie at a multiple of 8 bytes where it is read.
+
+    ``length``: of the JSON; what it is then, too. If it cannot be one, nothing is changed, and the worker complains.
+    """
+    size = int(length[:20]) if length.isascii() and length.isdecimal() else 0
+    blanks = -size % _ALIGNED
+    if not blanks or size > len(body):
+        return (body,), length
+    view = memoryview(body)
+    return (view[:size], b" " * blanks, view[size:]), str(size + blanks)
 
 
 def _by_any(route: Route, dispatch: Dispatch) -> Handler:
