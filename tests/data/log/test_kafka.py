@@ -50,6 +50,28 @@ def until(true, *polling, seconds=60):
     return found
 
 
+def test_a_lag_is_worked_off_with_a_question_a_second_and_none_where_there_is_none_to_ask(
+    log, topic, monkeypatch
+):
+    asked = []
+    ends = KafkaLog._ends
+    monkeypatch.setattr(KafkaLog, "_ends", lambda self, *where: asked.append(where) or ends(self, *where))
+    for n in range(400):
+        log.send(topic, numbered(1, n, 1))
+    log.flush()
+    with log.consumer(topic, partitions=[0]) as consumer:
+        asked.clear()
+        lags, began = [consumer.lag], time.monotonic()
+        while lags[-1]:
+            consumer.poll(5, max_rows=1)
+            lags.append(consumer.lag)
+        took = time.monotonic() - began
+        assert lags == list(range(400, -1, -1))
+        assert len(asked) <= 2 + took  # the first, the last, and one a second
+        log.append(topic, numbered(1, 400, 1))
+        assert consumer.lag == 1
+
+
 def test_a_group_shares_its_partitions_and_takes_over_those_of_who_leaves(log, topic):
     for n in range(12):
         log.append(topic, numbered(1, n, 10), partition=n % PARTITIONS)
