@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import sys
 import threading
 import time
@@ -177,6 +178,17 @@ def test_json_of_other_producers_is_read_and_what_cannot_be_is_kept_and_counted(
         (4, b""),
     ]
     assert letters[1].rows.to_pylist() == [{"user": "nobody", "kind": None}]
+
+
+def test_a_message_of_any_shape_stops_no_consumer(log, topic, mock):
+    deep = "[" * 100 + "1" + "]" * 100
+    wide = json.dumps([{f"k{at}": 1} for at in range(6000)])
+    for raw in (f'{{"user": "x", "deep": {deep}}}', wide, '{"user": 7}'):
+        mock.put(topic, raw.encode())
+    with log.consumer(topic, columns=[Column("user", pa.int64())]) as consumer:
+        ((got,),) = [until(lambda: not consumer.lag, consumer)[0]]
+        assert got.rows.to_pylist() == [{"user": 7}]
+        assert sum(consumer.dead.values()) == 2
 
 
 def test_many_threads_may_append(log, topic):

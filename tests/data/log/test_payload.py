@@ -165,3 +165,36 @@ def test_a_flipped_bit_in_an_arrow_stream_gives_rows_or_an_error_and_no_crash():
 def test_what_json_has_no_word_for_is_a_mistake(values):
     with pytest.raises(ConfigError, match=r"JSON has no word for a value of \['x'\].*use Arrow"):
         encode(pa.record_batch({"x": values}), "json")
+
+
+def test_what_json_has_no_date_for_is_a_mistake():
+    with pytest.raises(ConfigError, match="use Arrow"):
+        encode(pa.record_batch({"x": pa.array([2**31 - 1], pa.date32())}), "json")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{f"k{at}": 1} for at in range(6000)],  # 36 million values of 80 KB
+        [{"a": [{f"k{at}": 1} for at in range(6000)]}],
+        [{"a": {f"k{at}": 1}} for at in range(6000)],
+        [{name: [{f"k{at}": 1} for at in range(2500)]} for name in "abcdef"],
+    ],
+)
+def test_a_small_message_of_json_does_not_fill_the_memory(rows):
+    raw = json.dumps(rows).encode()
+    assert len(raw) < 250_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match="JSON of more than 33,554,432 values"):
+        decode(raw, {}, "json")
+    assert pa.total_allocated_bytes() - before < 1 << 20
+
+
+@pytest.mark.parametrize(("open_", "close"), [("[", "]"), ('{"a":', "}")])
+def test_json_too_deep_to_be_written_anywhere_is_told(open_, close):
+    raw = '{"x":' + open_ * 100 + "1" + close * 100 + "}"
+    with pytest.raises(DataError, match="values of more than 60 levels"):
+        decode(raw.encode(), {}, "json")
+    raw = '{"x":' + open_ * 59 + "1" + close * 59 + "}"
+    found = decode(raw.encode(), {}, "json")
+    assert decode(*encode(found, "arrow"), "arrow").equals(found)

@@ -1,11 +1,20 @@
-"""Python values as a column: of the type that was told, or of their own, whatever they are. Knows no format."""
+"""Python values as a column: of the type that was told, or of their own, whatever they are. Knows no format.
+
+As columns they may be far larger than as they came, for a struct has every field of every row: `grown` tells beforehand.
+"""
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
+from larix.errors import DataError
+
+MOST: Final = 1 << 25  # values that a payload may grow to
+
+_DEEPEST = 60  # levels of a value: Arrow's own files take 64 of a column
+_NESTED = {dict, list, tuple}
 _FAULTS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
@@ -15,6 +24,31 @@ def column(values: Sequence[Any]) -> pa.Array:
         return pa.array(values)
     except _FAULTS:
         return pa.array([None if value is None else text(value) for value in values], pa.string())
+
+
+def grown(found: Sequence[Any], length: int | None = None, depth: int = 0) -> int:
+    """How many values there are in the array that these become, nulls and those inside of others included.
+
+    ``length``: of the array, if there are nulls beside them. DataError if they are too many levels deep for Arrow.
+    """
+    length = len(found) if length is None else length
+    if _NESTED.isdisjoint(map(type, found)):
+        return length
+    if depth == _DEEPEST:
+        raise DataError(f"values of more than {_DEEPEST} levels")
+    fields: dict[str, list[Any]] = {}
+    items: list[Any] = []
+    for value in found:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                fields.setdefault(name, []).append(inner)
+        elif isinstance(value, list | tuple):
+            items += value
+    return (
+        length
+        + sum(grown(each, length, depth + 1) for each in fields.values())
+        + grown(items, None, depth + 1)
+    )
 
 
 def typed(values: list[Any], kind: pa.DataType) -> pa.Array | None:
