@@ -88,6 +88,8 @@ def _from_arrow(raw: bytes) -> pa.RecordBatch:
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError("no Arrow stream") from error
+    if table.num_rows > values.MOST:  # rows of nulls take no bytes, and as other columns they would
+        raise DataError(f"an Arrow stream of more than {values.MOST:,} rows")
     if not table.num_rows:
         return pa.RecordBatch.from_pylist([], schema=table.schema)
     (batch,) = table.combine_chunks().to_batches()

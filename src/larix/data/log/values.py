@@ -52,13 +52,38 @@ def grown(found: Sequence[Any], length: int | None = None, depth: int = 0) -> in
 
 
 def typed(values: list[Any], kind: pa.DataType) -> pa.Array | None:
-    """The values as ``kind``; None, if they would not come back from it as they are (1.5 from int64)."""
+    """The values as ``kind``; None, if they would not come back from it as they are (1.5 from int64), or for their nulls alone
+    take more room than `MOST` values: of a list of fixed size a null has all items.
+    """
+    width = _width(kind)
+    if width > 1 and _gaps(values) * width > MOST:
+        return None
     try:
         found = pa.array(values, kind)
         back = found.to_pylist()
         return found if back == values or repr(back) == repr(values) else None  # NaN is not itself
     except _FAULTS:
         return None
+
+
+def _width(kind: pa.DataType) -> int:
+    """How many values a null of it, or a null inside of it, takes at most."""
+    if pa.types.is_fixed_size_list(kind):
+        return 1 + int(kind.list_size) * _width(kind.value_type)
+    if pa.types.is_fixed_size_binary(kind):
+        return 1 + int(kind.byte_width) // 8
+    return 1 + sum(_width(kind.field(at).type) for at in range(kind.num_fields))
+
+
+def _gaps(found: Sequence[Any]) -> int:
+    """How many nulls there are at most, those inside of others included, and fields that a dictionary lacks as one."""
+    gaps = found.count(None)
+    for value in found:
+        if isinstance(value, dict):
+            gaps += 1 + _gaps([*value.values()])
+        elif isinstance(value, list | tuple):
+            gaps += _gaps(value)
+    return gaps
 
 
 def text(value: Any) -> str:
