@@ -212,6 +212,27 @@ def test_samples_of_the_future_are_left_out_counted_and_move_no_other(tmp_path):
         trusting.close()
 
 
+def test_in_the_middle_of_an_append_it_goes_on_behind_what_was_handed_out_and_counts_no_row_again(tmp_path):
+    far = NOON + 48 * HOUR
+    appends = [(0, [2, 1, 5, 3], [far, NOON, far, NOON + 10]), (1, [4], [NOON + 5])]
+    with clocked(tmp_path / "log", appends, partitions=2) as log:
+        samples = LoggedSamples(log, "samples")
+        assert ids_of([samples.poll(0.0)]) == [1, 4]
+        said = json.loads(json.dumps(samples.save(None)))
+        assert samples.future == 2
+        assert ids_of([samples.finish()]) == [3]
+        samples.close()
+        again = LoggedSamples(log, "samples")
+        again.restore(said, None)
+        assert ids_of([again.finish()]) == [3]
+        assert again.future == 0
+        again.close()
+        trusting = LoggedSamples(log, "samples", ahead_s=None)  # as it was not told before
+        trusting.restore(said, None)
+        assert ids_of([trusting.finish()]) == [3]
+        trusting.close()
+
+
 @pytest.mark.parametrize(
     ("ahead_s", "kept"), [(0, [1]), (1, [1, 2]), (1.001, [1, 2, 3]), (86_400, [1, 2, 3, 4])]
 )
