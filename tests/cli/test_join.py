@@ -44,6 +44,55 @@ def test_join_again_finds_nothing_left_to_do(larix, words):
         assert log.newest("samples").next == {0: 2}
 
 
+def test_what_events_are_may_be_told_and_others_become_dead_letters(larix, words, tmp_path):
+    told = tmp_path / "columns.json"
+    told.write_text(
+        json.dumps(
+            {
+                "shows": {
+                    "show": "int64",
+                    "at": "int64",
+                    "id": "string",
+                    "rank": {"type": "int64", "default": 7},
+                }
+            }
+        )
+    )
+    with DiskLog(words[0]) as log:
+        log.append("shows", pa.record_batch({"show": [2.5], "at": [9], "id": ["e"]}))
+    done = larix("join", *words, "--end", "--columns", told)
+    assert done.code == 0, done
+    assert "2 samples" in done.out
+    assert "1 events went to dead letters: column 'show' is double, wanted int64" in done.out
+    with DiskLog(words[0]) as log, log.consumer("samples") as consumer:
+        (found,) = consumer.drain()
+        assert log.newest("shows.dead").next == {0: 1}
+    assert found.rows.schema.field("show").type == pa.int64()
+    assert found.rows["rank"].to_pylist() == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("nothing", "tells no columns by topic"),
+        ("[1]", "tells no columns by topic"),
+        ('{"shows": 1}', "tells no columns by topic"),
+        ('{"shows": {"show": "whole"}}', "column 'show' is 'whole', which is no type"),
+        ('{"shows": {"show": "int64"}}', "lack 'at'"),
+        ('{"showz": {"show": "int64"}}', "columns are given of topic 'showz'"),
+    ],
+)
+def test_columns_that_are_none_are_told(mistake, words, tmp_path, text, why):
+    (tmp_path / "columns.json").write_text(text)
+    assert why in mistake("join", *words, "--end", "--columns", tmp_path / "columns.json")
+
+
+def test_the_help_shows_how_columns_are_told(larix):
+    said = " ".join(larix("join", "--help").out.replace("\u2502", " ").split())
+    assert '{"shows": {"show_id": "int64"' in said
+    assert "TOPIC.dead" in said
+
+
 def test_a_spec_that_is_none_is_told(larix, words, tmp_path):
     (tmp_path / "spec.json").write_text("{}")
     told = larix("join", *words)

@@ -68,6 +68,23 @@ def test_tail_follows_until_it_is_stopped(process, log):
     assert following.returncode == 130
 
 
+def test_tail_shows_what_no_calendar_has(larix, log):
+    with DiskLog(log) as opened:
+        rows = {
+            "user": [1, 2],
+            "at": pa.array([None, 10**18], pa.timestamp("ms")),
+            "days": pa.array([1, 2**31 - 1], pa.date32()),
+        }
+        opened.append("clicks", pa.record_batch(rows))
+    told = larix("log", "tail", log, "clicks", "-n", "2")
+    assert told.code == 0, told
+    shown = [json.loads(line) for line in told.out.splitlines()]
+    assert [row for row in shown if "days" in row] == [
+        {"user": 1, "at": None, "days": "date32[day] out of range"},
+        {"user": 2, "at": "timestamp[ms] out of range", "days": "date32[day] out of range"},
+    ]
+
+
 def test_append_takes_files_and_makes_what_is_not_there(larix, tmp_path):
     table = pa.table({"user": list(range(2500))})
     pq.write_table(table, tmp_path / "rows.parquet")

@@ -1,5 +1,7 @@
 import json
+import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_feed import TINY
@@ -40,6 +42,26 @@ def test_a_run_goes_on_in_a_folder_of_its_own_and_followers_with_it(larix, run, 
     with DiskLog(folder) as events, Replica(out, network, Deltas(log=events)) as replica:
         assert replica.poll()
         assert replica.sequence > 1
+
+
+def test_samples_of_the_future_are_left_out_and_told_of(larix, run, log, place):
+    with DiskLog(log[0]) as events, events.consumer("samples") as consumer:
+        rows = consumer.poll()[0].rows
+    folder, size = place / "log with a future", len(rows)
+    with DiskLog(folder) as events:
+        events.create("samples")
+        for ahead_s in (0, 100, 4_000_000_000):
+            ready = pa.array([time.time_ns() // 1_000_000 + ahead_s * 1000] * size)
+            events.append("samples", rows.append_column("ready_ms", ready))
+    words = ("online", run, "--log", folder, "--once", "--set", "batch_size=64")
+    told = larix(*words, "--out", place / "runs" / "ahead")
+    assert f"{2 * size:,} samples, 0 batches skipped, {size} samples of the future left out" in told.out, (
+        told.err
+    )
+    strict = larix(*words, "--out", place / "runs" / "strict", "--ahead", "50")
+    assert f"{size:,} samples, 0 batches skipped, {2 * size} samples of the future left out" in strict.out, (
+        strict.err
+    )
 
 
 def test_it_goes_on_as_the_recipes_online_side_says(larix, run, log, place):

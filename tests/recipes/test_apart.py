@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import requests
 import tritonclient.grpc as triton
@@ -17,7 +18,10 @@ from faulty import Neighbour, eventually
 from shop_bundle import exported
 from wire import ask
 
+from larix.data.keyed import partitions
+from larix.data.log import DiskLog
 from larix.errors import ConfigError, StorageError
+from larix.recipes.acted import feedback_to
 from larix.recipes.apart import listening_apart, work_of
 from larix.recipes.served import Front, Place
 from larix.serve.bundle import Bundle
@@ -195,6 +199,35 @@ def test_what_keeps_workers_from_starting_is_told_and_none_is_left(bundle, tmp_p
     assert workers_of(os.getpid()) == []
     with pytest.raises(ConfigError, match="cannot read the tokens"):
         listening_apart(work_of([place]), Front(tokens=tmp_path / "none"), 2).__enter__()
+
+
+def test_feedback_goes_to_all_partitions_and_workers_write_none(bundle, tmp_path):
+    acted = pa.record_batch(
+        {"user_id": pa.array([0]), "event_id": pa.array(["begun"]), "time_ms": pa.array([1])}
+    )
+    with DiskLog(tmp_path / "log") as log:
+        log.create("actions", partitions=3)
+        log.append("actions", acted)
+        work = work_of([Place(name="shop", folder=bundle)], streams=1)
+        with (
+            feedback_to(log, "actions", keyed="user_id") as feedback,
+            listening_apart(work, FRONT, 2, feedback=feedback) as server,
+        ):
+            for user in range(0, 60, 2):
+                body = {"actions": [{"user_id": user, "time_ms": 2}, {"user_id": user + 1, "time_ms": 2}]}
+                assert ask(server.http, "POST", "/v1/feedback", body).document["taken"] == 2
+            mean = ask(server.http, "POST", "/v1/feedback", {"actions": [{"user_id": "nobody"}]})
+            assert (mean.status, "user_id" in mean.document["error"]) == (400, True)
+        found = {partition: [] for partition in range(3)}
+        with log.consumer("actions") as consumer:
+            for each in consumer.drain():
+                found[each.partition] += [
+                    row["user_id"] for row in each.rows.to_pylist() if row["time_ms"] == 2
+                ]
+    assert sorted(user for users in found.values() for user in users) == list(range(60))
+    for partition, users in found.items():
+        assert users
+        assert set(partitions(pa.array(users), 3).tolist()) == {partition}
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -32,17 +33,18 @@ class Sink:
     """Takes batches; waits at a gate where there is one, and fails as it is told."""
 
     def __init__(self):
-        self.batches, self.fail = [], None
+        self.batches, self.partitions, self.fail = [], [], None
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)
 
-    def __call__(self, rows):
+    def __call__(self, rows, partition):
         self.entered.release()
         assert self.gate.wait(SOON)
         if self.fail is not None and (error := self.fail(rows)) is not None:
             raise error
         self.batches.append(rows)
+        self.partitions.append(partition)
 
     @property
     def ids(self):
@@ -207,7 +209,7 @@ def test_what_a_hanging_disk_keeps_from_being_written_is_told(sink):
 def test_a_full_disk_is_told_and_nothing_is_lost_or_there_twice(tmp_path, monkeypatch, caplog):
     with DiskLog(tmp_path / "log") as log:
         log.create("actions")
-        with Feedback(lambda rows: log.append("actions", rows), SCHEMA) as feedback:
+        with Feedback(lambda rows, at: log.append("actions", rows, partition=at), SCHEMA) as feedback:
             assert feedback.append([click(0)]).result(SOON) == 1
 
             def full(*_):
@@ -229,6 +231,96 @@ def test_a_full_disk_is_told_and_nothing_is_lost_or_there_twice(tmp_path, monkey
             assert feedback.stats.trouble == ""
         consumer = log.consumer("actions")
         assert read_ids(consumer, 2) == ["i0", "i1"]
+
+
+def by_number(rows):
+    """A partition of three, by the number in the id."""
+    return np.array([int(each[1:]) % 3 for each in rows["impression_id"].to_pylist()])
+
+
+def of_partitions(sink):
+    found = {}
+    for partition, batch in zip(sink.partitions, sink.batches, strict=True):
+        found.setdefault(partition, []).extend(batch["impression_id"].to_pylist())
+    return found
+
+
+def test_actions_go_to_their_partitions_those_of_one_together_and_in_order(sink):
+    with Feedback(sink, SCHEMA, partitions=by_number) as feedback:
+        sink.gate.clear()
+        futures = [feedback.append([click(0)])]
+        assert sink.entered.acquire(timeout=SOON)
+        futures += [feedback.append([click(number), click(number + 1)]) for number in range(1, 9)]
+        futures.append(feedback.append([]))
+        sink.gate.set()
+        assert [each.result(SOON) for each in futures] == [1, *[2] * 8, 0]
+    assert sink.partitions == [0, 0, 1, 2]
+    assert of_partitions(sink) == {
+        0: ["i0", "i3", "i3", "i6", "i6", "i9"],
+        1: ["i1", "i4", "i4", "i7", "i7"],
+        2: ["i2", "i2", "i5", "i5", "i8", "i8"],
+    }
+    assert feedback.stats == FeedbackStats(written=17)
+
+
+def test_of_what_one_partition_has_no_room_for_nothing_is_kept_if_it_comes_first(sink):
+    sink.fail = lambda rows: StorageError("disk 0 is full") if by_number(rows)[0] == 0 else None
+    with Feedback(sink, SCHEMA, partitions=by_number) as feedback:
+        refusal = feedback.append([click(1), click(0)]).exception(SOON)
+        assert (refusal.why, refusal.retry_after_s) == (Why.UNAVAILABLE, 5.0)
+        assert "these were not kept: send them again" in str(refusal)
+        assert sink.ids == []
+        assert feedback.append([click(1), click(2)]).result(SOON) == 2  # that partition's trouble is its own
+        assert feedback.stats == FeedbackStats(written=2, failed=2, trouble="disk 0 is full")
+
+
+def test_what_was_kept_before_another_partition_failed_is_told_and_nobody_else_is_concerned(sink, caplog):
+    sink.fail = lambda rows: StorageError("disk 2 is full") if by_number(rows)[0] == 2 else None
+    with Feedback(sink, SCHEMA, partitions=by_number) as feedback:
+        sink.gate.clear()
+        futures = [feedback.append([click(0)])]
+        assert sink.entered.acquire(timeout=SOON)
+        futures += [
+            feedback.append(each) for each in ([click(1), click(4), click(2)], [click(7)], [click(5)])
+        ]
+        sink.gate.set()
+        _, some, other, none = [each.exception(SOON) for each in futures]
+        assert other is None
+        assert (some.why, some.retry_after_s, none.why) == (Why.UNAVAILABLE, 5.0, Why.UNAVAILABLE)
+        assert "2 of these 3 were kept: send all again with the event ids that they had" in str(some)
+        assert "these were not kept" in str(none)
+        assert (feedback.stats.written, feedback.stats.failed, feedback.stats.waiting_bytes) == (4, 2, 0)
+        assert feedback.append([click(1), click(2)]).exception(SOON) is not None
+        assert len([record for record in caplog.records if "disk 2 is full" in record.message]) == 1
+        sink.fail = None
+        assert feedback.append([click(2)]).result(SOON) == 1
+        assert feedback.stats.trouble == ""
+
+
+def test_rows_that_the_log_refuses_in_one_partition_take_no_other_with_them(sink):
+    sink.fail = lambda rows: DataError("poison") if "i13" in rows["impression_id"].to_pylist() else None
+    with Feedback(sink, SCHEMA, partitions=by_number) as feedback:
+        sink.gate.clear()
+        first = feedback.append([click(0)])
+        assert sink.entered.acquire(timeout=SOON)
+        sent = ([click(13), click(14)], [click(10), click(11)], [click(12), click(13)])
+        futures = [feedback.append(each) for each in sent]
+        sink.gate.set()
+        assert first.result(SOON) == 1
+        alone, fine, part = [each.exception(SOON) for each in futures]
+    assert (str(alone), fine) == ("poison", None)
+    assert isinstance(part, DataError)
+    assert "1 of these 2 were kept" in str(part)
+    assert of_partitions(sink) == {0: ["i0", "i12"], 1: ["i10"], 2: ["i11"]}
+
+
+def test_a_key_that_tells_no_partition_is_the_callers_fault(sink):
+    def unable(rows):
+        raise DataError("no key")
+
+    with Feedback(sink, SCHEMA, partitions=unable) as feedback:
+        assert "no key" in str(feedback.append([click(1)]).exception(SOON))
+        assert feedback.stats.waiting_bytes == 0
 
 
 def read_ids(consumer, count):

@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from larix.data.log import EventLog, Offsets
 
 app = typer.Typer(help="Look into an event log, and append to it.", no_args_is_help=True)
@@ -68,11 +70,11 @@ def tail(
             start = _before_the_end(events, topic, last)
         with events.consumer(topic, start=start, skip_lost=True) as consumer:
             for got in consumer.drain():
-                _print(got.rows.to_pylist())
+                _print(got.rows)
             with interruptible() as stopped:
                 while follow and not stopped.is_set():
                     for got in consumer.poll(0.2):
-                        _print(got.rows.to_pylist())
+                        _print(got.rows)
             if follow:
                 raise KeyboardInterrupt
 
@@ -132,6 +134,16 @@ def _before_the_end(log: "EventLog", topic: str, last: int) -> "Offsets":
     return Offsets(log=log.id, topic=topic, next=begin)
 
 
-def _print(rows: list[dict[str, object]]) -> None:
-    for row in rows:
-        typer.echo(json.dumps(row, default=str, ensure_ascii=False))
+def _print(rows: "pa.RecordBatch") -> None:
+    columns = [_values(column) for column in rows.columns]
+    for row in zip(*columns, strict=True):
+        typer.echo(
+            json.dumps(dict(zip(rows.schema.names, row, strict=True)), default=str, ensure_ascii=False)
+        )
+
+
+def _values(column: "pa.Array") -> list[object]:
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):  # a time that Python has no word for
+        return [f"{column.type} out of range" if known else None for known in column.is_valid().to_pylist()]

@@ -38,6 +38,13 @@ def online(
             help="Wait no longer for a partition that is silent for so many seconds. Default: wait.",
         ),
     ] = None,
+    ahead: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            help="Leave out samples whose time is more than so many seconds after they were appended.",
+        ),
+    ] = 86_400,
     frozen: Annotated[
         bool, typer.Option("--frozen", help="Test RUN as it is on the same samples, too.")
     ] = False,
@@ -78,7 +85,7 @@ def online(
 
         if not (run / "config.json").exists():
             raise ConfigError(f"'{run}' is no run; give a folder that train or demo has left")
-        samples = LoggedSamples(events, topic, rate=rate, idle_s=idle)
+        samples = LoggedSamples(events, topic, rate=rate, idle_s=idle, ahead_s=ahead)
         try:
             outcome = carry_on(
                 run,
@@ -95,7 +102,11 @@ def online(
             samples.close()
         Console().print(
             f"{'stopped' if outcome.stopped else 'ended'} after step {outcome.step}, {outcome.samples:,} samples, "
-            f"{outcome.skipped} batches skipped; saved in {folder}",
+            f"{outcome.skipped} batches skipped{_left_out(samples.future)}; saved in {folder}",
             markup=False,
             soft_wrap=True,
         )
+
+
+def _left_out(future: int) -> str:
+    return f", {future:,} samples of the future left out (see --ahead)" if future else ""

@@ -57,6 +57,13 @@ def serve(
     actions: Annotated[
         str, typer.Option(metavar="TOPIC", help="The topic of actions, whose events tell the columns.")
     ] = "actions",
+    keyed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Where that topic has several partitions: the column of actions, such as the user's, that says which.",
+        ),
+    ] = None,
     values: Annotated[
         list[str] | None,
         typer.Option(
@@ -156,7 +163,8 @@ def serve(
     with ExitStack() as stack:
         taken = None
         if feedback is not None:
-            taken = stack.enter_context(feedback_to(stack.enter_context(opened(feedback)), actions))
+            log = stack.enter_context(opened(feedback))
+            taken = stack.enter_context(feedback_to(log, actions, keyed=keyed))
         if processes:
             server = listening_apart(work, front, processes, feedback=taken)
         else:

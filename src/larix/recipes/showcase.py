@@ -162,7 +162,7 @@ def showcase(
         guests.wait(max(0, _last_ms(log, live.unjoin(feed.train.schema).time) - guests.now_ms))
         guests.wait(round(live.window_s * 1000))  # what comes to a log late is not taken
         sink = _Sink(log, guests, live)
-        feedback = stack.enter_context(Feedback(sink.append, _ROW, time=_WHEN))
+        feedback = stack.enter_context(Feedback(lambda rows, _: sink.append(rows), _ROW, time=_WHEN))
         trainer = Worker("trainer", train, place.folder)
         stack.callback(trainer.close)
         back = Back(

@@ -1,6 +1,6 @@
 """Where people's actions go: checked, bounded while they wait, written by one thread, and told of when they are on disk.
 
-Knows neither logs nor sockets: it is given what appends.
+Knows neither logs nor sockets: it is given what appends, and what says to which partition.
 """
 
 import logging
@@ -13,7 +13,9 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from larix.errors import ConfigError, DataError, StorageError
 from larix.serve import columns
@@ -48,7 +50,8 @@ class FeedbackSettings:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedbackStats:
     """``waiting_bytes``: now. Rows since the start: ``written``; ``failed``, whose writing did not work; ``refused`` at the door,
-    as too many waited or nobody writes any more; ``cancelled`` by who sent them. ``trouble``: of the last write, "" if none.
+    as too many waited or nobody writes any more; ``cancelled`` by who sent them. ``trouble``: of a last write to a
+    partition, "" if all worked.
     """
 
     waiting_bytes: int = 0
@@ -73,31 +76,39 @@ class FeedbackStats:
 
 @dataclass(slots=True, eq=False)
 class _Sent:
-    rows: pa.RecordBatch
+    parts: dict[int, pa.RecordBatch]  # by partition
     bearer: bytes
     size: int
     future: Future[int]
+    kept: int = 0
+    error: DataError | Refusal | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return sum(map(len, self.parts.values()))
 
 
 class Feedback:
     """Takes actions and has them appended. Any number of threads may call; what goes wrong is raised by the futures.
 
-    ``append``: writes rows and returns when they are durable, all of them or none; StorageError if it cannot, DataError if
-    they are not what it takes. It is called by one
-    thread, with the rows of several requests at once where they come faster than they are written. ``schema``: the columns,
-    null where nullable and not given. ``time``: the column of when it happened, milliseconds; now if not given. ``event_id``:
-    the string column that tells an event from its copy; made if not given: who gives it may send an action again and it
-    counts once. Close it, or use ``with``.
+    ``append``: writes rows to a partition and returns when they are durable, all of them or none; StorageError if it cannot,
+    DataError if they are not what it takes. It is called by one thread, with the rows of several requests at once where they
+    come faster than they are written. ``schema``: the columns, null where nullable and not given. ``time``: the column of when
+    it happened, milliseconds; now if not given. ``event_id``: the string column that tells an event from its copy; made if not
+    given: who gives it may send an action again and it counts once. ``partitions``: says of rows which partition each goes to,
+    DataError if it cannot; all to 0 by default. Close it, or use ``with``.
     """
 
     def __init__(
         self,
-        append: Callable[[pa.RecordBatch], object],
+        append: Callable[[pa.RecordBatch, int], object],
         schema: pa.Schema,
         settings: FeedbackSettings | None = None,
         *,
         time: str | None = None,
         event_id: str | None = None,
+        partitions: Callable[[pa.RecordBatch], NDArray[np.int64]] | None = None,
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         for what, name, wanted in (("time", time, pa.int64()), ("event_id", event_id, pa.string())):
@@ -107,27 +118,28 @@ class Feedback:
                 )
         self.schema = schema
         self.settings = settings = FeedbackSettings() if settings is None else settings
-        self._append = append
+        self._append, self._partitions = append, partitions
         self._time, self._event_id, self._now_ms = time, event_id, now_ms
         self._taken = Ledger(settings.waiting_bytes, int(settings.waiting_bytes * settings.bearer_share))
         self._waiting: deque[_Sent] = deque()
         self._changed = threading.Condition()
         self._over = False
         self._counts = {"written": 0, "failed": 0, "refused": 0, "cancelled": 0}
-        self._trouble = ""
+        self._troubles: dict[int, str] = {}  # by partition, until a write to it works
         self._thread = threading.Thread(target=self._run, name="feedback", daemon=True)
         self._thread.start()
 
     def append(self, actions: Sequence[Mapping[str, Any]], *, bearer: str = "") -> "Future[int]":
-        """Take rows, values by column; the future holds their number when they are on disk. All of them or none.
+        """Take rows, values by column; the future holds their number when they are on disk.
 
         DataError names row and column that do not fit. Refusal: OVERLOADED if too many wait, UNAVAILABLE if they could not be
-        written or nobody writes any more; TOO_LARGE if they never could wait. What was refused was not kept: send it again.
+        written or nobody writes any more; TOO_LARGE if they never could wait. What was refused was not kept: send it again. Of
+        rows for several partitions some may have been kept when another's could not be: the refusal tells how many.
         """
         future: Future[int] = Future()
         try:
             rows = self._rows(actions)
-            self._take(_Sent(rows, bearer.encode(), rows.get_total_buffer_size(), future))
+            self._take(_Sent(self._apart(rows), bearer.encode(), rows.get_total_buffer_size(), future))
         except (DataError, Refusal) as error:
             future.set_exception(error)
         return future
@@ -138,7 +150,7 @@ class Feedback:
         with self._changed:
             return FeedbackStats(
                 waiting_bytes=self._taken.total,
-                trouble=self._trouble,
+                trouble=next(iter(self._troubles.values()), ""),
                 **self._counts,
             )
 
@@ -151,7 +163,9 @@ class Feedback:
         with self._changed:
             popped = [self._pop() for _ in range(len(self._waiting))]
         left = [sent for sent in popped if sent is not None]
-        self._fail(left, self._stopping())
+        for sent in left:
+            sent.error = _STOPPING
+        self._tell(left)
         return not left and not self._thread.is_alive()
 
     def __enter__(self) -> "Feedback":
@@ -185,19 +199,26 @@ class Feedback:
             arrays.append(array)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
+    def _apart(self, rows: pa.RecordBatch) -> dict[int, pa.RecordBatch]:
+        if self._partitions is None or not len(rows):
+            return {0: rows} if len(rows) else {}
+        of = self._partitions(rows)
+        found = np.unique(of).tolist()
+        return {each: rows if len(found) == 1 else rows.filter(pa.array(of == each)) for each in found}
+
     def _take(self, sent: _Sent) -> None:
         with self._changed:
             if self._over:
-                self._counts["refused"] += len(sent.rows)
-                raise self._stopping()
+                self._counts["refused"] += sent.rows
+                raise _told(_STOPPING, 0, sent.rows)
             if sent.size > self._taken.each:
-                self._counts["refused"] += len(sent.rows)
+                self._counts["refused"] += sent.rows
                 raise Refusal(
                     Why.TOO_LARGE,
                     f"these actions take {sent.size} bytes, more than the {self._taken.each} that one bearer's may: send fewer",
                 )
             if self._taken.lacks(sent.bearer, sent.size):
-                self._counts["refused"] += len(sent.rows)
+                self._counts["refused"] += sent.rows
                 raise Refusal(
                     Why.OVERLOADED,
                     "more actions wait to be written than there is room for; these were not taken: send them again",
@@ -209,7 +230,10 @@ class Feedback:
 
     def _run(self) -> None:
         while (sent := self._next()) is not None:
-            self._write(sent)
+            for partition in sorted({each for one in sent for each in one.parts}):
+                # Of what failed in one partition nothing more goes to others: mostly none of it is there then.
+                self._write(partition, [one for one in sent if partition in one.parts and one.error is None])
+            self._tell(sent)
 
     def _next(self) -> list[_Sent] | None:
         """Those to be written together; None when all is over."""
@@ -221,10 +245,10 @@ class Feedback:
             found: list[_Sent] = []
             rows = 0
             most = self.settings.together
-            while self._waiting and (not found or rows + len(self._waiting[0].rows) <= most):
+            while self._waiting and (not found or rows + self._waiting[0].rows <= most):
                 if (sent := self._pop()) is not None:
                     found.append(sent)
-                    rows += len(sent.rows)
+                    rows += sent.rows
             return found
 
     def _pop(self) -> _Sent | None:
@@ -232,58 +256,68 @@ class Feedback:
         sent = self._waiting.popleft()
         if sent.future.set_running_or_notify_cancel():
             return sent
-        self._counts["cancelled"] += len(sent.rows)
+        self._counts["cancelled"] += sent.rows
         self._taken.give(sent.bearer, sent.size)
         return None
 
-    def _write(self, sent: list[_Sent]) -> None:
+    def _write(self, partition: int, sent: list[_Sent]) -> None:
         if not sent:
             return
         try:
-            self._append(pa.concat_batches([each.rows for each in sent]))
+            self._append(pa.concat_batches([each.parts[partition] for each in sent]), partition)
         except StorageError as error:
-            if str(error) != self._trouble:  # once, not for every try on a full disk
+            if str(error) != self._troubles.get(partition):  # once, not for every try on a full disk
                 _LOG.error("actions cannot be written: %s", error)
-            refusal = Refusal(
-                Why.UNAVAILABLE,
-                "the event log cannot be written now, as its disk is full or failing; these actions were not kept: send them "
-                "again",
-                retry_after_s=self.settings.retry_s,
-            )
-            self._fail(sent, refusal, str(error))
+            self._fail(partition, sent, Why.UNAVAILABLE, _FULL, str(error))
         except Exception as error:
             if len(sent) > 1:  # one of them may be why: it must not take the others with it
                 for each in sent:
-                    self._write([each])
-                return
-            if isinstance(error, DataError):
-                self._fail(sent, error)
-                return
-            _LOG.exception("actions cannot be written")
-            refusal = Refusal(
-                Why.BROKEN, "these actions could not be written by a fault of the server; they were not kept"
-            )
-            self._fail(sent, refusal, repr(error))
+                    self._write(partition, [each])
+            elif isinstance(error, DataError):
+                sent[0].error = error
+            else:
+                _LOG.exception("actions cannot be written")
+                self._fail(partition, sent, Why.BROKEN, _FAULT, repr(error))
         else:
             with self._changed:
-                self._trouble = ""
-                for each in sent:
-                    self._counts["written"] += len(each.rows)
-                    self._taken.give(each.bearer, each.size)
+                self._troubles.pop(partition, None)
             for each in sent:
-                each.future.set_result(len(each.rows))
+                each.kept += len(each.parts[partition])
 
-    def _fail(self, sent: list[_Sent], refusal: Refusal | DataError, trouble: str = "") -> None:
+    def _fail(self, partition: int, sent: list[_Sent], why: Why, text: str, trouble: str) -> None:
         with self._changed:
-            self._trouble = trouble or self._trouble
+            self._troubles[partition] = trouble
+        retry_s = self.settings.retry_s if why is Why.UNAVAILABLE else None
+        for each in sent:
+            each.error = Refusal(why, text, retry_after_s=retry_s)
+
+    def _tell(self, sent: list[_Sent]) -> None:
+        """Say of each what became of it, and make room for others."""
+        with self._changed:
             for each in sent:
-                self._counts["failed"] += len(each.rows)
+                self._counts["written"] += each.kept
+                self._counts["failed"] += each.rows - each.kept
                 self._taken.give(each.bearer, each.size)
         for each in sent:
-            each.future.set_exception(refusal)
+            if each.error is None:
+                each.future.set_result(each.rows)
+            else:
+                each.future.set_exception(_told(each.error, each.kept, each.rows))
 
-    @staticmethod
-    def _stopping() -> Refusal:
-        return Refusal(
-            Why.UNAVAILABLE, "the server stops and takes no actions; these were not kept: send them again"
-        )
+
+_FULL = "the event log cannot be written now, as its disk is full or failing"
+_FAULT = "these actions could not be written by a fault of the server"
+_STOPPING = Refusal(Why.UNAVAILABLE, "the server stops and takes no actions")
+
+
+def _told(error: DataError | Refusal, kept: int, rows: int) -> DataError | Refusal:
+    """What went wrong, and what there is of the rows."""
+    if kept:
+        left = f"{kept} of these {rows} were kept: send all again with the event ids that they had, and each counts once"
+    else:
+        left = "these were not kept"
+    if not isinstance(error, Refusal):
+        return DataError(f"{error}; {left}") if kept else error
+    if error.why is Why.UNAVAILABLE and not kept:
+        left += ": send them again"
+    return Refusal(error.why, f"{error}; {left}", retry_after_s=error.retry_after_s)

@@ -1,7 +1,10 @@
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+
 import pyarrow as pa
 import pytest
 
-from larix.data.join.carried import Carried, wider
+from larix.data.join.carried import Carried, conform, wider
 
 
 def batch(**columns):
@@ -53,3 +56,46 @@ def test_of_two_columns_of_one_name_the_first_is_taken():
     twice = pa.RecordBatch.from_arrays([pa.array([1]), pa.array(["x"])], names=["a", "a"])
     fit, _ = Carried({}).fit(twice)
     assert fit.to_pydict() == {"a": [1]}
+
+
+SOME = {
+    pa.bool_(): True,
+    pa.int8(): -7,
+    pa.int64(): 2**40,
+    pa.uint8(): 7,
+    pa.uint64(): 2**40,
+    pa.float16(): 0.5,
+    pa.float32(): 0.5,
+    pa.float64(): 0.1,
+    pa.decimal128(5, 2): Decimal("1.25"),
+    pa.decimal128(38, 10): Decimal("1.25"),
+    pa.decimal256(60, 4): Decimal("1.25"),
+    pa.string(): "x",
+    pa.large_string(): "x",
+    pa.binary(): b"x",
+    pa.binary(1): b"x",
+    pa.date32(): date(2022, 5, 3),
+    pa.time32("ms"): time(1),
+    pa.timestamp("s"): datetime(2022, 5, 3),
+    pa.timestamp("us"): datetime(2022, 5, 3),
+    pa.timestamp("ms", "UTC"): datetime(2022, 5, 3, tzinfo=UTC),
+    pa.duration("s"): timedelta(1),
+    pa.list_(pa.int32()): [1],
+    pa.list_(pa.float64()): [0.5],
+    pa.list_(pa.string()): ["x"],
+    pa.list_(pa.decimal128(5, 2)): [Decimal("1.25")],
+    pa.large_list(pa.int64()): [1],
+    pa.list_(pa.int64(), 1): [1],
+    pa.struct([("a", pa.int64())]): {"a": 1},
+    pa.struct([("a", pa.float64()), ("b", pa.int8())]): {"a": 0.5, "b": 1},
+    pa.map_(pa.string(), pa.int64()): [("a", 1)],
+}
+
+
+@pytest.mark.parametrize("one", SOME, ids=str)
+def test_no_value_is_lost_in_a_type_that_is_wider(one):
+    for other in SOME:
+        wide = wider(one, other)
+        for kind in (one, other) if wide is not None else ():
+            whole = conform(pa.array([SOME[kind], None], kind), wide)
+            assert whole.is_valid().to_pylist() == [True, False], (one, other, wide)

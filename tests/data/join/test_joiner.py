@@ -314,3 +314,37 @@ def test_a_full_disk_costs_no_sample_and_is_told_before_events_are_taken(tmp_pat
         assert got.equals(roomy.push(push))
     assert tight.finish().equals(roomy.finish())
     assert tight.stats == roomy.stats
+
+
+@pytest.mark.parametrize("emit", ["end", "at_once"])
+@pytest.mark.parametrize("ids", ["string", "int64"])
+def test_copies_of_events_from_before_a_restart_are_told(tmp_path, emit, ids):
+    def id_of(number):
+        return number if ids == "int64" else str(number)
+
+    def pushed(joiner):
+        watched = [act("watch", 1, 2100 + at, id_of(10 + at), ms=1.0) for at in range(2)]
+        appends = [
+            events("shows", show(1, 2000, id_of(1)), show(2, 2100, id_of(2)), time_ms=NOW),
+            events("acts", act("click", 2, 2150, id_of(12)), *watched, time_ms=NOW),
+        ]
+        return joiner.push(appends)
+
+    spec = spec_of(emit=emit, ids=ids)
+    oracle, joiner = Reference(spec, partitions=ONE), Joiner(spec, partitions=ONE)
+    for turn in range(3):
+        assert said(pushed(joiner)) == said(pushed(oracle))
+        joiner.save(tmp_path / str(turn))
+        joiner.close()
+        joiner = Joiner.load(spec, tmp_path / str(turn))
+    assert {name: fate.accepted for name, fate in joiner.stats.kinds.items()} == {
+        "impression": 2,
+        "click": 1,
+        "like": 0,
+        "unlike": 0,
+        "watch": 2,
+    }
+    assert [joiner.stats.kinds[name].duplicate for name in ("impression", "click", "watch")] == [4, 2, 4]
+    assert said(joiner.finish()) == said(oracle.finish())
+    assert joiner.stats == oracle.stats
+    joiner.close()

@@ -15,7 +15,7 @@ from join_events import PARTITIONS, act, said, show, spec_of, stream
 
 from larix.data.join import Topics
 from larix.data.join.reference import Reference
-from larix.data.log import DiskLog, LeaseError
+from larix.data.log import Column, DiskLog, LeaseError, read_letters
 from larix.errors import ConfigError, StorageError
 
 JOIN = """
@@ -80,7 +80,8 @@ def clean(seed):
 def test_samples_of_a_complete_input_are_those_of_the_oracle(log, tmp_path, emit):
     spec, appends = spec_of(emit=emit), clean(1)
     feed(log, appends)
-    stats = topics(log, tmp_path, spec=spec).run(end=True, stop=never)
+    stats, dead = topics(log, tmp_path, spec=spec).run(end=True, stop=never)
+    assert not dead
     assert samples(log) == expected(spec, appends)
     assert stats.samples > 100
 
@@ -164,9 +165,9 @@ def test_a_second_process_is_refused(log, tmp_path):
     feed(log, clean(6))
 
     def again():
-        with pytest.raises(LeaseError):
+        with pytest.raises(LeaseError, match=f"the join in '{tmp_path / 'join'}' is process"):
             topics(log, tmp_path).run(end=True, stop=never)
-        return True
+        return True  # and nothing that the first one wrote was taken for what a dead one has left
 
     topics(log, tmp_path).run(end=False, stop=again)
 
@@ -186,3 +187,62 @@ def test_new_columns_come_through_to_the_topic(log, tmp_path):
     log.append("acts", pa.RecordBatch.from_pylist([act("click", 2, 1500)]))
     topics(log, tmp_path).run(end=True, stop=never)
     assert [row.get("more") for row in samples(log)] == [None, 0.5]
+
+
+def columns(*more):
+    """What events of the two topics must be."""
+    at = [Column("key", pa.int64()), Column("time", pa.int64()), Column("id", pa.string())]
+    return {
+        "shows": [*at, Column("rank", pa.int64(), 0), *more],
+        "acts": [*at, Column("kind", pa.string()), Column("ms", pa.float64(), None)],
+    }
+
+
+def test_events_that_are_not_of_the_columns_told_cost_nobody_else_and_are_kept_and_counted(log, tmp_path):
+    def shown(key, time, **more):
+        return pa.RecordBatch.from_pylist([show(key, time, **more)])
+
+    log.append("shows", shown(1, 10, rank=3, colour="red"))
+    log.append("shows", shown("x", 20, rank=4))
+    log.append("shows", shown(2.5, 30, rank=4))
+    log.append("shows", shown(4, 40, rank="first"), partition=1)
+    log.append("shows", shown(5, 50), partition=1)
+    log.append("acts", pa.RecordBatch.from_pylist([act("click", 5, 60)]))
+    log.append("acts", pa.RecordBatch.from_pylist([act("click", 1, 70)]).drop_columns("kind"))
+    joined = topics(log, tmp_path, columns=columns()).run(end=True, stop=never)
+    assert joined.stats.kinds["impression"].accepted == 2
+    assert joined.stats.kinds["click"].accepted == 1
+    assert sorted(joined.dead.values()) == [1, 1, 1, 1]
+    assert any("no column 'kind'" in reason for reason in joined.dead)
+    with log.consumer("samples") as consumer:
+        (found,) = consumer.drain()
+    assert found.rows.select(["key", "rank", "clicked"]).to_pylist() == [
+        {"key": 1, "rank": 3, "clicked": 0.0},
+        {"key": 5, "rank": 0, "clicked": 1.0},
+    ]
+    assert found.rows.schema.field("key").type == found.rows.schema.field("rank").type == pa.int64()
+    assert "colour" not in found.rows.schema.names
+    with log.consumer("shows.dead") as letters:
+        dead = [row for each in letters.drain() for row in read_letters(each.rows)]
+    assert {row["id"] for rows in dead for row in rows.rows.to_pylist()} == {"sx", "s2.5", "s4"}
+    assert topics(log, tmp_path, columns=columns()).run(end=True, stop=never).dead == {}, "each once"
+
+
+def test_columns_that_the_join_cannot_do_with_are_told_before_anything_is_made(log, tmp_path):
+    for wrong, text in (
+        ({"taps": []}, r"columns are given of topic 'taps', but the join reads \['acts', 'shows'\]"),
+        (
+            {"acts": columns()["acts"][1:]},
+            "columns of topic 'acts' lack 'key', by which the join tells 'click'; add it",
+        ),
+        ({"acts": columns()["acts"][:-1]}, "lack 'ms', by which the join tells 'watch'"),
+        ({"acts": [each for each in columns()["acts"] if each.name != "kind"]}, "lack 'kind'"),
+        (
+            {"shows": columns()["shows"][:2]},
+            "columns of topic 'shows' lack 'id', by which the join tells 'impression'",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            topics(log, tmp_path, columns=wrong).run(end=True, stop=never)
+    assert not (tmp_path / "join").exists()
+    assert "samples" not in log.topics()

@@ -337,6 +337,41 @@ def test_an_append_that_would_not_be_read_is_refused(monkeypatch):
         encode(pa.record_batch({"x": [0] * 400, "y": [0] * 400}), "avro")
 
 
+def test_of_a_union_of_many_records_each_row_has_the_fields_of_all_and_that_is_bounded():
+    kinds = [
+        {"type": "record", "name": f"q{at}", "fields": [{"name": f"f{at}", "type": "int"}]}
+        for at in range(900)
+    ]
+    schema = fastavro.parse_schema({"type": "record", "name": "r", "fields": [{"name": "u", "type": kinds}]})
+
+    def file(rows):
+        sink = io.BytesIO()
+        fastavro.writer(sink, schema, [{"u": (f"q{at % 900}", {f"f{at % 900}": 1})} for at in range(rows)])
+        return sink.getvalue()
+
+    assert decode(file(1000), {}, "avro").column(0).type.num_fields == 900
+    raw = file(50_000)
+    assert len(raw) < 350_000
+    with pytest.raises(DataError, match="more than 33,554,432 values"):
+        decode(raw, {}, "avro")
+
+
+@pytest.mark.parametrize("levels", range(26, 34))
+def test_maps_as_deep_as_are_read_can_be_written(levels):
+    kind, value = "long", 1
+    for _ in range(levels):
+        kind, value = {"type": "map", "values": kind}, {"a": value}
+    schema = {"type": "record", "name": "r", "fields": [{"name": "m", "type": kind}]}
+    sink = io.BytesIO()
+    fastavro.writer(sink, fastavro.parse_schema(schema), [{"m": value}])
+    if levels > 31:
+        with pytest.raises(DataError, match="within each other"):
+            decode(sink.getvalue(), {}, "avro")
+    else:
+        found = decode(sink.getvalue(), {}, "avro")
+        assert decode(*encode(found, "arrow"), "arrow").equals(found)
+
+
 def test_without_the_library_the_extra_is_named(monkeypatch):
     avro.library.cache_clear()
     monkeypatch.setitem(sys.modules, "fastavro", None)

@@ -35,6 +35,38 @@ def test_a_missing_column_is_filled_and_so_is_a_null():
     assert not rejected
 
 
+def test_a_column_is_what_json_says():
+    said = {
+        "a": "int64",
+        "b": "list<list<string>>",
+        "c": "timestamp[ms]",
+        "d": {"type": "float64", "default": 0},
+        "e": {"type": "string", "default": None},
+        "f": {"type": "list<int64>", "default": [1]},
+    }
+    assert [Column.from_json(*each) for each in said.items()] == [
+        Column("a", pa.int64()),
+        Column("b", pa.list_(pa.list_(pa.string()))),
+        Column("c", pa.timestamp("ms")),
+        Column("d", pa.float64(), default=0),
+        Column("e", pa.string(), default=None),
+        Column("f", pa.list_(pa.int64()), default=[1]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "said", ["whole", "list<whole>", "", 5, None, ["int64"], {}, {"type": 5}, {"type": "int64", "defalt": 0}]
+)
+def test_json_that_is_no_column_is_told(said):
+    with pytest.raises(ConfigError, match="column 'a' is"):
+        Column.from_json("a", said)
+
+
+def test_a_default_that_is_none_of_the_type_is_told():
+    with pytest.raises(ConfigError, match="default of column 'a' is 'x'"):
+        Column.from_json("a", {"type": "int64", "default": "x"})
+
+
 def test_nulls_stay_where_there_is_no_default():
     rows, rejected = project(
         pa.record_batch({"key": pa.array([None, 3, None], pa.int64())}), [Column("key", pa.int64())]

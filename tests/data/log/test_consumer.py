@@ -28,6 +28,9 @@ class Given:
     def ends(self):
         return {0: len(self.items)}
 
+    def lags(self):
+        return {0: len(self.items) - self.at}
+
     def behind(self):
         return [0] if self.at < len(self.items) else []
 

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import sys
 import threading
 import time
@@ -48,6 +49,28 @@ def until(true, *polling, seconds=60):
         for each, consumer in zip(found, polling, strict=True):
             each += consumer.poll(0.05)
     return found
+
+
+def test_a_lag_is_worked_off_with_a_question_a_second_and_none_where_there_is_none_to_ask(
+    log, topic, monkeypatch
+):
+    asked = []
+    ends = KafkaLog._ends
+    monkeypatch.setattr(KafkaLog, "_ends", lambda self, *where: asked.append(where) or ends(self, *where))
+    for n in range(400):
+        log.send(topic, numbered(1, n, 1))
+    log.flush()
+    with log.consumer(topic, partitions=[0]) as consumer:
+        asked.clear()
+        lags, began = [consumer.lag], time.monotonic()
+        while lags[-1]:
+            consumer.poll(5, max_rows=1)
+            lags.append(consumer.lag)
+        took = time.monotonic() - began
+        assert lags == list(range(400, -1, -1))
+        assert len(asked) <= 2 + took  # the first, the last, and one a second
+        log.append(topic, numbered(1, 400, 1))
+        assert consumer.lag == 1
 
 
 def test_a_group_shares_its_partitions_and_takes_over_those_of_who_leaves(log, topic):
@@ -155,6 +178,17 @@ def test_json_of_other_producers_is_read_and_what_cannot_be_is_kept_and_counted(
         (4, b""),
     ]
     assert letters[1].rows.to_pylist() == [{"user": "nobody", "kind": None}]
+
+
+def test_a_message_of_any_shape_stops_no_consumer(log, topic, mock):
+    deep = "[" * 100 + "1" + "]" * 100
+    wide = json.dumps([{f"k{at}": 1} for at in range(6000)])
+    for raw in (f'{{"user": "x", "deep": {deep}}}', wide, '{"user": 7}'):
+        mock.put(topic, raw.encode())
+    with log.consumer(topic, columns=[Column("user", pa.int64())]) as consumer:
+        ((got,),) = [until(lambda: not consumer.lag, consumer)[0]]
+        assert got.rows.to_pylist() == [{"user": 7}]
+        assert sum(consumer.dead.values()) == 2
 
 
 def test_many_threads_may_append(log, topic):

@@ -178,6 +178,48 @@ def test_brokers_are_asked_whether_there_is_more_only_where_no_fetch_told_of_it(
     assert asked == [1, 2]
 
 
+def test_a_lag_costs_brokers_a_question_a_second_while_there_is_one_and_0_is_always_true(
+    source, client, asked, monkeypatch
+):
+    now, ends = [100.0], {}
+    monkeypatch.setattr("larix.data.log.kafka_source.monotonic", lambda: now[0])
+    reading = source(group=None, ends=(0, 100))
+    reading._ends = lambda partition: asked.append(partition) or (0, ends[partition])
+    ends |= {0: 100, 1: 5}
+    reading.take([0, 1], {0: 5, 1: 5})
+    for _ in range(5):
+        assert reading.lags() == {0: 95, 1: 0}
+    assert asked == [0, *[1] * 5], "who has read all is told what is true now"
+    asked.clear()
+    ends |= {0: 140, 1: 7}
+    assert reading.lags() == {0: 95, 1: 2}, "what comes meanwhile is seen where nothing was left"
+    now[0] += 0.999
+    client.fetched = {0: (0, 120)}  # transactions that are open may be in there
+    assert reading.lags() == {0: 95, 1: 2}
+    assert asked == [1]
+    now[0] += 0.001
+    assert reading.lags() == {0: 135, 1: 2}
+    now[0] += 0.001
+    assert reading.lags() == {0: 135, 1: 2}
+    assert asked == [1, 0, 1], "a second ago"
+    reading.seek({0: 139})
+    assert reading.lags() == {0: 1, 1: 2}
+    assert asked == [1, 0, 1], "where it stands is known here"
+
+
+def test_whether_there_is_more_is_asked_four_times_a_second_at_most(source, client, asked, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("larix.data.log.kafka_source.monotonic", lambda: now[0])
+    reading = source(group=None, ends=(0, 100))
+    reading.take([0], {0: 100})
+    for _ in range(10):
+        assert reading.behind() == []
+    assert asked == [0]
+    now[0] += 0.25
+    assert reading.behind() == []
+    assert asked == [0, 0]
+
+
 def test_a_failure_is_told_after_what_came_before_it_and_a_passing_one_is_not(source, client):
     alone = source(group=None)
     alone.take([0], {0: 5})

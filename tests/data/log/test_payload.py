@@ -165,3 +165,68 @@ def test_a_flipped_bit_in_an_arrow_stream_gives_rows_or_an_error_and_no_crash():
 def test_what_json_has_no_word_for_is_a_mistake(values):
     with pytest.raises(ConfigError, match=r"JSON has no word for a value of \['x'\].*use Arrow"):
         encode(pa.record_batch({"x": values}), "json")
+
+
+def test_what_json_has_no_date_for_is_a_mistake():
+    with pytest.raises(ConfigError, match="use Arrow"):
+        encode(pa.record_batch({"x": pa.array([2**31 - 1], pa.date32())}), "json")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{f"k{at}": 1} for at in range(6000)],  # 36 million values of 80 KB
+        [{"a": [{f"k{at}": 1} for at in range(6000)]}],
+        [{"a": {f"k{at}": 1}} for at in range(6000)],
+        [{name: [{f"k{at}": 1} for at in range(2500)]} for name in "abcdef"],
+    ],
+)
+def test_a_small_message_of_json_does_not_fill_the_memory(rows):
+    raw = json.dumps(rows).encode()
+    assert len(raw) < 250_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match="JSON of more than 33,554,432 values"):
+        decode(raw, {}, "json")
+    assert pa.total_allocated_bytes() - before < 1 << 20
+
+
+@pytest.mark.parametrize(("open_", "close"), [("[", "]"), ('{"a":', "}")])
+def test_json_too_deep_to_be_written_anywhere_is_told(open_, close):
+    raw = '{"x":' + open_ * 100 + "1" + close * 100 + "}"
+    with pytest.raises(DataError, match="values of more than 60 levels"):
+        decode(raw.encode(), {}, "json")
+    raw = '{"x":' + open_ * 59 + "1" + close * 59 + "}"
+    found = decode(raw.encode(), {}, "json")
+    assert decode(*encode(found, "arrow"), "arrow").equals(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.list_(pa.int64(), 1 << 26), None),
+        (pa.list_(pa.list_(pa.int8(), 1 << 13), 1 << 13), None),
+        (pa.binary(1 << 30), None),
+        (pa.list_(pa.list_(pa.int64(), 1 << 25)), [None, None]),
+        (pa.struct([("a", pa.list_(pa.int64(), 1 << 26))]), {}),
+        (pa.list_(pa.struct([("a", pa.list_(pa.int64(), 1 << 24))])), [{}, {}, {}]),
+    ],
+)
+def test_a_header_does_not_make_much_of_a_null(kind, value):
+    _, headers = encode(pa.record_batch([pa.array([], kind)], names=["x"]), "json")
+    before = pa.total_allocated_bytes()
+    found = decode(json.dumps([{"x": value}]).encode(), headers, "json")
+    assert pa.total_allocated_bytes() - before < 1 << 20
+    assert found.to_pylist() == [{"x": value}]
+
+
+def test_lists_of_fixed_size_keep_their_type_though_some_are_null():
+    kind = pa.list_(pa.float32(), 128)
+    rows = pa.record_batch({"x": pa.array([None, *([0.5] * 128,) * 3000], kind)})
+    assert decode(*encode(rows, "json"), "json").schema == rows.schema
+
+
+def test_rows_of_nulls_take_no_bytes_and_are_bounded_all_the_same():
+    raw, headers = encode(pa.record_batch({"x": pa.nulls(1 << 26)}), "arrow")
+    assert len(raw) < 1000
+    with pytest.raises(DataError, match="an Arrow stream of more than 33,554,432 rows"):
+        decode(raw, headers, "arrow")

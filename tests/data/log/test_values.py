@@ -3,8 +3,11 @@ import math
 
 import pyarrow as pa
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from larix.data.log.values import column, text, typed
+from larix.data.log.values import column, grown, text, typed
+from larix.errors import DataError
 
 
 def test_values_of_one_kind_keep_it_and_of_several_become_text():
@@ -38,3 +41,47 @@ def test_a_type_in_which_values_are_whole_is_taken():
 def test_text_of_anything_is_told():
     assert text("\ud800x") == "?x"
     assert json.loads(text([1, {"a": b"\xff"}])) == [1, {"a": "\\xff"}]
+
+
+def there(array):
+    """All values of an array, those inside of others included."""
+    if pa.types.is_struct(array.type):
+        return len(array) + sum(there(array.field(at)) for at in range(array.type.num_fields))
+    return len(array) + (there(array.values) if pa.types.is_list(array.type) else 0)
+
+
+NESTED = st.recursive(
+    st.none() | st.integers(0, 9),
+    lambda inside: (
+        st.lists(inside, max_size=4) | st.dictionaries(st.sampled_from("abcdef"), inside, max_size=4)
+    ),
+    max_leaves=30,
+)
+
+
+@given(st.lists(NESTED, max_size=8))
+def test_what_values_grow_to_is_told_before_they_do(values):
+    try:
+        array = pa.array(values)
+    except pa.ArrowException:
+        assume(False)
+    assert grown(values) == there(array)
+
+
+def test_rows_whose_fields_differ_grow_to_rows_times_fields():
+    assert grown([{f"k{at}": 1} for at in range(1000)]) == 1000 + 1000 * 1000
+    assert grown([[{f"k{at}": 1} for at in range(1000)], None]) == 2 + 1000 + 1000 * 1000
+    assert grown(["x"] * 1000) == 1000
+
+
+@pytest.mark.parametrize("wrap", [lambda inside: [inside], lambda inside: {"a": inside}])
+def test_values_too_deep_for_arrows_files_are_told(wrap):
+    value = 1
+    for _ in range(59):
+        value = wrap(value)
+    batch = pa.record_batch({"x": column([value]), "y": [1]})
+    assert grown([value]) == 60
+    with pa.ipc.new_stream(pa.BufferOutputStream(), batch.schema) as stream:
+        stream.write_batch(batch)
+    with pytest.raises(DataError, match="more than 60 levels"):
+        grown([wrap(wrap(value))])

@@ -176,6 +176,109 @@ def test_the_rate_of_negatives_is_said_of_every_sample(tmp_path):
         samples.close()
 
 
+NOON = 1_700_000_000_000
+HOUR = 3_600_000
+
+
+def clocked(folder, appends, partitions=1):
+    """A log whose clock stands at noon."""
+    log = DiskLog(folder, clock=lambda: NOON)
+    log.create("samples", partitions=partitions)
+    for partition, ids, times in appends:
+        log.append("samples", batch(ids, times), partition=partition)
+    return log
+
+
+def test_samples_of_the_future_are_left_out_counted_and_move_no_other(tmp_path):
+    far = NOON + 80 * 365 * 24 * HOUR
+    appends = [
+        (0, [1, 2, 3], [NOON, far, NOON + 1]),
+        (1, [4], [far]),
+        (1, [5, 6], [NOON, NOON + 2]),
+        (0, [7], [NOON + 3]),
+    ]
+    with clocked(tmp_path / "log", appends, partitions=2) as log:
+        samples = LoggedSamples(log, "samples")
+        assert ids_of([samples.poll(0.0)]) == [1, 5, 3, 6], "partition 1 has come to noon and 2 ms"
+        assert samples.future == 2
+        assert ids_of([samples.finish()]) == [7]
+        assert samples.lag == 0
+        samples.close()
+        trusting = LoggedSamples(log, "samples", ahead_s=None)
+        assert ids_of([trusting.poll(0.0), trusting.finish()]) == [1, 2, 3, 7, 4, 5, 6], (
+            "nobody waits for anybody"
+        )
+        assert trusting.future == 0
+        trusting.close()
+
+
+def test_in_the_middle_of_an_append_it_goes_on_behind_what_was_handed_out_and_counts_no_row_again(tmp_path):
+    far = NOON + 48 * HOUR
+    appends = [(0, [2, 1, 5, 3], [far, NOON, far, NOON + 10]), (1, [4], [NOON + 5])]
+    with clocked(tmp_path / "log", appends, partitions=2) as log:
+        samples = LoggedSamples(log, "samples")
+        assert ids_of([samples.poll(0.0)]) == [1, 4]
+        said = json.loads(json.dumps(samples.save(None)))
+        assert samples.future == 2
+        assert ids_of([samples.finish()]) == [3]
+        samples.close()
+        again = LoggedSamples(log, "samples")
+        again.restore(said, None)
+        assert ids_of([again.finish()]) == [3]
+        assert again.future == 0
+        again.close()
+        trusting = LoggedSamples(log, "samples", ahead_s=None)  # as it was not told before
+        trusting.restore(said, None)
+        assert ids_of([trusting.finish()]) == [3]
+        trusting.close()
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "kept"), [(0, [1]), (1, [1, 2]), (1.001, [1, 2, 3]), (86_400, [1, 2, 3, 4])]
+)
+def test_a_sample_may_be_so_much_ahead_and_no_more(tmp_path, ahead_s, kept):
+    times = [NOON, NOON + 1000, NOON + 1001, NOON + 24 * HOUR, NOON + 24 * HOUR + 1]
+    with clocked(tmp_path / "log", [(0, [1, 2, 3, 4, 5], times)]) as log:
+        samples = LoggedSamples(log, "samples", ahead_s=ahead_s)
+        assert ids_of([samples.poll(0.0)]) == kept
+        assert samples.future == 5 - len(kept)
+        samples.close()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    future=st.lists(st.lists(st.booleans(), min_size=1, max_size=8), min_size=1, max_size=8),
+    seed=st.integers(0, 2**32),
+)
+def test_those_left_out_leave_no_trace_wherever_it_is_taken_up(tmp_path_factory, future, seed):
+    chance = np.random.default_rng(seed)
+    folder, number, appends, expected = tmp_path_factory.mktemp("log"), 0, [], []
+    for flags in future:
+        ids = list(range(number, number + len(flags)))
+        partition = int(chance.integers(2))
+        times = [NOON + (48 * HOUR if flag else one) for flag, one in zip(flags, ids, strict=True)]
+        appends.append((partition, ids, times))
+        expected += [one for flag, one in zip(flags, ids, strict=True) if not flag]
+        number += len(flags)
+    with clocked(folder / "log", appends, partitions=2) as log:
+        samples, found = LoggedSamples(log, "samples", max_rows=4), []
+        while len(part := samples.poll(0.0)) or len(part := samples.finish()):
+            found += ids_of([part])
+            if chance.random() < 0.5:
+                said = json.loads(json.dumps(samples.save(None)))
+                samples.close()
+                samples = LoggedSamples(log, "samples", max_rows=int(chance.integers(1, 9)))
+                samples.restore(said, None)
+        samples.close()
+    assert found == expected
+
+
+@pytest.mark.parametrize("ahead_s", [-1, float("nan"), float("inf")])
+def test_an_ahead_that_is_no_time_is_told(tmp_path, ahead_s):
+    with clocked(tmp_path / "log", []) as log, pytest.raises(ConfigError, match="ahead_s is"):
+        LoggedSamples(log, "samples", ahead_s=ahead_s)
+
+
 def test_another_log_or_topic_is_refused(tmp_path):
     with DiskLog(tmp_path / "a") as log, DiskLog(tmp_path / "b") as other:
         for each in (log, other):

@@ -66,11 +66,27 @@ def wider(held: pa.DataType, kind: pa.DataType) -> pa.DataType | None:
     """The type that holds both, or None. Whole numbers above 2**53 are rounded where they become floating."""
     if pa.uint64() in (held, kind) and (pa.types.is_signed_integer(held) or pa.types.is_signed_integer(kind)):
         return None
+    if any(map(pa.types.is_decimal, (held, kind))) and any(map(_other_number, (held, kind))):
+        return pa.float64()  # Arrow names a decimal that its own casts do not reach
+    if held != kind and _is_list(held) and _is_list(kind):
+        inside = wider(held.value_type, kind.value_type)
+        if inside is None:
+            return None
+        return pa.large_list(inside) if any(map(pa.types.is_large_list, (held, kind))) else pa.list_(inside)
     one, other = (pa.schema([("", each)]) for each in (held, kind))
     try:
         return pa.unify_schemas([one, other], promote_options="permissive").field(0).type
     except pa.ArrowException:
         return None
+
+
+def _other_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    t = pa.types
+    return bool(t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind))
 
 
 def conform(values: pa.Array, kind: pa.DataType) -> pa.Array:

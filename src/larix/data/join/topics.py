@@ -6,10 +6,11 @@ Samples are part of the state that is saved before they are appended: whoever go
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -17,6 +18,7 @@ from larix.data.join import saving, store
 from larix.data.join.joiner import Joiner
 from larix.data.join.spec import JoinSpec
 from larix.data.join.stats import JoinStats
+from larix.data.log.columns import Column
 from larix.data.log.consumer import Consumer
 from larix.data.log.lease import Lease
 from larix.data.log.log import EventLog
@@ -30,6 +32,13 @@ _JOIN = "join"
 _ROWS = 1 << 13  # samples of an append
 
 
+class Joined(NamedTuple):
+    """What became of events: counts since the join began, and by reason those of this run that went to dead-letter topics."""
+
+    stats: JoinStats
+    dead: Counter[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Topics:
     """What is joined into what.
@@ -41,6 +50,7 @@ class Topics:
         folder: of the join's state, on the disk of nobody else.
         every_s: how often state is saved and samples are appended.
         memory_budget: of the joiner.
+        columns: what events of topics must be, see `check_columns`. None: whatever they are.
     """
 
     log: EventLog
@@ -49,8 +59,9 @@ class Topics:
     folder: Path
     every_s: float = 1.0
     memory_budget: int = 256 << 20
+    columns: Mapping[str, Sequence[Column]] | None = None
 
-    def run(self, *, end: bool, stop: Callable[[], bool]) -> JoinStats:
+    def run(self, *, end: bool, stop: Callable[[], bool]) -> Joined:
         """Join what comes until ``stop``; go on where an earlier run was, however that ended.
 
         Args:
@@ -58,10 +69,11 @@ class Topics:
             stop: asked a few times a second.
 
         Raises:
-            ConfigError: a topic is missing, or the state is of another spec or another log.
+            ConfigError: a topic is missing, the columns lack one of the join's, or the state is of another spec or log.
             LeaseError: another process joins in this folder.
             StorageError: there is no space, or the state is damaged.
         """
+        check_columns(self.spec, self.columns)
         there = self.log.topics()
         if missing := sorted(set(self.spec.topics) - there.keys()):
             raise ConfigError(f"there is no topic '{missing[0]}' to join; there are {sorted(there)}")
@@ -79,7 +91,28 @@ class Topics:
                 running.go_on(end=end, stop=stop)
             finally:
                 running.close()
-            return running.joiner.stats
+            return Joined(running.joiner.stats, running.dead)
+
+
+def check_columns(spec: JoinSpec, columns: Mapping[str, Sequence[Column]] | None) -> None:
+    """``columns``, by topic, are what events are read as, as `EventLog.consumer` takes them.
+
+    Raises:
+        ConfigError: one is of a topic that the join does not read, or the join needs one that is not there.
+    """
+    for topic, some in (columns or {}).items():
+        if topic not in spec.topics:
+            raise ConfigError(
+                f"columns are given of topic '{topic}', but the join reads {sorted(spec.topics)}"
+            )
+        given = {column.name for column in some}
+        for name, kind in spec.kinds.items():
+            value = getattr(kind, "value", None)
+            needed = {kind.key, kind.time, kind.event_id, *kind.where, *([] if value is None else [value])}
+            if kind.topic == topic and (missing := sorted(needed - given)):
+                raise ConfigError(
+                    f"the columns of topic '{topic}' lack '{missing[0]}', by which the join tells '{name}'; add it"
+                )
 
 
 def unread(spec: JoinSpec, consumers: Mapping[str, Consumer]) -> list[tuple[str, int]]:
@@ -109,12 +142,17 @@ class _Running:
         try:
             for topic in topics.spec.topics:
                 start = starts.get(topic, self._log.oldest(topic))
-                self._consumers[topic] = self._log.consumer(topic, start=start)
+                columns = (topics.columns or {}).get(topic)
+                self._consumers[topic] = self._log.consumer(topic, start=start, columns=columns)
             if saved:
                 self._append_the_rest(saved[-1], state)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def dead(self) -> Counter[str]:
+        return sum((consumer.dead for consumer in self._consumers.values()), Counter())
 
     def go_on(self, *, end: bool, stop: Callable[[], bool]) -> None:
         """Join until it is over, and save."""

@@ -11,15 +11,14 @@ import lzma
 import zlib
 from collections.abc import Mapping
 from decimal import Context, Decimal
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from larix.data.log import values
 from larix.data.log.avro_schema import Reading, in_ms, raw, reading, solid, wire, written
+from larix.data.log.values import MOST
 from larix.errors import ConfigError, DataError
-
-MOST: Final = 1 << 25  # values of one file, or bytes that hold them
 
 _SCHEMA_BYTES = 1 << 20
 _MAGIC = b"Obj\x01"
@@ -118,10 +117,17 @@ def decode(content: bytes, told: Mapping[str, pa.DataType]) -> pa.RecordBatch:
         unpacked = _unpacked(block["packed"], codec, left)
         left -= len(unpacked)
         rows += _rows(unpacked, block["rows"], how)
+    columns = [[row[name] for row in rows] for name in how.names]
+    # Of several kinds of records each row has the fields of all.
+    if (
+        sum(values.grown(found) for found, kind in zip(columns, how.types, strict=True) if kind is None)
+        > MOST
+    ):
+        raise DataError(f"an Avro file of more than {MOST:,} values")
     return pa.RecordBatch.from_arrays(
         [
-            _column([row[name] for row in rows], kind, told.get(name, kind))
-            for name, kind in zip(how.names, how.types, strict=True)
+            _column(found, kind, told.get(name, kind))
+            for name, found, kind in zip(how.names, columns, how.types, strict=True)
         ],
         names=how.names,
     )

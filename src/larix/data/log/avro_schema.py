@@ -198,7 +198,9 @@ class _Walk:
             items, arrow = self.take(schema["items"], space, depth + 1)
             return {"type": "array", "items": items}, None if arrow is None else pa.list_(arrow)
         if kind == "map":
-            values, arrow = self.take(schema["values"], space, depth + 1)
+            values, arrow = self.take(
+                schema["values"], space, depth + 2
+            )  # as Arrow has it: of pairs, of values
             pairs = {"type": "map", "values": values, "logicalType": "larix-pairs"}
             return pairs, None if arrow is None else pa.map_(pa.string(), arrow)
         if kind in ("record", "error", "enum", "fixed"):

@@ -3,9 +3,10 @@
 Columns that nobody asked for are passed over, so a producer may add some at any time. Knows nothing of topics.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ import pyarrow.compute as pc
 from larix.errors import ConfigError
 
 REQUIRED: Final = object()
+
+_LIST = re.compile(r"list<(.+)>")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,32 @@ class Column:
             raise ConfigError(
                 f"the default of column '{self.name}' is {self.default!r}, which is no {self.type}"
             ) from error
+
+    @classmethod
+    def from_json(cls, name: str, said: Any) -> Self:
+        """The column that a type's name says, such as "int64" or "list<string>", or ``{"type": "int64", "default": 0}``.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        given = {"type": said} if isinstance(said, str) else said
+        if not isinstance(given, Mapping) or "type" not in given or given.keys() - {"type", "default"}:
+            raise ConfigError(
+                f'column \'{name}\' is {said!r}; give a type, such as "int64", or {{"type": "int64", "default": 0}}'
+            )
+        return cls(name, _type(name, given["type"]), given.get("default", REQUIRED))
+
+
+def _type(name: str, said: Any) -> pa.DataType:
+    if isinstance(said, str) and (items := _LIST.fullmatch(said)):
+        return pa.list_(_type(name, items[1]))
+    try:
+        return pa.type_for_alias(said)
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"column '{name}' is {said!r}, which is no type; take one such as int64, float64, string, bool, "
+            "timestamp[ms] or list<int64>"
+        ) from error
 
 
 class Rejected(NamedTuple):

@@ -33,6 +33,9 @@ class Source(Protocol):
     def ends(self) -> dict[int, int]:
         """The offset after the last event of each partition that it reads."""
 
+    def lags(self) -> dict[int, int]:
+        """How much of each partition that it reads is there and was not handed out: exact where it is 0."""
+
     def behind(self) -> list[int]:
         """The partitions that it reads of which there is more."""
 
@@ -126,21 +129,20 @@ class Consumer:
 
     @property
     def lag(self) -> int:
-        """Events (messages, in Kafka) that are there and not yet handed out."""
+        """Events (messages, in Kafka) that are there and not yet handed out.
+
+        0 is true now. More than that, of brokers, may be a second old: they are not asked each time by who is behind.
+        """
         return sum(self.lags.values())
 
     @property
     def lags(self) -> dict[int, int]:
         """The lag of each partition that it reads."""
-        ends = self._source.ends()
-        return {
-            partition: max(0, ends.get(partition, 0) - offset)
-            for partition, offset in self._source.next().items()
-        }
+        return self._source.lags()
 
     @property
     def behind(self) -> list[int]:
-        """The partitions that have a lag: silent as they may be, they are not idle. Costs brokers less than `lags`."""
+        """The partitions that have a lag: silent as they may be, they are not idle. Brokers may have said so 0.25 s ago."""
         return self._source.behind()
 
     @property

@@ -57,6 +57,10 @@ class Following:
         """The offset after the last row of each partition."""
         return {partition: reader.end for partition, reader in self._readers.items()}
 
+    def lags(self) -> dict[int, int]:
+        """How many rows of each partition are there and were not handed out."""
+        return {partition: max(0, reader.end - reader.next) for partition, reader in self._readers.items()}
+
     def behind(self) -> list[int]:
         """The partitions of which there is more."""
         return [partition for partition, reader in self._readers.items() if reader.end > reader.next]

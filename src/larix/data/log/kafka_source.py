@@ -6,6 +6,8 @@ Talks to a client of confluent-kafka that it is given. Knows nothing of columns.
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from larix.errors import ConfigError, DataError, StorageError
 
 _AT_ONCE = 64  # messages taken from the client at a time
 _PATIENCE_S = 30.0  # for an answer of the brokers
+_LAG_AGE_S, _BEHIND_AGE_S = 1.0, 0.25  # how old their answers may be
 
 
 class KafkaSource:
@@ -54,6 +57,9 @@ class KafkaSource:
         self._held: deque[Any] = deque()
         self._joined = False
         self._stopped = False  # the client stopped at an offset that is gone
+        self._said: dict[
+            int, tuple[int, float]
+        ] = {}  # by partition, the end that brokers said last, and when
         self.lost = 0
 
     def join(self) -> None:
@@ -103,10 +109,20 @@ class KafkaSource:
 
     def ends(self) -> dict[int, int]:
         """The offset after the last message of each partition that it has now."""
-        return {partition: self._ends(partition)[1] for partition in self._next}
+        return {partition: self._asked(partition) for partition in self._next}
+
+    def lags(self) -> dict[int, int]:
+        """How much is there; where there is some, as brokers said a second ago at most."""
+        found = {}
+        for partition, offset in self._next.items():
+            end, at = self._said.get(partition, (0, -inf))
+            if end <= offset or monotonic() - at >= _LAG_AGE_S:
+                end = self._asked(partition)
+            found[partition] = max(0, end - offset)
+        return found
 
     def behind(self) -> list[int]:
-        """The partitions of which there is more, as the last fetch told, or as brokers do where it told of nothing."""
+        """The partitions of which there is more, as the last fetch told, or brokers a quarter of a second ago at most."""
         return [partition for partition, offset in self._next.items() if self._more(partition, offset)]
 
     def seek(self, offsets: Mapping[int, int]) -> None:
@@ -148,7 +164,7 @@ class KafkaSource:
             kept = {each.partition: each.offset for each in found if each.offset >= 0}
         kept.update(start)
         self._held.clear()
-        self._next = {each: kept[each] if each in kept else self._ends(each)[0] for each in partitions}
+        self._next = {each: kept[each] if each in kept else self._low_and_end(each)[0] for each in partitions}
         self._client.assign(self._places(self._next))
 
     def _go_to(self, offsets: Mapping[int, int]) -> None:
@@ -164,7 +180,19 @@ class KafkaSource:
     def _more(self, partition: int, offset: int) -> bool:
         place = self._kafka.TopicPartition(self._topic, partition)
         fetched = self._client.get_watermark_offsets(place, cached=True)
-        return (fetched is not None and fetched[1] > offset) or self._ends(partition)[1] > offset
+        end, at = self._said.get(partition, (0, -inf))
+        if (fetched is not None and fetched[1] > offset) or end > offset:
+            return True
+        return monotonic() - at >= _BEHIND_AGE_S and self._asked(partition) > offset
+
+    def _asked(self, partition: int) -> int:
+        """The partition's end, as brokers say now."""
+        return self._low_and_end(partition)[1]
+
+    def _low_and_end(self, partition: int) -> tuple[int, int]:
+        low, end = self._ends(partition)
+        self._said[partition] = end, monotonic()
+        return low, end
 
     def _fill(self, timeout_s: float) -> None:
         first = self._client.poll(timeout_s)
@@ -209,7 +237,7 @@ class KafkaSource:
             if not error.retriable():
                 raise StorageError(f"topic '{self._topic}' cannot be read: {error.str()}")
             return
-        low, high = self._ends(partition)
+        low, high = self._low_and_end(partition)
         here = self._next[partition]
         until = low if here < low else high
         self._stopped = True

@@ -88,6 +88,8 @@ def _from_arrow(raw: bytes) -> pa.RecordBatch:
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError("no Arrow stream") from error
+    if table.num_rows > values.MOST:  # rows of nulls take no bytes, and as other columns they would
+        raise DataError(f"an Arrow stream of more than {values.MOST:,} rows")
     if not table.num_rows:
         return pa.RecordBatch.from_pylist([], schema=table.schema)
     (batch,) = table.combine_chunks().to_batches()
@@ -97,7 +99,7 @@ def _from_arrow(raw: bytes) -> pa.RecordBatch:
 def _to_json(events: pa.RecordBatch) -> bytes:
     try:
         return json.dumps(events.to_pylist(), allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(
             f"JSON has no word for a value of {events.schema.names}: {error}; use Arrow"
         ) from error
@@ -113,8 +115,14 @@ def _from_json(raw: bytes, told: Mapping[str, pa.DataType]) -> pa.RecordBatch:
     names = list(dict.fromkeys(name for row in rows for name in row)) if rows else list(told)
     if rows and not names:
         raise DataError("JSON without a column")
+    size = len(rows) * len(names)
+    columns = {} if size > values.MOST else {name: [row.get(name) for row in rows] for name in names}
+    if size > values.MOST or sum(map(values.grown, columns.values())) > values.MOST:
+        raise DataError(
+            f"JSON of more than {values.MOST:,} values, nulls where an object lacks a key included"
+        )
     return pa.record_batch(
-        {values.text(name): _column([row.get(name) for row in rows], told.get(name)) for name in names}
+        {values.text(name): _column(found, told.get(name)) for name, found in columns.items()}
     )
 
 

@@ -10,7 +10,7 @@ from time import monotonic, time_ns
 import numpy as np
 import pyarrow as pa
 
-from larix.data.join import typed
+from larix.data import keyed
 from larix.data.log import EventLog
 from larix.data.unjoin import Slice
 from larix.recipes.replay.place import ACTIONS, IMPRESSIONS, SENT
@@ -22,8 +22,8 @@ _ROWS = 4096  # of an append: an impression with its histories takes some kiloby
 class Feeder:
     """Sends slices to the topics of impressions and actions, which nobody else may append to.
 
-    Of ``partitions`` each, an event goes to that which the hash of its column ``keyed`` says: what is alike there stays in
-    order. What is in the topics already is passed over by count, for the same samples make the same events in the same order.
+    Of ``partitions`` each, an event goes to that of its column ``keyed``: what is alike there stays in order. What is in the
+    topics already is passed over by count, for the same samples make the same events in the same order.
     ``speed``: event time over wall clock. Without, it waits while ``lag`` says that more than ``ahead`` events lie unread.
     ``sent`` counts the rows of this process. What is sent when is left in a topic of its own: ``until_ms`` of the slice,
     ``at_ms`` of the wall clock, and how many ``rows``.
@@ -83,8 +83,7 @@ class Feeder:
         of = np.zeros(len(batch), np.int64)
         if self._partitions > 1:
             assert self._keyed is not None
-            values, _ = typed.texts(batch[self._keyed])
-            of = typed.hashes(values) % self._partitions
+            of = keyed.partitions(batch[self._keyed], self._partitions)
         passed = self._passed[topic]
         for partition in np.unique(of).tolist():
             part = batch if self._partitions == 1 else batch.filter(pa.array(of == partition))

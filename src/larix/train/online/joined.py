@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from larix.data.join import Joiner, JoinSpec, JoinStats
-from larix.data.join.topics import unread
+from larix.data.join.topics import check_columns, unread
 from larix.data.log import Column, EventLog, Events, Offsets
 from larix.errors import ConfigError
 from larix.train.online.samples import rated
@@ -27,7 +27,8 @@ class JoinedSamples:
 
     ``memory_budget`` and ``spill``: of the join's state, see ``Joiner``. At most about ``max_rows`` events are taken at a time.
     ``skip_lost``: go on after events that damage or retention took; otherwise they raise. ``columns``: of topics' events, as
-    `EventLog.consumer` takes them: those that cannot be had so become dead letters and are counted in ``dead``, by reason.
+    `EventLog.consumer` takes them: those that cannot be had so become dead letters and are counted in ``dead``, by reason;
+    ConfigError if they lack one that the join needs.
     Of topics that are not named all columns are carried, and one with a single fraction in it is of fractions from then on.
     """
 
@@ -47,6 +48,7 @@ class JoinedSamples:
             raise ConfigError(
                 f"the join reads topics {missing}, which the log has not; it has {sorted(topics)}"
             )
+        check_columns(spec, columns)
         self.spec = spec
         # A joiner says the rate of negatives alone, but training needs it of all: see features.Binary.
         self._rate = None if spec.negatives is None else spec.negatives.rate

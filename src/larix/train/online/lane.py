@@ -9,23 +9,32 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from larix.data.log import Consumer, Offsets
+from larix.data.log import Consumer, Events, Offsets
 from larix.train.online.alike import Kinds, clash, kinds, plain
 from larix.train.online.batches import milliseconds
 
 
 class Append(NamedTuple):
-    """Rows of one append with their times, never falling; ``taken`` of them have been handed out."""
+    """Rows of one append with their times, never falling; ``taken`` of them have been handed out.
+
+    ``places``: where they were in the append, of which some were left out; None: all are here.
+    """
 
     offset: int
     rows: pa.RecordBatch
     times: NDArray[np.int64]
     taken: int
+    places: NDArray[np.int64] | None = None
 
     @property
     def left(self) -> int:
         """Rows not handed out."""
         return len(self.rows) - self.taken
+
+    @property
+    def next(self) -> int:
+        """Where the next row to hand out was in the append."""
+        return self.taken if self.places is None else int(self.places[self.taken])
 
 
 class Until(NamedTuple):
@@ -36,11 +45,17 @@ class Until(NamedTuple):
 
 
 class Lane:
-    """Reads ahead in one partition. ``reached``: no sample before that time will come."""
+    """Reads ahead in one partition. ``reached``: no sample before that time will come. Samples of more than ``ahead_ms`` after
+    their append are left out, and counted in ``future``.
+    """
 
-    def __init__(self, consumer: Consumer, partition: int, time: str, max_rows: int) -> None:
+    def __init__(
+        self, consumer: Consumer, partition: int, time: str, max_rows: int, ahead_ms: int | None = None
+    ) -> None:
         self.partition = partition
         self.reached = 0
+        self.future = 0
+        self._ahead_ms = ahead_ms
         self._handed = 0  # the time of what was handed out last
         self._consumer = consumer
         self._time = time
@@ -77,17 +92,27 @@ class Lane:
         if self.held >= self._max_rows:
             return
         for events in self._consumer.poll(timeout_s, max_rows=self._max_rows - self.held):
-            times = np.full(len(events.rows), self.reached, np.int64)
-            places = events.rows.schema.get_all_field_indices(self._time)
-            if places:
-                times = np.maximum(times, milliseconds(pa.chunked_array([events.rows.column(places[0])])))
-            append = Append(events.offset, events.rows, np.maximum.accumulate(times), self._skip)
+            append = self._append(events, self._skip)
             self._skip = 0
             self._heard, self._idle = monotonic(), False
             if len(append.rows):
                 self.reached = int(append.times[-1])
             if append.left:
                 self._held.append(append)
+
+    def _append(self, events: Events, skip: int) -> Append:
+        """An append's rows but for those of the future; ``skip`` of all have been handed out."""
+        rows, columns = events.rows, events.rows.schema.get_all_field_indices(self._time)
+        times = np.zeros(len(rows), np.int64)
+        if columns:
+            times = milliseconds(pa.chunked_array([rows.column(columns[0])]))
+        places = None
+        if self._ahead_ms is not None and (future := times > events.time_ms + self._ahead_ms).any():
+            self.future += int(np.count_nonzero(future[skip:]))
+            places = np.flatnonzero(~future)
+            rows, times, skip = rows.take(pa.array(places)), times[places], int(np.searchsorted(places, skip))
+        times = np.maximum.accumulate(np.maximum(times, self.reached))
+        return Append(events.offset, rows, times, skip, places)
 
     def ready(self, until: Until | None) -> "list[Part]":
         """The rows that come before all that ``until`` stands for; None: all. They stay here."""
@@ -122,7 +147,7 @@ class Lane:
         following = self._consumer.position.next[self.partition]
         if not self._held:
             return {"offset": following, "skip": self._skip, "time": self._handed}
-        return {"offset": self._held[0].offset, "skip": self._held[0].taken, "time": self._handed}
+        return {"offset": self._held[0].offset, "skip": self._held[0].next, "time": self._handed}
 
     def restore(self, log: str, topic: str, said: dict[str, Any]) -> None:
         """Go on there."""

@@ -18,6 +18,7 @@ from larix.train.online.lane import Lane, merged
 
 RATE = "sample_rate"
 _PAUSE_S = 0.001
+_FOREVER_S = 1e12
 
 
 class Samples(Protocol):
@@ -58,7 +59,9 @@ class LoggedSamples:
     comes after what was handed out, and the order depends on when it came. About ``max_rows`` samples of each are held at
     most. ``rate``: at what rate negatives were kept, to be said of every sample in the column ``RATE``, for training needs it
     of those that were always kept, too: see ``features.Binary``. ``skip_lost``: go on after samples that damage or retention
-    took, and count them in ``lost``; otherwise they raise.
+    took, and count them in ``lost``; otherwise they raise. ``ahead_s``: samples whose ``time`` is more than that after their
+    append are left out and counted in ``future``, as `JoinSpec.ahead_s` does with events, so that one of them moves no other's
+    time; None: no check. A day by default, for at the end of its input a join is up to its window ahead.
     """
 
     def __init__(
@@ -71,7 +74,12 @@ class LoggedSamples:
         rate: float | None = None,
         idle_s: float | None = None,
         skip_lost: bool = False,
+        ahead_s: float | None = 86_400,
     ) -> None:
+        if ahead_s is not None and not 0 <= ahead_s < _FOREVER_S:
+            raise ConfigError(
+                f"ahead_s is {ahead_s}; it is a number of seconds from 0 on, or None for no check"
+            )
         if idle_s is not None and not idle_s > 0:
             raise ConfigError(f"idle_s is {idle_s}; it must be above 0, or None to wait for every partition")
         if topic not in log.topics():
@@ -81,7 +89,13 @@ class LoggedSamples:
         self._rate = rate
         self._idle_s = idle_s
         self._lanes = [
-            Lane(log.consumer(topic, partitions=[partition], skip_lost=skip_lost), partition, time, max_rows)
+            Lane(
+                log.consumer(topic, partitions=[partition], skip_lost=skip_lost),
+                partition,
+                time,
+                max_rows,
+                None if ahead_s is None else round(ahead_s * 1000),
+            )
             for partition in range(log.topics()[topic])
         ]
 
@@ -94,6 +108,11 @@ class LoggedSamples:
     def lost(self) -> int:
         """Samples passed over since damage or retention took them."""
         return sum(lane.lost for lane in self._lanes)
+
+    @property
+    def future(self) -> int:
+        """Samples that this process left out for their time is after that of their append."""
+        return sum(lane.future for lane in self._lanes)
 
     def poll(self, timeout_s: float) -> pa.Table:  # noqa: D102
         until = monotonic() + timeout_s
