@@ -49,6 +49,7 @@ def test_train_leaves_a_whole_run_folder_and_says_where(larix, feed, place):
     assert (told.code, told.err) == (0, "")
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
+        "lease",
         "metrics.json",
         "report.html",
         "versions",
@@ -79,8 +80,24 @@ def test_the_curve_on_the_test_days_is_in_the_report(run):
 def test_a_run_is_not_trained_over(mistake, run, feed):
     before = (run / "metrics.json").read_bytes()
     line = mistake("train", TINY, "--data", feed, "--out", run)
-    assert f"'{run}' already holds a run" in line
+    assert line.endswith(f"'{run}' already holds a run; go on with it by --resume, or choose another --out")
     assert (run / "metrics.json").read_bytes() == before
+
+
+def test_a_run_that_another_process_trains_is_left_alone(process, feed, place):
+    folder = place / "runs" / "taken"
+    words = ("train", TINY, "--data", feed, "--out", folder, "--set", "epochs=1000")
+    first = process(*words)
+    until = time.monotonic() + 60
+    while not (folder / "metrics.json").exists() and first.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    second = process(*words, "--resume")
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 2, err
+    assert f"the run '{folder}' is process {first.pid} on " in err
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 130, err
 
 
 def test_resuming_keeps_the_settings_that_a_run_was_begun_with(larix, feed, place):

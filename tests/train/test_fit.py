@@ -267,3 +267,17 @@ def test_a_learning_rate_that_is_a_tensor_is_refused(source, tmp_path):
             dense=partial(torch.optim.AdamW, lr=torch.tensor(0.1)),
             folder=tmp_path,
         )
+
+
+def test_a_run_that_another_has_trained_meanwhile_is_not_trained_over(source, tmp_path, monkeypatch):
+    def late(folder):
+        fit(source, tmp_path, steps=2)  # between the look for a run and taking the folder
+        return None
+
+    with monkeypatch.context() as patched:
+        before = checkpoint.load
+        calls = iter([late, before])
+        patched.setattr(checkpoint, "load", lambda folder: next(calls)(folder))
+        with pytest.raises(ConfigError, match="another process has trained in .*resume=True"):
+            fit(source, tmp_path, steps=5)
+    assert checkpoint.load(tmp_path / "versions").point.step == 2

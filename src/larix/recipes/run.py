@@ -43,6 +43,10 @@ def carry_out(
     Raises ConfigError for a wrong name or word, and what ``train.fit`` raises; a run that broke off has a report, too.
     """
     function = find_recipe(name)
+    if not resume and version.versions(folder / "versions"):
+        raise ConfigError(
+            f"'{folder}' already holds a run; go on with it by --resume, or choose another --out"
+        )
     arguments = _begun_with(folder, name) if resume else {}
     arguments |= settings_of(function, words)
     if data is not None:

@@ -18,13 +18,14 @@ from torch import nn
 
 import larix
 from larix.data import Files
+from larix.data.log import Lease
 from larix.embedding import RowAdagrad, Tables, TableSpec, Uniform
 from larix.embedding.admission import Admission
 from larix.embedding.eviction import Eviction
 from larix.embedding.init import Init
 from larix.errors import ConfigError, DataError, NumericsError, StorageError
 from larix.features import Sample
-from larix.train import checkpoint, generators
+from larix.train import checkpoint, generators, version
 from larix.train.checkpoint import Checkpoint, SavedStore
 from larix.train.journal import Journal
 from larix.train.learner import Dense, make_learner
@@ -83,6 +84,7 @@ def fit(
 
     Raises:
         ConfigError: arguments that do not fit each other, the source, or the version to resume from.
+        LeaseError: another process trains in ``folder``.
         DataError: a sample cannot be read. StorageError: a version cannot be written or read.
         NumericsError: a loss or gradient is not finite; the message names the file its batch was saved to.
         KeyboardInterrupt: Ctrl-C was pressed; the step was finished and a version saved.
@@ -124,52 +126,68 @@ def fit(
         tables=tables,
         settings=settings,
     )
+    with _alone(folder, found):
+        write_json(folder / "config.json", _config(run, learner, specs, config or {}))
+        total = min(source.rows * settings.epochs, steps * settings.batch_size)
+        bar = Bar(console, [task.name for task in sample.tasks], total, start.samples)
+        journal = Journal(
+            folder,
+            learner,
+            tables,
+            bar,
+            log_every=settings.log_every or max(1, steps // 200),
+            keep=settings.keep,
+            evaluate=None if validation is None else lambda: run.evaluate(validation),
+        )
+        if found is not None:
+            found.restore(learner)
+            journal.resume(found.state["history"], start)
+        stream = source.stream(
+            columns=sample.columns,
+            batch_size=settings.batch_size,
+            shuffle=settings.shuffle,
+            seed=settings.seed,
+            epochs=settings.epochs,
+            prefetch=settings.prefetch,
+            position=start.position,
+        )
+        write_json(folder / "metrics.json", {"state": "running"})
+        with bar:
+            try:
+                outcome = loop(learner, stream, settings, journal, start=start, steps=steps)
+            except (DataError, NumericsError):
+                run.record(steps=journal.steps, evaluations=journal.evaluations)
+                raise
+            journal.finish(outcome.point)
+        ranker.eval()
+        if not outcome.interrupted:
+            journal.evaluate(outcome.point)
+        run.record(**_measured(run, journal, outcome))
+        if outcome.interrupted:
+            raise KeyboardInterrupt(
+                f"stopped after step {outcome.point.step} of {steps}; the same call with folder='{folder}' and "
+                "resume=True goes on from there"
+            )
+        return run
+
+
+def _alone(folder: Path, found: Checkpoint | None) -> Lease:
+    """Make the run folder and take it for this process alone, as ``found`` said it stands.
+
+    LeaseError: another process trains there. ConfigError: one did since ``found`` was read.
+    """
     try:
         (folder / "versions").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"the run folder '{folder}' cannot be made: {error.strerror}") from error
-    write_json(folder / "config.json", _config(run, learner, specs, config or {}))
-    total = min(source.rows * settings.epochs, steps * settings.batch_size)
-    bar = Bar(console, [task.name for task in sample.tasks], total, start.samples)
-    journal = Journal(
-        folder,
-        learner,
-        tables,
-        bar,
-        log_every=settings.log_every or max(1, steps // 200),
-        keep=settings.keep,
-        evaluate=None if validation is None else lambda: run.evaluate(validation),
-    )
-    if found is not None:
-        found.restore(learner)
-        journal.resume(found.state["history"], start)
-    stream = source.stream(
-        columns=sample.columns,
-        batch_size=settings.batch_size,
-        shuffle=settings.shuffle,
-        seed=settings.seed,
-        epochs=settings.epochs,
-        prefetch=settings.prefetch,
-        position=start.position,
-    )
-    write_json(folder / "metrics.json", {"state": "running"})
-    with bar:
-        try:
-            outcome = loop(learner, stream, settings, journal, start=start, steps=steps)
-        except (DataError, NumericsError):
-            run.record(steps=journal.steps, evaluations=journal.evaluations)
-            raise
-        journal.finish(outcome.point)
-    ranker.eval()
-    if not outcome.interrupted:
-        journal.evaluate(outcome.point)
-    run.record(**_measured(run, journal, outcome))
-    if outcome.interrupted:
-        raise KeyboardInterrupt(
-            f"stopped after step {outcome.point.step} of {steps}; the same call with folder='{folder}' and "
-            "resume=True goes on from there"
+    lease = Lease(folder / "lease", f"the run '{folder}'")
+    newest = version.versions(folder / "versions")[-1:]
+    if newest != ([] if found is None else [found.path]):
+        lease.close()
+        raise ConfigError(
+            f"another process has trained in '{folder}' meanwhile; go on with it by resume=True, or choose another folder"
         )
-    return run
+    return lease
 
 
 def _fitted(sample: Sample, source: Files, found: Checkpoint | None) -> Sample:
