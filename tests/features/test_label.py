@@ -54,7 +54,9 @@ def test_labels_stand_in_the_order_of_the_tasks():
 
 
 def test_a_label_of_a_wrong_type_names_the_column():
-    with pytest.raises(DataError, match="column 'c' is string; expected numbers or booleans"):
+    with pytest.raises(
+        DataError, match="column 'c' is string; expected integers, floats, decimals or booleans"
+    ):
         transform({"c": ["yes"]}, tasks=[fx.Binary("c")])
 
 

@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -37,9 +39,13 @@ def test_a_column_that_is_there_twice_is_refused():
         (fx.Ids("a", dim=2), [1], "column 'a' is int64; expected lists of integers, booleans or strings"),
         (fx.Ids("a", dim=2), [[1.5]], "column 'a' is list<item: double>; expected lists of integers"),
         (fx.Ids("a", dim=2), [[[1]]], "expected lists of integers, booleans or strings"),
-        (fx.Bucket("a", edges=[1], dim=2), ["1"], "column 'a' is string; expected numbers or booleans"),
-        (fx.Dense("a"), ["1"], "column 'a' is string; expected numbers or booleans"),
-        (fx.Dense("a"), [{"b": 1}], "expected numbers or booleans"),
+        (
+            fx.Bucket("a", edges=[1], dim=2),
+            ["1"],
+            "column 'a' is string; expected integers, floats, decimals or booleans",
+        ),
+        (fx.Dense("a"), ["1"], "column 'a' is string; expected integers, floats, decimals or booleans"),
+        (fx.Dense("a"), [{"b": 1}], "expected integers, floats, decimals or booleans"),
         (fx.Hour("a", dim=2), [1.5], "column 'a' is double; expected integers of milliseconds"),
         (fx.Hour("a", dim=2), ["now"], "column 'a' is string; expected integers of milliseconds"),
         (
@@ -64,6 +70,46 @@ def test_every_integer_type_reads_as_an_id_with_its_extremes(dtype):
     array = pa.array([info.min, 5, info.max], dtype)
     expected = np.array([info.min, 5, info.max], info.dtype).astype(np.int64).tolist()
     assert transform(fx.Id("a", dim=2), a=array).ids["x"].values.tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [pa.decimal128(12, 2), pa.decimal256(40, 2)])
+def test_a_decimal_reads_as_the_number_it_is_as_a_double(dtype):
+    prices = pa.array([Decimal("19.99"), None, Decimal("-0.01")], dtype)
+    assert transform(fx.Dense("a", missing=7), a=prices).dense[:, 0].tolist() == [
+        np.float32(19.99),
+        7,
+        np.float32(-0.01),
+    ]
+    assert transform(fx.Bucket("a", edges=[0, 10], dim=2), a=prices).ids["x"].values.tolist() == [
+        3,
+        0,
+        1,
+    ]  # 0: not known
+    lists = pa.array([[Decimal("1.50")], [Decimal("2.50"), Decimal("3.50")]], pa.list_(dtype))
+    ids = pa.array([[1], [2, 3]])
+    weighted = transform(fx.Ids("a", weights="b", dim=2), a=ids, b=lists).ids["x"]
+    assert weighted.weights.tolist() == [1.5, 2.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "way_out"),
+    [
+        (fx.Id("a", dim=2), [{"os": "x", "age": 3}], r"write its fields \(os, age\) as columns of their own"),
+        (fx.Id("a", dim=2), [["x"]], "Ids and Sequence read lists"),
+        (fx.Ids("a", dim=2), ["x"], "Id, Dense and others read one value a row"),
+        (fx.Id("a", dim=2), [1.5], "a Bucket makes ids of such numbers"),
+        (fx.Ids("a", dim=2), [[1.5]], "a Bucket makes ids of such numbers"),
+        (fx.Id("a", dim=2), [Decimal("1.50")], "a Bucket makes ids of such numbers"),
+        (
+            fx.Dense("a"),
+            pa.array(["x"]).dictionary_encode(),
+            "an Id reads text, or cast the column to numbers",
+        ),
+    ],
+)
+def test_a_column_of_a_wrong_type_is_told_with_what_would_read_it(feature, values, way_out):
+    with pytest.raises(DataError, match=f"column 'a' is .*; expected .*; {way_out}"):
+        transform(feature, a=values)
 
 
 def test_uint64_keeps_its_bits_as_int64():

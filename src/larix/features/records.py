@@ -45,7 +45,7 @@ class Kinds(NamedTuple):
 
 
 ID = Kinds("integers, booleans or strings", {**_BOOL, **_INTEGERS, **_UNSIGNED, **_TEXTS})
-NUMBER = Kinds("numbers or booleans", {**_BOOL, **_INTEGERS, **_UNSIGNED, **_FLOATS})
+NUMBER = Kinds("integers, floats, decimals or booleans", {**_BOOL, **_INTEGERS, **_UNSIGNED, **_FLOATS})
 TIME = Kinds(
     "integers of milliseconds since the epoch, or timestamps", {**_INTEGERS, pa.lib.Type_TIMESTAMP: Kind.i64}
 )
@@ -174,7 +174,25 @@ class Records:
         return self.batch.column(index)
 
     def _wrong_type(self, name: str, got: pa.DataType, expected: str) -> NoReturn:
-        raise DataError(f"column '{name}' is {got}; expected {expected}")
+        raise DataError(f"column '{name}' is {got}; expected {expected}{_way_out(got, expected)}")
+
+
+def _way_out(got: pa.DataType, expected: str) -> str:
+    """What to do about a column of type ``got``, as the end of a sentence; "" where nothing is known to help."""
+    if pa.types.is_struct(got):
+        fields = ", ".join(field.name for field in got)
+        return f"; write its fields ({fields}) as columns of their own"
+    wants_list, is_list = expected.startswith("lists"), got.id in _LISTS
+    if is_list and not wants_list:
+        return "; Ids and Sequence read lists"
+    if wants_list and not is_list:
+        return "; Id, Dense and others read one value a row"
+    inner = got.value_type if is_list or pa.types.is_dictionary(got) else got
+    if ID.what in expected and (pa.types.is_floating(inner) or pa.types.is_decimal(inner)):
+        return "; a Bucket makes ids of such numbers, or cast the column to whole ones"
+    if NUMBER.what in expected and inner.id in _TEXTS:
+        return "; an Id reads text, or cast the column to numbers"
+    return ""
 
 
 def _see(array: pa.Array, kinds: Kinds) -> Flat | None:
@@ -198,6 +216,8 @@ def _plain(dtype: pa.DataType, kinds: Kinds) -> pa.DataType | None:
             return pa.large_binary()
         case pa.lib.Type_HALF_FLOAT if pa.lib.Type_FLOAT in kinds.by_type:
             return pa.float32()
+        case _ if pa.types.is_decimal(dtype) and pa.lib.Type_DOUBLE in kinds.by_type:
+            return pa.float64()
     return None
 
 

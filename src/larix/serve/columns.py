@@ -89,6 +89,8 @@ def served_type(name: str, dtype: pa.DataType) -> pa.DataType:
         return pa.string()
     elif types.is_large_binary(dtype) or types.is_binary_view(dtype):
         return pa.binary()
+    elif types.is_decimal(dtype):
+        return pa.float64()
     elif dtype in _NAMES:
         return dtype
     raise ConfigError(
