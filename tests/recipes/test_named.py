@@ -132,3 +132,25 @@ def test_a_name_is_made_to_be_found_from_any_folder(monkeypatch):
     monkeypatch.chdir(path.parent)
     assert absolute(f"{path.name}:tiny") == TINY
     assert absolute("kuairand") == "kuairand"
+
+
+def test_what_goes_wrong_in_a_recipe_file_is_told_by_its_line(mine):
+    path = mine("import nowhere_at_all\n")
+    with pytest.raises(
+        ConfigError, match=r"mine.py' cannot be run: .*mine.py, line 1: ModuleNotFoundError: No module"
+    ):
+        find_recipe(f"{path}:f")
+    path = mine("def deep():\n    return [][3]\n\n\ndef f():\n    return deep()\n")
+    with pytest.raises(
+        ConfigError, match=r"the recipe f\(\) cannot be made: .*mine.py, line 2: IndexError: list index"
+    ):
+        make(find_recipe(f"{path}:f"), {})
+    path = mine("from larix.recipes import Recipe\n\n\ndef f():\n    return Recipe(sample=None)\n")
+    with pytest.raises(ConfigError, match=r"mine.py, line 5: TypeError: .*missing 2 required"):
+        make(find_recipe(f"{path}:f"), {})
+
+
+def test_a_mistake_that_a_recipe_tells_itself_is_told_as_it_is(mine):
+    path = mine("from larix.errors import ConfigError\n\n\ndef f():\n    raise ConfigError('so not')\n")
+    with pytest.raises(ConfigError, match=r"^so not$"):
+        make(find_recipe(f"{path}:f"), {})

@@ -8,14 +8,17 @@ import importlib.util
 import inspect
 import json
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from larix.errors import ConfigError
+from larix.errors import ConfigError, LarixError
 from larix.recipes.kuairand import kuairand
 from larix.recipes.recipe import Recipe
+
+_ROOMS = str(Path(__file__).parents[1])
 
 BUILT_IN: dict[str, Callable[..., Recipe]] = {"kuairand": kuairand}
 
@@ -45,6 +48,10 @@ def find_recipe(name: str) -> Callable[..., Recipe]:
         raise ConfigError(
             f"recipe file '{path}' is not Python: line {error.lineno}: {error.msg}; repair it"
         ) from error
+    except LarixError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"recipe file '{path}' cannot be run: {_told(error)}") from error
     found = getattr(module, function, None)
     if not callable(found):
         there = sorted(
@@ -78,7 +85,12 @@ def make(recipe: Callable[..., Recipe], arguments: Mapping[str, Any]) -> Recipe:
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in arguments:
             raise ConfigError(f"the recipe's setting '{name}' has no default; give it by --set {name}=...")
-    made = recipe(**arguments)
+    try:
+        made = recipe(**arguments)
+    except LarixError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"the recipe {recipe.__name__}() cannot be made: {_told(error)}") from error
     if not isinstance(made, Recipe):
         raise ConfigError(
             f"the recipe returned a {type(made).__name__}; it must return a larix.recipes.Recipe"
@@ -96,6 +108,14 @@ def parameters(recipe: Callable[..., Recipe]) -> dict[str, inspect.Parameter]:
     """The settings of a recipe: what its function can be given by name."""
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return {name: p for name, p in inspect.signature(recipe).parameters.items() if p.kind in named}
+
+
+def _told(error: Exception) -> str:
+    """What happened in a recipe's file, and where: the last line of it that was run."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if not frame.filename.startswith((_ROOMS, "<"))]
+    where = f"{outside[-1].filename}, line {outside[-1].lineno}: " if outside else ""
+    return f"{where}{type(error).__name__}: {error}"
 
 
 def _check_names(names: Iterable[str], known: Mapping[str, inspect.Parameter]) -> None:
