@@ -97,3 +97,13 @@ def test_a_relative_place_is_below_the_working_folder(tmp_path, monkeypatch):
     with replacing(Path("a.txt")) as fresh:
         fresh.write_text("x")
     assert (tmp_path / "a.txt").read_text() == "x"
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path):
+    (tmp_path / "out").mkdir()
+    with (
+        pytest.raises(ConfigError, match=r"out' is a folder; name a file to write"),
+        replacing(tmp_path / "out"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

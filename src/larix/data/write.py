@@ -22,10 +22,13 @@ def replacing(path: Path, *, mark: str | None = None) -> Iterator[Path]:
     it stays for good and the temporary place is removed.
 
     Raises:
-        ConfigError: ``path`` is to be a folder, but there is something without a file ``mark`` in it.
+        ConfigError: ``path`` is to be a folder, but there is something without a file ``mark`` in it; or it is to be a
+            file, but there is a folder.
         StorageError: no space, or no permission to write there.
     """
     path = Path(os.path.abspath(path))
+    if mark is None and path.is_dir():
+        raise ConfigError(f"'{path}' is a folder; name a file to write")
     replaceable = mark is None or not path.exists() or (path / mark).is_file()
     if not replaceable and (path.is_file() or any(path.iterdir())):
         raise ConfigError(f"'{path}' holds something else; give a new or an empty folder")
