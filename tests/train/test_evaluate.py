@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import problem
 import pytest
@@ -76,3 +78,17 @@ def test_a_ranker_that_gives_the_wrong_shape_is_refused(run):
 
     with pytest.raises(ConfigError, match=r"gave \[512, 1\] for 512 samples and 2 tasks"):
         evaluate(OneLogit(), embed, source, batch_size=512)
+
+
+def test_a_logit_far_below_0_is_the_probability_0_without_a_warning(run):
+    source, trained = run
+    embed = Embed(trained.sample, trained.tables)
+
+    class Sure(torch.nn.Module):
+        def forward(self, inputs):
+            return torch.full((len(inputs.dense), 2), -200.0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (first, *_) = predict(Sure(), embed, source)
+    assert first["is_click"].to_pylist() == [0.0] * len(first)

@@ -11,6 +11,7 @@ from rich.console import Console
 from trainer import fit
 
 from larix import data, train
+from larix import features as fx
 from larix.embedding import FeatureScore, LeastRecent, Tables, reference
 from larix.errors import ConfigError, DataError, NumericsError
 from larix.model.loss import LossConfig
@@ -272,12 +273,18 @@ def test_a_learning_rate_that_is_a_tensor_is_refused(source, tmp_path):
 def test_a_run_that_another_has_trained_meanwhile_is_not_trained_over(source, tmp_path, monkeypatch):
     def late(folder):
         fit(source, tmp_path, steps=2)  # between the look for a run and taking the folder
-        return None
 
     with monkeypatch.context() as patched:
         before = checkpoint.load
         calls = iter([late, before])
         patched.setattr(checkpoint, "load", lambda folder: next(calls)(folder))
-        with pytest.raises(ConfigError, match="another process has trained in .*resume=True"):
+        with pytest.raises(ConfigError, match=r"another process has trained in .*resume=True"):
             fit(source, tmp_path, steps=5)
     assert checkpoint.load(tmp_path / "versions").point.step == 2
+
+
+def test_a_sample_without_a_task_is_refused_and_makes_no_folder(source, tmp_path):
+    untold = fx.Sample(user=fx.Id("user_id", dim=4))
+    with pytest.raises(ConfigError, match="no task to learn; give it one, as Sample"):
+        train.fit(untold, torch.nn.Linear(4, 1), source, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from larix.embedding import SGD, Tables, TableSpec
-from larix.errors import DataError, NumericsError
+from larix.errors import ConfigError, DataError, NumericsError
 from larix.model.embed import Embed
 from larix.model.loss import Loss
 from larix.train import Learner, Settings, step
@@ -198,3 +198,19 @@ def test_a_batch_without_labels_is_refused(sample, batches):
     learner = learner_of(sample)
     with pytest.raises(DataError, match="labels=True"):
         step(learner, replace(batches[0], labels=None), learner.embed(batches[0], train=True), Settings())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "gave"),
+    [
+        (lambda logits: logits[:, 0], r"\[128\]"),
+        (lambda logits: logits[:, :1], r"\[128, 1\]"),
+        (lambda x: (x,), "a tuple"),
+    ],
+)
+def test_outputs_that_are_no_logit_a_sample_and_task_are_refused(sample, batches, wrong, gave):
+    learner = learner_of(sample)
+    inner = learner.ranker.forward
+    learner.ranker.forward = lambda inputs: wrong(inner(inputs))
+    with pytest.raises(ConfigError, match=f"the ranker gave {gave} for 128 samples and 2 tasks"):
+        step(learner, batches[0], learner.embed(batches[0], train=True), Settings())

@@ -15,10 +15,10 @@ from torch import nn
 from larix.batch import Batch, Floats
 from larix.data import Files
 from larix.data.ahead import Ahead
-from larix.errors import ConfigError
 from larix.features.label import stands_for
 from larix.model.embed import Embed
 from larix.model.metrics import Metrics
+from larix.train.step import check_outputs
 
 _AHEAD = 4  # batches made ready ahead of the network
 
@@ -66,7 +66,8 @@ def _predictions(embed: Embed, scores: Floats) -> dict[str, Floats]:
     found: dict[str, Floats] = {}
     for index, task in enumerate(embed.sample.tasks):
         score = scores[:, index]
-        value = 1 / (1 + np.exp(-score)) if task.kind == "binary" else np.expm1(np.maximum(score, 0))
+        with np.errstate(over="ignore"):  # a logit far below 0 is the probability 0
+            value = 1 / (1 + np.exp(-score)) if task.kind == "binary" else np.expm1(np.maximum(score, 0))
         found[task.name] = value.astype(np.float32)
     return found
 
@@ -91,12 +92,9 @@ def _scores(
 
 def _outputs(ranker: nn.Module, embed: Embed, batch: Batch) -> Floats:
     with torch.inference_mode():
-        scores: Floats = ranker(embed(batch, train=False)).float().cpu().numpy()
-    if scores.shape != (batch.size, len(embed.sample.tasks)):
-        raise ConfigError(
-            f"the ranker gave {list(scores.shape)} for {batch.size} samples and "
-            f"{len(embed.sample.tasks)} tasks; it must give one logit a sample and task"
-        )
+        outputs = ranker(embed(batch, train=False))
+        check_outputs(outputs, batch.size, len(embed.sample.tasks))
+        scores: Floats = outputs.float().cpu().numpy()
     return scores
 
 

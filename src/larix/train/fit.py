@@ -89,6 +89,10 @@ def fit(
         NumericsError: a loss or gradient is not finite; the message names the file its batch was saved to.
         KeyboardInterrupt: Ctrl-C was pressed; the step was finished and a version saved.
     """
+    if not sample.tasks:
+        raise ConfigError(
+            "the sample has no task to learn; give it one, as Sample(tasks=[Binary('is_click')], ...)"
+        )
     folder = Path("runs", f"{datetime.now():%Y-%m-%d-%H%M%S}") if folder is None else Path(folder)
     found = checkpoint.load(folder / "versions")
     if found is not None and not resume:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from larix.batch import Batch, Floats
-from larix.errors import DataError, NumericsError
+from larix.errors import ConfigError, DataError, NumericsError
 from larix.model.embed import Embed, leaves_of
 from larix.model.inputs import Inputs
 from larix.model.loss import Loss
@@ -47,7 +47,7 @@ def step(
 
     ``dense_scale`` and ``rows_scale`` multiply the learning rates. ``apply`` sends the rows' gradients off:
     ``learner.embed.apply`` unless told otherwise. NumericsError if a loss or a gradient is not finite;
-    nothing has been changed then.
+    nothing has been changed then. ConfigError if the ranker's outputs are not ``[size, tasks]``.
     """
     if batch.labels is None:
         raise DataError("the batch has no labels; transform it with labels=True to train on it")
@@ -58,6 +58,7 @@ def step(
     learner.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(inputs.pooled.device.type, torch.bfloat16, enabled=settings.bf16):
         logits = learner.ranker(inputs)
+    check_outputs(logits, batch.size, batch.labels.shape[1])
     total, per_task = learner.loss(logits, labels, weight, rate)
     _finite("the loss", total)
     total.backward()  # type: ignore[no-untyped-call]
@@ -82,6 +83,16 @@ def step(
         learner.average.update_parameters(learner.ranker)
     (apply or learner.embed.apply)(inputs, rows_scale, _clicks(learner, batch.labels, settings.click))
     return per_task
+
+
+def check_outputs(outputs: object, size: int, tasks: int) -> None:
+    """Raise ConfigError unless ``outputs``, which a ranker gave for ``size`` samples, are an array ``[size, tasks]``."""
+    shape = getattr(outputs, "shape", None)
+    if shape != (size, tasks):
+        gave = f"a {type(outputs).__name__}" if shape is None else list(shape)
+        raise ConfigError(
+            f"the ranker gave {gave} for {size} samples and {tasks} tasks; it must give one logit a sample and task"
+        )
 
 
 def _clicks(learner: Learner, labels: Floats, task: str) -> Floats | None:
