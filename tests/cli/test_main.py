@@ -1,25 +1,24 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import small_feed
+import typer
 
-COMMANDS = [
-    "demo",
-    "train",
-    "eval",
-    "predict",
-    "replay",
-    "table info",
-    "table get",
-    "table export",
-    "table plan",
-    "data convert",
-    "data prepare",
-    "data simulate",
-    "data info",
-]
+from larix.cli.main import app
+
+
+def commands(group, before=""):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield before + name
+
+
+COMMANDS = list(commands(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -32,7 +31,21 @@ def test_the_help_of_every_command_shows_an_example_in_80_columns(larix, command
     assert max(map(len, told.out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("command", ["table", "data"])
+def test_help_flows_on_a_narrow_terminal(larix, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = [line.strip() for line in larix("demo", "--help").out.splitlines()]
+    first = lines.index("")
+    text = " ".join(lines[first : next(at for at, line in enumerate(lines) if "Options" in line)])
+    assert "are sent through the event log, the join" in text
+    begun = next(line for line in lines if line.startswith("First it is trained"))
+    following = lines[lines.index(begun) + 1 :]
+    paragraph = following[: following.index("")]
+    assert len(paragraph) > 5
+    for line, after in pairwise(paragraph):  # none is left short of what the next begins with
+        assert len(line) + len(after.split()[0]) >= 57
+
+
+@pytest.mark.parametrize("command", ["table", "data", "log"])
 def test_a_group_and_the_whole_list_their_commands(larix, command):
     for shown in (larix("--help").out, larix().out + larix().err):
         assert all(word in shown for word in ("demo", "train", "eval", "predict", "replay", "table", "data"))

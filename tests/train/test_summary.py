@@ -32,8 +32,8 @@ METRICS = {
 }
 
 
-def printed(metrics):
-    console = Console(width=140, record=True, file=None, quiet=False, force_terminal=False)
+def printed(metrics, width=140):
+    console = Console(width=width, record=True, file=None, quiet=False, force_terminal=False)
     with console.capture() as captured:
         console.print(summary(metrics))
     return captured.get()
@@ -78,3 +78,11 @@ def test_a_run_that_lacks_a_part_is_still_summed_up(missing):
 
 def test_a_run_without_a_test_says_so():
     assert printed({}).strip() == "No test figures."
+
+
+def test_on_a_narrow_terminal_every_figure_is_still_whole():
+    text = printed(METRICS, 30)
+    assert "…" not in text
+    assert "click: AUC 0.7452, GAUC 0.6259, logloss 0.5801, calibration 1.013" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 30
+    assert "AUC    GAUC" in printed(METRICS, 40)

@@ -3,6 +3,7 @@
 Commands import rooms where they use them, so that ``--help`` answers at once.
 """
 
+import inspect
 import os
 from typing import Any
 
@@ -62,9 +63,19 @@ app.add_typer(samples.app, name="data")
 app.add_typer(log.app, name="log")
 
 
+def flowing(command: Any) -> Any:
+    """``command`` with the lines of each paragraph of its help joined, and of the commands below it: a terminal breaks them."""
+    if command.help:
+        paragraphs = inspect.cleandoc(command.help).split("\n\n")
+        command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    for below in getattr(command, "commands", {}).values():
+        flowing(below)
+    return command
+
+
 def main() -> Any:
     """Run the command line."""
     # OpenMP reads it when torch is first imported. By default its threads spin for long between two kernels, and take the
     # cores from reading, lookups and other processes; a short spin costs nothing on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    return app(prog_name="larix")
+    return flowing(typer.main.get_command(app))(prog_name="larix")

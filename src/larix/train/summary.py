@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from larix.train.compare import Json, compare
 from larix.train.wording import count, days, delta, metric, percent, size, span
+
+_ANY = 10_000  # columns, more than any line
+_METRICS = {"auc": "AUC", "gauc": "GAUC", "logloss": "logloss"}
 
 
 def summary(metrics: Json) -> Group:
@@ -17,7 +21,8 @@ def summary(metrics: Json) -> Group:
     regression = [result for result in results if result["kind"] == "regression"]
     parts: list[RenderableType] = [line for line in (_data(metrics), _training(metrics)) if line]
     if binary:
-        parts.append(_ranking(binary, bool(metrics.get("references")), bool(metrics.get("truth"))))
+        table = _ranking(binary, bool(metrics.get("references")), bool(metrics.get("truth")))
+        parts.append(_Fitting(table, Group(*(_line(result) for result in binary))))
     parts += [_seconds(result) for result in regression]
     if not results:
         parts.append(Text("No test figures.", style="yellow"))
@@ -61,10 +66,29 @@ def _training(metrics: Json) -> Text | None:
     )
 
 
+class _Fitting:
+    """The first where it has the room it needs, else the second: a number cut short says nothing."""
+
+    def __init__(self, wide: RenderableType, narrow: RenderableType) -> None:
+        self._wide = wide
+        self._narrow = narrow
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        needed = Measurement.get(console, options.update(max_width=_ANY), self._wide).maximum
+        yield self._wide if needed <= options.max_width else self._narrow
+
+
+def _line(result: dict[str, Any]) -> Text:
+    told = ", ".join(f"{title} {metric(result.get(key))}" for key, title in _METRICS.items())
+    return Text.assemble(
+        (result["name"], "bold"), f": {told}, calibration {metric(result.get('calibration'), 3)}"
+    )
+
+
 def _ranking(results: list[dict[str, Any]], references: bool, truth: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")  # fits 80 columns
     table.add_column("task", no_wrap=True)
-    for title in ("AUC", "GAUC", "logloss"):
+    for title in _METRICS.values():
         table.add_column(title, justify="right", no_wrap=True)
         if references:
             table.add_column("to best", justify="right", no_wrap=True)
@@ -74,7 +98,7 @@ def _ranking(results: list[dict[str, Any]], references: bool, truth: bool) -> Ta
         table.add_column("learned", justify="right", no_wrap=True)
     for result in results:
         row: list[RenderableType] = [str(result["name"])]
-        for key in ("auc", "gauc", "logloss"):
+        for key in _METRICS:
             row.append(Text(metric(result.get(key)), "bold"))
             if references:
                 best = result["best"].get(key)
