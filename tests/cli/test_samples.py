@@ -47,6 +47,23 @@ def test_files_that_cannot_be_converted_are_named(mistake, tmp_path, name, why):
     assert name in line
 
 
+def test_a_kind_and_types_that_names_and_values_do_not_tell_are_told(larix, mistake, tmp_path):
+    orders, out = tmp_path / "orders.txt", tmp_path / "orders.parquet"
+    orders.write_text("zip,at\n01234,1650844800000\n98765,1650844800001\n")
+    assert "say its kind: tfrecord, csv, json" in mistake("data", "convert", orders, "-o", out)
+    words = ("data", "convert", orders, "--kind", "csv", "-o", out)
+    assert larix(*words, "--type", "zip=string", "--type", "at=double").code == 0
+    got = pq.read_table(out)
+    assert got["zip"].to_pylist() == ["01234", "98765"]
+    assert got.schema.field("at").type == pa.float64()
+    assert larix(*words).code == 0
+    assert pq.read_table(out)["zip"].to_pylist() == [1234, 98765]
+    assert "kind 'xml' is not known; it is one of" in mistake(*words[:3], "--kind", "xml", "-o", out)
+    for wrong in ("zip", "zip=text", "=string", "zip="):
+        assert f"--type {wrong} is not COLUMN=TYPE" in mistake(*words, "--type", wrong)
+    assert "no record has it; there are zip, at" in mistake(*words, "--type", "nope=string")
+
+
 def test_an_output_that_cannot_be_written_is_told(mistake, rows, feed):
     below = rows / "out"  # below a file
     for words in (("convert", rows, "-o", below), ("prepare", feed, "-o", below), ("simulate", "-o", below)):

@@ -132,7 +132,7 @@ def test_what_cannot_be_converted_is_refused(tmp_path):
     path = lines(tmp_path / "a.txt", {"a": 1})
     out = tmp_path / "out.parquet"
     with pytest.raises(
-        ConfigError, match=r"what '.*a\.txt' is cannot be told by its name; say kind: tfrecord, csv, json"
+        ConfigError, match=r"what '.*a\.txt' is cannot be told by its name; say its kind: tfrecord, csv, json"
     ):
         convert(path, out)
     with pytest.raises(ConfigError, match="kind 'xml' is not known"):

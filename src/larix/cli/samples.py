@@ -1,7 +1,7 @@
 """`larix data`: samples made, converted and looked at. Knows how to ask and to print."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -9,6 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from larix.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 app = typer.Typer(help="Make samples: convert, prepare, simulate, look.", no_args_is_help=True)
 
@@ -19,12 +24,27 @@ def convert(
         list[Path], typer.Argument(metavar="FILE...", help="TFRecord (tf.train.Example), CSV or JSON lines.")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="PATH", help="The Parquet file to write.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="tfrecord, csv or json, where the names do not tell."),
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            metavar="COLUMN=TYPE",
+            help="A column's type, such as zip=string, instead of the one found: int64, double, bool and others by "
+            "Arrow's names; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Convert row files to one Parquet file, streaming: memory stays small however large they are.
 
     The kind is told by the name: .tfrecord anywhere in it, .csv, .tsv, .jsonl, .ndjson, .json; each also with .gz.
 
     Example: [bold]larix data convert logs/part-*.tfrecord -o logs.parquet[/]
+
+    Example: [bold]larix data convert orders.txt --kind csv --type zip=string -o orders.parquet[/]
     """
     from larix import data
 
@@ -33,9 +53,26 @@ def convert(
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
         rows = data.convert(
-            files, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            files,
+            out,
+            kind=kind,  # type: ignore[arg-type]  # checked there
+            types=dict(map(_typed, types or ())),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(f"{rows:,} rows in {out}")
+
+
+def _typed(word: str) -> "tuple[str, pa.DataType]":
+    import pyarrow as pa
+
+    name, equals, kind = word.rpartition("=")
+    try:
+        found: pa.DataType = pa.type_for_alias(kind)
+    except ValueError:
+        found = None
+    if not (name and equals) or found is None:
+        raise ConfigError(f"--type {word} is not COLUMN=TYPE with a type of Arrow's, such as zip=string")
+    return name, found
 
 
 @app.command()

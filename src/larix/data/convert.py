@@ -90,7 +90,9 @@ def _kind(path: Path) -> Kind:
         return "csv"
     if name.endswith((".jsonl", ".ndjson", ".json")):
         return "json"
-    raise ConfigError(f"what '{path}' is cannot be told by its name; say kind: {', '.join(get_args(Kind))}")
+    raise ConfigError(
+        f"what '{path}' is cannot be told by its name; say its kind: {', '.join(get_args(Kind))}"
+    )
 
 
 def _blocks(path: Path, kind: Kind, strings: set[str]) -> Iterator[Block]:
@@ -150,7 +152,7 @@ class _Writer:
                 number, value = _misfit(table[name], before)
                 raise DataError(
                     f"'{name}' of record {first + number} of '{path}' is {value!r:.60}, {now}, but those "
-                    f"before have {before}; repair it, or give the column a type in types"
+                    f"before have {before}; repair it, or give '{name}' a type"
                 )
             fields[name] = kind
         return pa.schema(list(fields.items()))
@@ -181,7 +183,7 @@ class _Writer:
         except pa.ArrowException as error:
             raise DataError(
                 f"'{field.name}' becomes {field.type} with record {first} of '{path}' or one after it, which "
-                f"values before do not fit: {error}; give the column a type in types"
+                f"values before do not fit: {error}; give '{field.name}' a type"
             ) from error
 
     def _fitted(
@@ -192,7 +194,8 @@ class _Writer:
         except pa.ArrowException as error:
             number, value = _misfit(column, kind)
             raise DataError(
-                f"'{name}' of record {first + number} of '{path}' is {value!r:.60}, which does not fit {kind}"
+                f"'{name}' of record {first + number} of '{path}' is {value!r:.60}, which does not fit {kind}; repair it, "
+                f"or give '{name}' another type"
             ) from error
 
 

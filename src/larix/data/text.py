@@ -54,7 +54,7 @@ def csv_blocks(path: Path, text: set[str]) -> Iterator[Block]:
                 yield Block(pa.table(columns), first, tell())
                 first += len(batch)
     except pa.ArrowInvalid as error:
-        raise DataError(f"'{path}' cannot be read as CSV: {error}") from error
+        raise DataError(f"'{path}' cannot be read as CSV: {error}; repair it") from error
 
 
 def json_blocks(path: Path) -> Iterator[Block]:
@@ -97,7 +97,7 @@ def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise DataError(f"record {number} of '{path}' is not JSON: {error}") from error
+        raise DataError(f"record {number} of '{path}' is not JSON: {error}; repair it") from error
     if not isinstance(record, dict):
         raise DataError(
             f"record {number} of '{path}' is a {type(record).__name__}; each line must be an object"
@@ -125,7 +125,9 @@ def _column(values: list[Any], name: str, first: int, path: Path) -> pa.Array:
         if widened is None:
             kind = "of no one type" if array is None else array.type
             before = "" if number == first else f", but {found} before"
-            raise DataError(f"'{name}' of record {number} of '{path}' is {kind}: {value!r:.60}{before}")
+            raise DataError(
+                f"'{name}' of record {number} of '{path}' is {kind}: {value!r:.60}{before}; repair it"
+            )
         found = widened
     raise DataError(
         f"'{name}' of records {first} to {first + len(values) - 1} of '{path}' is not all {found}"
