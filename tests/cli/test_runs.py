@@ -221,6 +221,9 @@ def test_a_bad_value_is_named_and_the_steps_before_it_are_saved(
     line = mistake("train", TINY, "--data", broken(column, values), "--out", folder, *words)
     assert f"'{column}'" in line
     assert why in line
+    kept, row = re.search(r"row (\d+) is .* are in '(.*)', counted from 0$", line).group(2, 1)
+    assert kept == str(folder / "failed-rows.parquet")
+    np.testing.assert_equal(pq.read_table(kept)[column][int(row)].as_py(), value)
     assert [path.name for path in version.versions(folder / "versions")] == [
         "step-0000000005"
     ]  # 5 * 128 rows

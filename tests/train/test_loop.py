@@ -31,6 +31,9 @@ class Notes:
     def save(self, point):
         self.saved.append(point.step)
 
+    def unread(self, records, error):
+        return error
+
     def failed(self, point, batch, error):
         return error
 

@@ -1,14 +1,16 @@
-"""What a run leaves behind as it goes: losses, evaluations, versions, a batch that failed. Takes no step."""
+"""What a run leaves behind as it goes: losses, evaluations, versions, a batch or rows that failed. Takes no step."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from larix.batch import Batch
-from larix.errors import NumericsError
+from larix.errors import DataError, NumericsError
 from larix.train import checkpoint
 from larix.train.batchfile import write_batch
 from larix.train.checkpoint import SavedStore
@@ -118,6 +120,15 @@ class Journal:
             "the state before it is saved; look for extreme values in it, or go on with a lower learning "
             "rate or a clip_norm"
         )
+
+    def unread(self, records: pa.RecordBatch, error: DataError) -> DataError:
+        """Keep the rows, which shuffling has brought together; return an error that says where they are."""
+        path = self._folder / "failed-rows.parquet"
+        try:
+            pq.write_table(pa.Table.from_batches([records]), path)
+        except (OSError, pa.ArrowException):  # what went wrong first is what has to be told
+            return error
+        return DataError(f"{error}; the rows that were read together are in '{path}', counted from 0")
 
     def _evaluated(self, point: Point) -> bool:
         return bool(self.evaluations) and self.evaluations[-1]["step"] == point.step

@@ -10,6 +10,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Protocol
 
+import pyarrow as pa
 from torch import Tensor
 
 from larix.batch import Batch
@@ -43,6 +44,9 @@ class Watcher(Protocol):
     def failed(self, point: Point, batch: Batch, error: NumericsError) -> NumericsError:
         """The step after ``point`` met ``error`` on ``batch``; return what to raise."""
 
+    def unread(self, records: pa.RecordBatch, error: DataError) -> DataError:
+        """``records`` are not as declared, by ``error``, which counts rows in them; return what to raise. From any thread."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
@@ -53,11 +57,15 @@ class Outcome:
     phases: Mapping[str, float]
 
 
-def placed(sample: Sample, stream: Stream) -> Generator[Placed, None, None]:
+def placed(sample: Sample, stream: Stream, watcher: Watcher) -> Generator[Placed, None, None]:
     """Transform the stream's record batches, each with the position after it; closes the stream."""
     with closing(stream):
         for records in stream:
-            yield Placed(sample.transform(records), stream.position)
+            try:
+                batch = sample.transform(records)
+            except DataError as error:
+                raise watcher.unread(records, error) from error
+            yield Placed(batch, stream.position)
 
 
 def loop(
@@ -73,7 +81,7 @@ def loop(
     began = perf_counter()
     with (
         Interrupt() as interrupt,
-        Ahead(placed(learner.embed.sample, stream), settings.prefetch) as batches,
+        Ahead(placed(learner.embed.sample, stream, watcher), settings.prefetch) as batches,
         Lookahead(learner.embed, settings.staleness, phases) as lookahead,
     ):
 
