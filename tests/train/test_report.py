@@ -352,6 +352,14 @@ def test_an_empty_run_folder_gives_a_page_and_a_damaged_one_an_error(tmp_path):
         write_report(tmp_path)
 
 
+def test_only_a_data_card_makes_the_page_say_that_the_test_was_not_trained_on(real):
+    said = "test impressions that training never saw"
+    assert f"On 20,000 {said}." in real
+    page = render({}, {"test": measured()[0]})
+    assert "On 20,000 samples." in page
+    assert said not in page
+
+
 def test_many_tables_are_listed_by_size_and_the_small_ones_folded():
     tables = {f"table{i}": {"dim": 8, "rows": i * 100, "bytes": i * 100 * 36} for i in range(30)}
     page = render({}, {"tables": tables})

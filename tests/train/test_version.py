@@ -18,6 +18,22 @@ def test_a_version_gives_back_its_files(tmp_path):
     assert version.read(target) == {"a": b"one", "b": b""}
 
 
+def test_all_of_a_version_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    synced = []
+
+    def sync(path):
+        there = version.versions(tmp_path)
+        synced.append((path.relative_to(tmp_path).as_posix(), bool(there)))
+
+    monkeypatch.setattr(version, "sync", sync)
+    write_with_folder(tmp_path)
+    *before, last = synced
+    fresh = ".step-0000000001.new"
+    names = ("", "/a", "/b", "/manifest.json", "/tables", "/tables/manifest.json")
+    assert sorted(before) == sorted((fresh + name, False) for name in names)
+    assert last == (".", True)  # and the name is, too, before write returns
+
+
 def test_the_newest_versions_are_kept(tmp_path):
     for step in (5, 40, 1000):
         version.write(version.path_of(tmp_path, step), {}, nothing)
