@@ -107,7 +107,7 @@ def test_what_a_transform_refuses_a_fit_refuses():
         (fx.Dense("a", standardise=True), math.inf, "column 'a' row 1 is inf; a dense value must be finite"),
         (fx.Dense("a", standardise=True, transform="log1p"), -1.0, "column 'a' row 1 is -1.0; log1p needs"),
         (fx.Dense("a", standardise=True, missing="error"), None, "column 'a' row 1 is None; missing='error'"),
-        (fx.Bucket("a", quantiles=2, dim=2), "x", "column 'a' is string; expected numbers"),
+        (fx.Bucket("a", quantiles=2, dim=2), "x", "column 'a' is string; expected integers, floats"),
     ):
         with pytest.raises(DataError, match=message):
             fx.Sample(x=feature).fit(batches({"a": ["y", value] if value == "x" else [1.0, value]}, 2))
