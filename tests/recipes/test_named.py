@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,10 @@ def test_a_mistake_that_a_recipe_tells_itself_is_told_as_it_is(mine):
     path = mine("from larix.errors import ConfigError\n\n\ndef f():\n    raise ConfigError('so not')\n")
     with pytest.raises(ConfigError, match=r"^so not$"):
         make(find_recipe(f"{path}:f"), {})
+
+
+def test_a_recipe_file_imports_what_lies_beside_it(mine, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "own_networks_of_a_test.py").write_text("WIDTH = 7\n")
+    path = mine("from own_networks_of_a_test import WIDTH\n\n\ndef f(): return WIDTH\n")
+    assert find_recipe(f"{path}:f")() == 7

@@ -42,6 +42,9 @@ def find_recipe(name: str) -> Callable[..., Recipe]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses of the file look themselves up there
+    beside = str(Path(path).resolve().parent)
+    if beside not in sys.path:  # as when Python is given a file to run; last, so that it hides nothing
+        sys.path.append(beside)
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:

@@ -146,7 +146,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StorageError(f"'{path}' cannot be read: {error}; is this the folder of a run?") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise StorageError(f"'{path}' cannot be read: {why}; is this the folder of a run?") from error
     if not isinstance(value, dict):
         raise StorageError(f"'{path}' is damaged: it holds a {type(value).__name__}, not a JSON object")
     return value
