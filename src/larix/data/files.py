@@ -100,18 +100,10 @@ class Files:
         """The columns of the first file, which the others must have too."""
         return open_file(self.paths[0], self.types).schema.remove_metadata()
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """The number of rows; reads no more than it must, the first time."""
-        return self._rows
-
-    @cached_property
-    def _rows(self) -> int:
         return sum(self._count(file, part) for file, part in self._parts(()))
-
-    def count(self) -> int:
-        """The number of rows, like `rows`."""
-        return self._rows
 
     def batches(self, columns: Sequence[str] | None = None, *, skip: int = 0) -> Iterator[pa.RecordBatch]:
         """The rows in order, in batches of any size, but the first ``skip``; parts before are not decoded."""
