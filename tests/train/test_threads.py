@@ -34,6 +34,16 @@ def test_rows_are_the_same_on_torchs_threads():
     assert_same(history(torch_team()), history(0))
 
 
+def test_one_thread_is_no_team():
+    # OpenMP would start threads for the tables alone, and these spin for torch's next kernel, which needs none.
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert torch_team() == 0
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_team_may_give_fewer_threads_than_asked():
     asked = []
 

@@ -15,9 +15,9 @@ _MAPS = Path("/proc/self/maps")
 def torch_team() -> int:
     """The address of ``GOMP_parallel`` in the OpenMP library that torch computes with, for ``Tables.borrow_threads``.
 
-    0 where torch has another kind of threads, or the system does not tell.
+    0 where torch has another kind of threads, or one alone, so that there is no team, or the system does not tell.
     """
-    if not _MAPS.exists():
+    if torch.get_num_threads() == 1 or not _MAPS.exists():
         return 0
     loaded = {
         line.split(maxsplit=5)[-1].strip() for line in _MAPS.read_text().splitlines() if "libgomp" in line
