@@ -1,7 +1,13 @@
+import threading
+
 import numpy as np
+import onlining
 import pytest
+from online_states import follower_of, same_rows, state_of
+from onlining import Recorder
 
 from larix.batch import Batch, History, Jagged
+from larix.train import checkpoint
 from larix.train.online.marks import Marks
 
 
@@ -78,3 +84,32 @@ def test_those_that_no_one_asks_for_do_not_pile_up():
         marks.add(sequence, None, None)
     assert len(marks.since(0)) <= 1 << 16
     assert marks.since(0)[-1] == marks.newest
+
+
+def drained(follower):
+    while follower.poll():
+        pass
+    return follower
+
+
+def test_a_version_in_the_middle_leads_to_the_states_that_followers_have_seen(start, whole, log, tmp_path):
+    """The marks of what comes after it are those that they would have been."""
+    seldom, stop = {"save_every_s": 1e9}, threading.Event()
+
+    def then(progress):
+        if progress.step == 15:
+            stop.set()
+
+    onlining.run(start, log, tmp_path / "run", watcher=Recorder(then=then), stop=stop, **seldom)
+    assert checkpoint.load(tmp_path / "run" / "versions").point.step == 15
+    follower = drained(follower_of(log, tmp_path / "run"))
+    shown = follower.stand.sequence
+    onlining.crash(start, log, tmp_path / "run", at=30, **seldom)
+    drained(follower)
+    assert follower.stand.sequence > shown
+    onlining.run(start, log, tmp_path / "run", **seldom)
+    drained(follower)
+    assert follower.replaced == 1, "it never had to begin anew"
+    assert follower.passed > 0
+    assert same_rows(follower.replica, tmp_path / "run")
+    assert state_of(tmp_path / "run") == state_of(whole)
