@@ -23,6 +23,7 @@ from larix.errors import ConfigError
 
 _FORMAT = 2  # 1: one file a table, without seen and score
 _ROWS = 1 << 16  # rows read or put at a time
+_PART = 64  # and no more than this part of a memory budget
 
 
 DTYPES: dict[Precision, str] = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}  # of weights
@@ -111,15 +112,19 @@ def restore(
         _agree(spec, {spec.name: spec for spec in wanted}, source)
     store = make(wanted, saved.seed)
     for piece in saved:
-        for start in range(0, len(piece.ids), _ROWS):
-            put(store, piece.take(slice(start, start + _ROWS)))
+        put(store, piece)
     store.resume(saved.instant, tracked=tracked)
     return store
 
 
 def put(store: Store, piece: Piece) -> None:
-    """Make rows of the store what the piece says."""
-    store.put(piece.table, piece.ids, piece.weights, piece.state, seen=piece.seen, score=piece.score)
+    """Make rows of the store what the piece says, some at a time: all of a call must find room in memory at once."""
+    rows = _ROWS
+    if store.memory_budget is not None:
+        rows = max(1, min(rows, store.memory_budget // (_PART * store.specs[piece.table].row_bytes)))
+    for start in range(0, len(piece.ids), rows):
+        some = piece.take(slice(start, start + rows))
+        store.put(some.table, some.ids, some.weights, some.state, seen=some.seen, score=some.score)
 
 
 def merge(store: Store, changes: Changes, *, tracked: bool = False) -> bool:
