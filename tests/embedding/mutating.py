@@ -68,18 +68,18 @@ class Mutator:
                     data[at:at] = bytes(self.below(64))
         return bytes(data)
 
-    def json(self, value):
+    def json(self, text):
         """Another document: a value in it is replaced, left out, added or doubled."""
-        value = deepcopy(value)
+        value = json.loads(text)
         for _ in range(1 + self.below(2)):
-            holder, key = self.one(list(places(value)) or [([value], 0)])
+            holder, key = self.place(value)
             match self.below(6):
                 case 0 | 1 | 2:
                     holder[key] = deepcopy(self.one(STRANGE))
-                case 3:
+                case 3 if len(holder) > 1:
                     del holder[key]
                 case 4:
-                    other, name = self.one(list(places(value)))
+                    other, name = self.place(value)
                     holder[key] = deepcopy(other[name])
                 case 5 if isinstance(holder, list):
                     holder.append(deepcopy(holder[key]))
@@ -89,19 +89,20 @@ class Mutator:
                     holder[key] = number + self.one([-1, 1, 8, 2**32]) if near else [number]
         return value
 
-    def text(self, value):
+    def place(self, value):
+        """Where a value of a document is: what holds it, and under which key."""
+        place = [value], 0
+        while (inside := place[0][place[1]]) and isinstance(inside, dict | list):
+            if inside is not value and self.chance(0.2):
+                break
+            place = inside, self.one(list(inside) if isinstance(inside, dict) else range(len(inside)))
+        return place
+
+    def text(self, text):
         """``json`` of it as bytes, now and then deep or long beyond all bounds."""
-        text = json.dumps(self.json(value))
+        text = json.dumps(self.json(text))
         if self.chance(0.01):
             text = self.one(
                 [DEEP, '{"a":' * 50_000, "[" + "[]," * 20_000 + "[]]", text[:-1] + "," + DEEP, "9" * 10_000]
             )
         return text.encode()
-
-
-def places(value):
-    """Where values are in a document: what holds each, and under which key."""
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
-    for key in keys:
-        yield value, key
-        yield from places(value[key])
