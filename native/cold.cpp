@@ -35,6 +35,7 @@ Cold::Cold(std::string folder, size_t record_bytes, PageReader& reader)
     : folder_(std::move(folder)), layout_(record_bytes), reader_(reader) {}
 
 Cold::~Cold() {
+  if (merge_) merge_->output()->file().remove();  // which may have its name already, but not its place
   merge_.reset();
   for (const auto& segment : retired_) segment->file().remove();
   for (const auto& segment : segments_) segment->file().remove();

@@ -166,6 +166,10 @@ class Oracle {
   // A process dies, and leaves all that it had: whoever takes the folder next finds none of it, and another does not get it.
   void die() {
     const std::filesystem::path folder = folder_, aside = folder_ + ".left";
+    bool more;
+    for (int spills = 0; spills < 8; ++spills) put();
+    expect(cold_->compact(size_t{1} << 30, more));
+    expect(cold_->settle());  // a merged segment has its name, not yet its inputs' place
     std::filesystem::copy(folder, aside);
     cold_.reset();
     expect(segments_in(folder).empty(), "what is closed leaves segments");
