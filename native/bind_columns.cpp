@@ -310,8 +310,10 @@ std::optional<std::pair<nb::bytes, std::vector<Span>>> parted(const nb::bytes& d
   if (!done(whole.size() > kShortTensors, cut)) return std::nullopt;  // by brackets, as quick as tensors
   std::vector<Span> spans;
   for (const std::string_view value : values) {
+    Span& span = spans.emplace_back();
+    if (value.empty()) continue;  // it is nowhere in the document
     const auto begin = static_cast<size_t>(value.data() - document.c_str());
-    spans.push_back(value.empty() ? Span() : Span({begin, begin + value.size()}));
+    span = {begin, begin + value.size()};
   }
   return std::make_pair(nb::bytes(rest.data(), rest.size()), spans);
 }

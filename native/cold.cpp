@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cinttypes>
+#include <cstring>
 #include <filesystem>
 
 namespace larix {
@@ -19,8 +20,10 @@ constexpr size_t kWalkPages = 64;       // read together by each
 constexpr const char* kSuffix = ".segment";
 constexpr const char* kPart = ".part";
 
-// The ages in a segment's file name; whether it is one.
-bool ages_of(const std::string& name, Ages& ages) {
+// Whether a file has the name of a segment, finished or not.
+bool is_segment(std::string name) {
+  if (name.ends_with(kPart)) name.resize(name.size() - std::strlen(kPart));
+  Ages ages;
   int length = 0;
   if (std::sscanf(name.c_str(), "%" SCNu64 "-%" SCNu64 ".segment%n", &ages.first, &ages.last, &length) != 2) return false;
   return static_cast<size_t>(length) == name.size();
@@ -32,8 +35,10 @@ Cold::Cold(std::string folder, size_t record_bytes, PageReader& reader)
     : folder_(std::move(folder)), layout_(record_bytes), reader_(reader) {}
 
 Cold::~Cold() {
+  if (merge_) merge_->output()->file().remove();  // which may have its name already, but not its place
   merge_.reset();
   for (const auto& segment : retired_) segment->file().remove();
+  for (const auto& segment : segments_) segment->file().remove();
 }
 
 std::string Cold::path_of(Ages ages) const {
@@ -42,57 +47,18 @@ std::string Cold::path_of(Ages ages) const {
   return folder_ + name;
 }
 
-Status Cold::open(bool keep) {
+Status Cold::open() {
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
   if (error) return Status::system(folder_, "make the folder", error.value());
-  if (Status status = File::create(folder_ + "/lock", lock_); !status.ok()) return status;
+  if (Status status = File::create(folder_ + "/" + kLock, lock_); !status.ok()) return status;
   if (flock(lock_.descriptor(), LOCK_EX | LOCK_NB)) {
     return Status::error(folder_ + ": in use by another store; give each its own folder");
   }
-  std::vector<std::string> names;
   for (std::filesystem::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    Ages ages;
-    if (name.ends_with(kPart) || (!keep && ages_of(name, ages))) {
-      unlink(entry->path().c_str());
-    } else if (ages_of(name, ages)) {
-      names.push_back(name);
-    }
+    if (is_segment(entry->path().filename())) unlink(entry->path().c_str());
   }
-  if (error) return Status::system(folder_, "list", error.value());
-  return load(names);
-}
-
-Status Cold::load(const std::vector<std::string>& names) {
-  for (const std::string& name : names) {
-    File file;
-    if (Status status = File::open(folder_ + "/" + name, file); !status.ok()) return status;
-    std::shared_ptr<Segment> segment;
-    if (Status status = Segment::load(std::move(file), layout_, segment); !status.ok()) return status;
-    if (segment->file().path() != path_of(segment->ages())) {
-      return Status::error(segment->file().path() + ": the file has another segment's name");
-    }
-    last_age_ = std::max(last_age_, segment->ages().last);
-    segments_.push_back(std::move(segment));
-  }
-  // The widest first among those that begin alike: a process that died may have left the inputs beside what it made of them.
-  std::sort(segments_.begin(), segments_.end(), [](const auto& one, const auto& other) {
-    const Ages a = one->ages(), b = other->ages();
-    return a.first != b.first ? a.first < b.first : a.last > b.last;
-  });
-  std::vector<std::shared_ptr<Segment>> kept;
-  for (auto& segment : segments_) {
-    if (kept.empty() || segment->ages().first > kept.back()->ages().last) {
-      kept.push_back(std::move(segment));
-    } else if (segment->ages().last <= kept.back()->ages().last) {
-      segment->file().remove();
-    } else {
-      return Status::error(segment->file().path() + ": overlaps " + kept.back()->file().path());
-    }
-  }
-  segments_ = std::move(kept);
-  return {};
+  return error ? Status::system(folder_, "list", error.value()) : Status();
 }
 
 Status Cold::put(std::span<const ColdKey> keys, const char* records) {

@@ -1,8 +1,8 @@
 // The rows of a group that are beyond its memory: in segment files in a folder, with a fence a page and a few bits a row in memory.
 //
 // One caller at a time, but for what says otherwise. A folder is the scratch of one running process: what has been taken is remembered in memory
-// only, so that of a process that has died a folder still holds all rows ever spilled. Segments never change; whoever needs
-// them longer may keep them open (freeze) or link them.
+// only, so what a process leaves that has died is of no use, and goes when the next takes the folder. Segments never change;
+// whoever needs them longer may keep them open (freeze) or link them.
 #pragma once
 
 #include <cstdint>
@@ -37,13 +37,15 @@ struct ColdCounts {
 
 class Cold {
  public:
+  static constexpr const char* kLock = "lock";  // a file, locked by whom the folder belongs to
+
   // ``reader`` must outlive it; several may share one.
   Cold(std::string folder, size_t record_bytes, PageReader& reader);
   ~Cold();
 
-  // Makes the folder if it is not there, and takes it for this process alone. Unfinished files are removed; finished
-  // segments are loaded with all their rows (``keep``) or removed as well.
-  Status open(bool keep);
+  // Makes the folder if it is not there, and takes it for this process alone. Segments that one left that has died are removed;
+  // its own go with it.
+  Status open();
 
   // Spills rows, which must not be on disk: those that may be are taken or erased first. (If one is, the newer version is
   // what is read, and both count.) Of a repeated key the last record counts. What fails leaves everything as it was.
@@ -103,7 +105,6 @@ class Cold {
   void swap_merged();
   void retire(std::shared_ptr<Segment> segment);
   void give_up();
-  Status load(const std::vector<std::string>& names);
   std::string path_of(Ages ages) const;
 
   struct Hit {

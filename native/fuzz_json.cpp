@@ -277,11 +277,28 @@ std::string mutate(std::string bytes, Random& random) {
   return bytes;
 }
 
+// However many digits a number has, its exponent is right, or it is none.
+void expect_bounded() {
+  for (const std::string begin : {"", "-0."}) {
+    for (const int power : {0, 9999, -9999}) {
+      for (const int64_t count : {int64_t{1}, larix::json::kMostDigits / 2, larix::json::kMostDigits, 3 * larix::json::kMostDigits}) {
+        const std::string text = begin + std::string(static_cast<size_t>(count), '1') + "e" + std::to_string(power);
+        larix::json::Number number;
+        const bool read = larix::json::Text(text).take(&number);
+        expect(read == (count < larix::json::kMostDigits), "a number of too many digits is read, or another is not");
+        const int64_t exponent = power - (begin.empty() ? 0 : count);
+        expect(!read || number.exponent == exponent, "an exponent is wrong");
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const int64_t inputs = argc > 1 ? std::atoll(argv[1]) : 1000000;
   Random random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
+  expect_bounded();
   std::string good;
   for (int64_t input = 0; input < inputs; ++input) {
     if (input % 8 == 0) good = good_request(random);

@@ -9,6 +9,8 @@
 
 namespace larix::json {
 
+constexpr int64_t kMostDigits = 1 << 20;  // of a number that is read: an exponent of 4 digits and theirs fits in 32 bits
+
 // A number as it is written: ``digits * 10 ** exponent``, exactly if it is ``exact``; ``whole``: without point and exponent.
 struct Number {
   const char *begin, *end;
@@ -49,14 +51,15 @@ class Text {
     const char* first = at_;
     if (!digits(&number->digits)) return false;
     int64_t count = at_ - first;
-    if (*first == '0' && count > 1) return false;
+    if ((*first == '0' && count > 1) || count >= kMostDigits) return false;
     number->whole = true;
     if (take('.')) {
       number->whole = false;
       const char* fraction = at_;
       if (!digits(&number->digits)) return false;
-      number->exponent = static_cast<int32_t>(fraction - at_);
       count += at_ - fraction;
+      if (count >= kMostDigits) return false;
+      number->exponent = static_cast<int32_t>(fraction - at_);
     }
     if (take('e') || take('E')) {
       number->whole = false;
@@ -69,7 +72,7 @@ class Text {
     }
     number->exact = count <= 19;
     number->end = at_;
-    return count < 1 << 20;
+    return true;
   }
 
   // A string without escapes, in place. Whether it is UTF-8 is not looked at: what it is compared with is.

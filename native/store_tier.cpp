@@ -9,8 +9,8 @@ namespace larix {
 
 namespace {
 
-// Kept for what a tier takes in memory from its first row on: buffers, and by group what is remembered of moves.
-constexpr int64_t kFixed = int64_t{1} << 20, kEachGroup = int64_t{256} << 10;
+// Kept for what a tier takes in memory from its first row on: buffers, by group those of a merge and what is remembered of moves.
+constexpr int64_t kFixed = int64_t{1} << 20, kEachGroup = int64_t{512} << 10;
 constexpr int kSlices = 1024;  // of making room for what the tier takes, at most
 
 Status no_room() {

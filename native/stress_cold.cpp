@@ -153,7 +153,7 @@ void memory(const std::string& folder) {
   constexpr size_t rows = 1000000;
   PageReader reader;
   Cold cold(folder, 80, reader);
-  expect(cold.open(false));
+  expect(cold.open());
   const std::string records(65536 * 80, 'r');
   std::vector<ColdKey> keys;
   for (size_t at = 0; at < rows; ++at) {
@@ -204,7 +204,7 @@ int main(int argc, char** argv) {
     oracle.run(std::chrono::steady_clock::now() + std::chrono::milliseconds(250 * seconds));
     const larix::ColdCounts counts = oracle.cold().counts();
     rows += counts.spilled, compacted += counts.compacted;
-    if (counts.segments) oracle.reopen();
+    if (counts.segments) oracle.die();
     ++turn;
   }
   std::filesystem::remove_all(folder);

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <random>
 #include <set>
@@ -44,7 +45,7 @@ class Oracle {
   Oracle(const std::string& folder, size_t record_bytes, uint64_t seed, bool ring)
       : folder_(folder), record_bytes_(record_bytes), reader_(ring), random_(seed) {
     cold_ = std::make_unique<Cold>(folder, record_bytes, reader_);
-    expect(cold_->open(false));
+    expect(cold_->open());
   }
 
   // A compactor works beside, as in a store: under the lock, but for what needs none.
@@ -162,29 +163,32 @@ class Oracle {
     then_ = rows_;
   }
 
-  // A process dies: unfinished files are in the way, and an input beside its merged segment; nothing finished is lost.
-  void reopen() {
-    const auto before = rows_;
+  // A process dies, and leaves all that it had: whoever takes the folder next finds none of it, and another does not get it.
+  void die() {
+    const std::filesystem::path folder = folder_, aside = folder_ + ".left";
+    bool more;
+    for (int spills = 0; spills < 8; ++spills) put();
+    expect(cold_->compact(size_t{1} << 30, more));
+    expect(cold_->settle());  // a merged segment has its name, not yet its inputs' place
+    std::filesystem::copy(folder, aside);
     cold_.reset();
-    std::filesystem::path first;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
-      if (entry.path().extension() == ".segment") first = entry.path();
+    expect(segments_in(folder).empty(), "what is closed leaves segments");
+    for (const auto& entry : std::filesystem::directory_iterator(aside)) {
+      std::filesystem::copy_file(entry, folder / entry.path().filename(), std::filesystem::copy_options::skip_existing);
+      if (entry.path().extension() == ".segment") {
+        std::filesystem::copy_file(entry, (folder / entry.path().filename()).string() + ".part");
+      }
     }
-    std::filesystem::copy_file(first, first.string() + ".part");
+    std::filesystem::remove_all(aside);
+    std::ofstream(folder / "letter.part");
+    expect(!segments_in(folder).empty(), "nothing is left");
     PageReader reader;
-    Cold again(folder_, record_bytes_, reader);
-    expect(again.open(true));
-    expect(!std::filesystem::exists(first.string() + ".part"), "an unfinished file is still there");
-    std::vector<ColdKey> keys;
-    for (const auto& [key, record] : before) keys.push_back(key);
-    std::string records(keys.size() * record_bytes_, 0);
-    std::vector<uint8_t> found(keys.size());
-    expect(again.read(keys, records.data(), found.data()));
-    for (size_t i = 0; i < keys.size(); ++i) {
-      expect(found[i] && records.compare(i * record_bytes_, record_bytes_, before.at(keys[i])) == 0, "reopened: a row is lost");
-    }
-    Cold other(folder_, record_bytes_, reader);
-    expect(!other.open(true).ok(), "two stores share a folder");
+    Cold next(folder_, record_bytes_, reader), other(folder_, record_bytes_, reader);
+    expect(next.open());
+    expect(segments_in(folder).empty(), "what another left is still there");
+    expect(std::filesystem::exists(folder / "letter.part"), "a file that is none of ours is gone");
+    expect(!other.open().ok(), "two stores share a folder");
+    rows_.clear();
   }
 
   void fill(size_t rows) {

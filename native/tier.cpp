@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <filesystem>
 
 namespace larix {
 
@@ -57,9 +59,20 @@ Status Tier::ours() const {
 
 Status Tier::open() {
   for (const auto& part : parts_) {
-    if (Status status = part->cold.open(false); !status.ok()) return status;
+    if (Status status = part->cold.open(); !status.ok()) return status;
   }
-  return {};
+  // A store of more groups may have died here: what its other parts left would stay for ever.
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    size_t number = 0;
+    const auto [last, wrong] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (wrong != std::errc() || last != name.data() + name.size() || number < parts_.size()) continue;
+    if (!std::filesystem::exists(entry->path() / Cold::kLock, error)) continue;
+    Cold left(entry->path(), sizeof number, *reader_);
+    if (Status status = left.open(); !status.ok()) return status;
+  }
+  return error ? Status::system(folder_, "list", error.value()) : Status();
 }
 
 Status Tier::fetch(size_t group, std::vector<ColdKey> keys) {

@@ -19,6 +19,7 @@ DEEPEST = 2
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base"}
 SHARED = {
     "embedding/test_crash.py",
+    "embedding/test_fuzz.py",
     "embedding/test_goes_on.py",
     "embedding/test_histories.py",
     "test_docs.py",

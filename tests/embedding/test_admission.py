@@ -171,6 +171,7 @@ def test_the_sketch_takes_the_bytes_it_says():
     [
         (lambda: ByCount(n=0), r"ByCount.n is 0; it must be from 1 to 15"),
         (lambda: ByCount(n=16), r"ByCount.n is 16"),
+        (lambda: ByCount(n=2.0), r"ByCount.n is 2.0; it must be a whole number"),
         (lambda: ByCount(counters=127), r"ByCount.counters is 127; it must be from 128"),
         (lambda: ByCount(window=-1), r"ByCount.window is -1; it must not be negative"),
         (lambda: ByChance(p=0.0), r"ByChance.p is 0.0; it must be above 0"),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
+from test_storage import signed_anew
 from versions import SPECS, contents, do, held, make
 
 from larix.embedding import DeltaLog, Follower, TableSpec, fold, snapshot, storage, table
@@ -202,6 +203,24 @@ def test_a_damaged_file_is_named(log, tmp_path, name, how):
         Follower(tmp_path / "log").rows()
     with pytest.raises(StorageError, match=name):
         type(tables).load(tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda body: body.update(first=99), "from 99 to"),
+        (lambda body: body["tables"].update(other={"rows": 1, "removed": 0}), "'other'"),
+        (lambda body: body["specs"].pop(), "its tables have other rows than those of its base"),
+        (lambda body: body["specs"][0].update(precision="fp32"), "its tables have other rows"),
+        (lambda body: body["rows"].update(file="/etc/passwd"), "not the name of a file"),
+    ],
+)
+def test_a_delta_that_makes_no_sense_is_named_though_its_checksum_is_right(log, tmp_path, change, sentence):
+    _, tables = log
+    signed_anew(tmp_path / "log" / "delta-0000000003" / "manifest.json", change)
+    for read in (lambda: Follower(tmp_path / "log").rows(), lambda: type(tables).load(tmp_path / "log")):
+        with pytest.raises(StorageError, match=f"delta-0000000003.* is damaged.*{sentence}"):
+            read()
 
 
 def test_a_disk_that_fills_loses_no_changes(log, tmp_path):

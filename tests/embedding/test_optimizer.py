@@ -35,6 +35,7 @@ def test_a_setting_out_of_range_is_named_by_every_optimizer(kind, settings, sent
     ("make", "sentence"),
     [
         (lambda: Momentum(momentum=1.0), r"Momentum.momentum is 1.0; it must be in \[0, 1\)"),
+        (lambda: Momentum(nesterov="yes"), r"Momentum.nesterov is 'yes'; it must be True or False"),
         (lambda: Adagrad(eps=1e-40), "Adagrad.eps is 1e-40"),
         (lambda: RowAdagrad(initial=-1.0), "RowAdagrad.initial is -1.0"),
         (lambda: Adam(beta2=1.0), "Adam.beta2 is 1.0"),

@@ -120,8 +120,8 @@ from larix.embedding import LeastRecent, Tables, TableSpec
 def resident():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) << 10
 
-budget, rows = (int(word) for word in sys.argv[1:3])
-spec = TableSpec(name="a", dim=16, eviction=LeastRecent() if budget else None)
+budget, rows, cold = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] or None
+spec = TableSpec(name="a", dim=16, eviction=LeastRecent() if budget and not cold else None)
 
 def fill(tables, first, rows):
     grads = np.ones((4_000, 16), np.float32)
@@ -133,7 +133,7 @@ def fill(tables, first, rows):
 fill(Tables([spec], threads=1), 0, 40_000)  # what calls need for themselves is no part of the store
 gc.collect()
 before = resident()
-tables = Tables([spec], threads=1, memory_budget=budget or None, background=False)
+tables = Tables([spec], threads=1, memory_budget=budget or None, background=False, cold=cold)
 most = 0
 for start in range(0, rows, rows // 10):
     fill(tables, start, rows // 10)
@@ -142,10 +142,10 @@ print(most, tables.stats().bytes, len(tables))
 """
 
 
-def resident(budget, rows):
+def resident(budget, rows, cold=""):
     """Bytes of memory that a store of its own process grew to, what it says itself, and its rows."""
     told = subprocess.run(
-        [sys.executable, "-c", RESIDENT, str(budget), str(rows)],
+        [sys.executable, "-c", RESIDENT, str(budget), str(rows), str(cold)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -173,3 +173,12 @@ def test_the_memory_of_the_process_stays_within_the_budget():
         rows
         > 0.9 * plan({TableSpec(name="a", dim=16, eviction=LeastRecent()): 3_000_000}, budget).lines[0].rows
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_the_process_stays_within_the_budget_when_most_rows_are_on_disk(tmp_path):
+    budget = 64 << 20
+    measured, said, rows = resident(budget, 2_000_000, tmp_path / "cold")
+    assert rows == 2_000_000  # which take over three times that in memory
+    assert 0.9 * budget < said <= budget
+    assert measured <= budget

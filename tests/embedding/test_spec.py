@@ -62,7 +62,11 @@ PLAIN = TableSpec(name="a", dim=1).to_json()
     ("make", "sentence"),
     [
         (lambda: TableSpec(name="", dim=1), "a table needs a name"),
+        (lambda: TableSpec(name=7, dim=1), "a table is named 7; a name is a text"),
+        (lambda: TableSpec(name="a\ud800", dim=1), "that UTF-8 can hold"),
         (lambda: TableSpec(name="a", dim=0), "table 'a' has dim 0"),
+        (lambda: TableSpec(name="a", dim=2.5), "dim 2.5; it must be a whole number"),
+        (lambda: TableSpec(name="a", dim="3"), "dim '3'; it must be a whole number"),
         (
             lambda: TableSpec(name="a", dim=1, precision="int8"),
             r"table 'a' has precision 'int8'; it must be one of \['fp32', 'bf16', 'fp16'\]",

@@ -162,6 +162,61 @@ def test_every_byte_of_a_manifest_counts(saved, tmp_path):
         type(saved).load(tmp_path / "v1")
 
 
+def signed_anew(path, change):
+    """A manifest whose body ``change`` has made another, under a checksum that is right."""
+    body = json.loads(path.read_text())
+    del body["sha256"]
+    change(body)
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({"sha256": digest} | body))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda body: body.pop("seed"), "there is no 'seed'"),
+        (lambda body: body.update(seed="7"), "'str' object cannot be interpreted as an integer"),
+        (lambda body: body.update(tables=[7]), "not subscriptable"),
+        (lambda body: body["instant"].update(clock=2**32), "Instant.clock is 4294967296"),
+        (lambda body: body["instant"].update(history=None), "history is None, not a text"),
+        (lambda body: body["instant"].update(more=1), "unexpected keyword argument 'more'"),
+        (lambda body: body["tables"].append(body["tables"][0]), "table 'plain' is declared twice"),
+        (lambda body: body["tables"][0]["spec"].update(dim="3"), "table 'plain' has dim '3'"),
+        (lambda body: body["tables"][0]["spec"]["optimizer"].update(kind="New"), "'New' is not one of"),
+        (lambda body: body["tables"][0]["spec"]["optimizer"].update(lr="1"), "not supported between"),
+        (
+            lambda body: body["tables"][0]["files"][0].update(file="../v1/manifest.json"),
+            "not the name of a file",
+        ),
+        (lambda body: body["tables"][0]["files"][0].update(file="a\0"), "not the name of a file"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_named_though_its_checksum_is_right(
+    saved, tmp_path, change, sentence
+):
+    path = tmp_path / "v1" / "manifest.json"
+    signed_anew(path, change)
+    with pytest.raises(StorageError, match=f"manifest.json' is damaged, or a larix wrote it .*{sentence}"):
+        storage.read(tmp_path / "v1")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda body: body["tables"][0]["files"][0].update(rows=101),
+            r"'ids' is int64 \[102\], not int64 \[101\]",
+        ),
+        (lambda body: body["tables"][0]["spec"].update(dim=4), r"'weights' is float32 \[102, 3\]"),
+        (lambda body: body["tables"][0]["files"][0].update(sha256=7), "its SHA-256 is .*, not 7"),
+    ],
+)
+def test_a_file_that_is_not_what_its_manifest_says_is_named(saved, tmp_path, change, sentence):
+    signed_anew(tmp_path / "v1" / "manifest.json", change)
+    with pytest.raises(StorageError, match=f"000-plain.0000.safetensors' is damaged.*{sentence}"):
+        list(storage.read(tmp_path / "v1"))
+
+
 def changed(**fields):
     return [
         TableSpec(**({"name": s.name, "dim": s.dim, "optimizer": s.optimizer} | fields.get(s.name, {})))

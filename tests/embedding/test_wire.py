@@ -1,3 +1,6 @@
+import json
+
+import google_crc32c
 import numpy as np
 import pytest
 from hypothesis import given
@@ -66,6 +69,33 @@ def test_every_flipped_bit_and_every_cut_is_noticed():
     for size in (0, 3, 4, 11, 15, len(raw) // 2, len(raw) - 1):
         with pytest.raises(StorageError):
             wire.from_bytes(raw[:size])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda said: said.pop("specs"), "there is no 'specs'"),
+        (
+            lambda said: said["tables"].update(plain=[2**50, 0]),
+            r"<i8 \[1125899906842624\] is more than it holds",
+        ),
+        (lambda said: said["tables"].update(plain=[-1, 0]), r"<i8 \[-1\] is more than it holds"),
+        (lambda said: said["tables"].update(plain=["1", 0]), "cannot be interpreted as an integer"),
+        (lambda said: said["tables"].clear(), "bytes are left over"),
+        (lambda said: said["tables"].update(more=[0, 0]), "'more'"),
+        (lambda said: said.update(first=99), "from 99 to"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_damage_though_the_checksum_is_right(change, sentence):
+    raw = wire.to_bytes(changed(1, 12))
+    size = int.from_bytes(raw[4:8], "little")
+    said = json.loads(raw[8 : 8 + size])
+    change(said)
+    text = json.dumps(said).encode()
+    text += b" " * (-len(text) % 8)
+    content = raw[:4] + len(text).to_bytes(4, "little") + text + raw[8 + size : -8]
+    with pytest.raises(StorageError, match=f"a message of changes, .* is damaged.*{sentence}"):
+        wire.from_bytes(content + int(google_crc32c.value(content)).to_bytes(8, "little"))
 
 
 def test_a_message_knows_the_marks_of_the_states_it_passes():

@@ -25,12 +25,15 @@ class ByCount:
     window: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("n", "counters", "window"):
+            if not isinstance(getattr(self, name), int):
+                raise ConfigError(f"ByCount.{name} is {getattr(self, name)!r:.50}; it must be a whole number")
         if not 1 <= self.n <= MOST:
             raise ConfigError(f"ByCount.n is {self.n}; it must be from 1 to {MOST}, which four bits hold")
-        if not BLOCK <= self.counters <= 1 << 40:
-            raise ConfigError(f"ByCount.counters is {self.counters}; it must be from {BLOCK} to 2^40")
         if self.window < 0:
             raise ConfigError(f"ByCount.window is {self.window}; it must not be negative")
+        if not BLOCK <= self.counters <= 1 << 40:
+            raise ConfigError(f"ByCount.counters is {self.counters}; it must be from {BLOCK} to 2^40")
 
     @property
     def blocks(self) -> int:

@@ -16,7 +16,6 @@ from larix.embedding import follow, manifest, storage, tensors
 from larix.embedding.changes import Changes, combine
 from larix.embedding.follow import Follower, path_of
 from larix.embedding.snapshot import Instant, Piece, Snapshot, even_pieces
-from larix.embedding.spec import TableSpec
 from larix.embedding.store import Store
 from larix.errors import ConfigError, StorageError
 
@@ -95,12 +94,12 @@ class DeltaLog:
         newest = max([*bases, *deltas], default=0)
         if not newest:
             return 0, None
-        kind = "delta" if newest in deltas else "base"
-        body = manifest.read(path_of(self.folder, kind, newest), (2,))
-        instant = Instant.from_json(body["instant"])
-        given = body["specs"] if kind == "delta" else [entry["spec"] for entry in body["tables"]]
-        rows = [_row_of(TableSpec.from_json(each)) for each in given]
-        ours = [_row_of(spec) for spec in self._tables.specs.values()]
+        if newest in deltas:
+            _, specs, instant = follow.told(path_of(self.folder, "delta", newest))
+        else:
+            base = storage.read(path_of(self.folder, "base", newest))
+            specs, instant = base.specs, base.instant
+        rows, ours = (list(map(follow.row_of, each.values())) for each in (specs, self._tables.specs))
         kept, origin = self._tables.kept, self._tables.origin
         continued = instant.history == self._tables.history or instant.same_state(origin)
         if bases and continued and kept is not None and kept <= instant.sequence and rows == ours:
@@ -150,11 +149,6 @@ def write_delta(path: Path, changes: Changes) -> None:
         }
 
     manifest.write(path, fill)
-
-
-def _row_of(spec: TableSpec) -> tuple[str, int, int, str]:
-    """What must stay the same in a log."""
-    return spec.name, spec.dim, spec.state, spec.precision
 
 
 def _compacted(base: Snapshot, changes: Changes) -> Iterator[Piece]:

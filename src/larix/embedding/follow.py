@@ -3,13 +3,15 @@
 Needs numpy and no store: works in any process, beside the one that writes. Knows nothing of writing.
 """
 
+import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from larix.embedding import manifest, storage, tensors
+from larix.embedding import check, manifest, storage, tensors
 from larix.embedding.changes import Changes, Touched, combine, fold
 from larix.embedding.snapshot import Instant, Piece, Snapshot, joined
 from larix.embedding.spec import TableSpec
@@ -36,16 +38,33 @@ def numbers(folder: Path, kind: str) -> list[int]:
 
 def read_delta(path: Path) -> Changes:
     """Return the changes that a delta holds. StorageError names a damaged file."""
+    body, specs, instant = told(path)
+    with manifest.told_by(f"'{path / manifest.NAME}'"):
+        first, counts = operator.index(body["first"]), dict(body["tables"])
+        file, sha256 = manifest.beside(path, body["rows"]["file"]), body["rows"]["sha256"]
+        if not (specs.keys() >= counts.keys() and 1 <= first <= instant.sequence + 1):
+            raise ValueError(f"it is of {sorted(counts)}, from {first} to {instant.sequence}")
+    arrays = tensors.read(file, sha256)
+    tables = {name: nothing_of(spec) for name, spec in specs.items()}
+    with manifest.told_by(f"'{file}'"):
+        for name, count in counts.items():
+            piece = storage.piece_of(arrays, specs[name], count["rows"], f"{name}/")
+            removed = tensors.column(arrays, f"{name}/removed", np.int64, (count["removed"],))
+            tables[name] = Touched(*piece[1:], removed=removed)
+    return Changes(first=first, instant=instant, specs=specs, tables=tables)
+
+
+def told(path: Path) -> tuple[dict[str, Any], dict[str, TableSpec], Instant]:
+    """Return what the manifest of a delta says, its tables, and of which state it is; StorageError as with ``read_delta``."""
     body = manifest.read(path, (DELTA_FORMAT,))
-    arrays = tensors.read(path / body["rows"]["file"], body["rows"]["sha256"])
-    specs = {given["name"]: TableSpec.from_json(given) for given in body["specs"]}
-    tables = {
-        name: Touched(*(arrays[f"{name}/{column}"] for column in Touched._fields)) for name in body["tables"]
-    }
-    for name, spec in specs.items():
-        tables.setdefault(name, nothing_of(spec))
-    instant = Instant.from_json(body["instant"])
-    return Changes(first=body["first"], instant=instant, specs=specs, tables=tables)
+    with manifest.told_by(f"'{path / manifest.NAME}'"):
+        specs = check.specs([TableSpec.from_json(given) for given in body["specs"]])
+        return body, specs, Instant.from_json(body["instant"])
+
+
+def row_of(spec: TableSpec) -> tuple[str, int, int, str]:
+    """What must stay the same in a log."""
+    return spec.name, spec.dim, spec.state, spec.precision
 
 
 def nothing_of(spec: TableSpec) -> Touched:
@@ -84,7 +103,11 @@ class Follower:
         """
         while (path := path_of(self.folder, "delta", self.number + 1)).exists() or not self._is_newest(path):
             changes = read_delta(path)
-            changes.follows(self.instant.sequence)
+            self._expect_same_rows(path, changes.specs)
+            try:
+                changes.follows(self.instant.sequence)
+            except StorageError as error:
+                raise StorageError(f"'{path}': {error}") from error
             self.number += 1
             self.specs, self.instant = dict(changes.specs), changes.instant
             yield changes
@@ -116,8 +139,16 @@ class Follower:
         deltas = [number for number in numbers(self.folder, "delta") if number > self.number]
         if not deltas:
             return list(self.specs.values())
-        body = manifest.read(path_of(self.folder, "delta", deltas[-1]), (DELTA_FORMAT,))
-        return [TableSpec.from_json(given) for given in body["specs"]]
+        path = path_of(self.folder, "delta", deltas[-1])
+        _, specs, _ = told(path)
+        self._expect_same_rows(path, specs)
+        return list(specs.values())
+
+    def _expect_same_rows(self, path: Path, specs: Mapping[str, TableSpec]) -> None:
+        if list(map(row_of, specs.values())) != list(map(row_of, self.specs.values())):
+            raise StorageError(
+                f"'{path}' is damaged: its tables have other rows than those of its base; load another version"
+            )
 
     def _nothing(self) -> Changes:
         tables = {name: nothing_of(spec) for name, spec in self.specs.items()}

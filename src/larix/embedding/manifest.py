@@ -7,11 +7,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from larix.errors import StorageError
+from larix.errors import ConfigError, StorageError
 
 NAME = "manifest.json"
 
@@ -56,18 +57,48 @@ def read(folder: Path, formats: Collection[int]) -> dict[str, Any]:
     path = folder / NAME
     try:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        digest = body.pop("sha256")
+        sound = body.pop("sha256") == _digest(body)
     except OSError as error:
         raise StorageError(f"'{path}' cannot be read: {error.strerror}; is this the right folder?") from error
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise StorageError(f"'{path}' is damaged: it is not a manifest; load another version") from error
-    if digest != _digest(body):
+    if not sound:
         raise StorageError(f"'{path}' is damaged: it does not match its own checksum; load another version")
-    if body["format"] not in formats:
+    if body.get("format") not in formats:
         raise StorageError(
-            f"'{path}' has format {body['format']} not {max(formats)}; use the larix that wrote it"
+            f"'{path}' has format {body.get('format')} not {max(formats)}; use the larix that wrote it"
         )
     return body
+
+
+@contextmanager
+def told_by(what: str) -> Iterator[None]:
+    """Whatever goes wrong with values that a file tells is a StorageError that names it: ``what``.
+
+    Checksums vouch that they are what was written, not that they make sense to whoever reads them.
+    """
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AttributeError,
+        ConfigError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        said = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise StorageError(
+            f"{what} is damaged, or a larix wrote it that is newer: {said}; load another version"
+        ) from error
+
+
+def beside(path: Path, name: object) -> Path:
+    """Return where the file ``name`` in the manifest's folder ``path`` is; ValueError for a name of anything else."""
+    if not isinstance(name, str) or not name.isascii() or not name.isprintable() or Path(name).name != name:
+        raise ValueError(f"{name!r:.50} is not the name of a file in the folder")
+    return path / name
 
 
 def standing(folder: Path) -> Path:

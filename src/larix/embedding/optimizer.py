@@ -36,6 +36,10 @@ def _check(optimizer: Any) -> None:
                     )
             case _:
                 assert name == "nesterov", f"{name} has no range"
+                if not isinstance(value, bool):
+                    raise ConfigError(
+                        f"{type(optimizer).__name__}.nesterov is {value!r:.50}; it must be True or False"
+                    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,3 +34,12 @@ def count(owner: object, **values: int) -> None:
             raise ConfigError(
                 f"{type(owner).__name__}.{name} is {value}; it must be a whole number between 1 and 2**53"
             )
+
+
+def whole(owner: object, below: int, **values: int) -> None:
+    """Check whole numbers from 0 to below ``below``."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < below:
+            raise ConfigError(
+                f"{type(owner).__name__}.{name} is {value!r:.50}; it must be a whole number from 0 to {below - 1}"
+            )

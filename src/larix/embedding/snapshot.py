@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Floats, Ids
+from larix.embedding import ranges
 from larix.embedding.spec import TableSpec
 
 UInts = NDArray[np.uint32]
@@ -39,8 +40,14 @@ class Instant:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> "Instant":
-        """Read what ``to_json`` wrote."""
-        return cls(**given)
+        """Read what ``to_json`` wrote; ConfigError or TypeError if it is not that."""
+        found = cls(**given)
+        if not isinstance(found.history, str):
+            raise TypeError(f"history is {found.history!r:.50}, not a text")
+        ranges.whole(found, 2**32 - 1, sequence=found.sequence)
+        ranges.whole(found, 2**63, steps=found.steps)
+        ranges.whole(found, 2**32, clock=found.clock)
+        return found
 
 
 class Piece(NamedTuple):

@@ -1,5 +1,6 @@
 """What a table is made of: dim, precision, optimizer, how its rows are born. Knows nothing of where rows live."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_args
@@ -12,6 +13,8 @@ from larix.embedding.precision import Precision, weight_bytes
 from larix.embedding.ranges import LARGEST, bounded
 from larix.embedding.schedule import Schedule
 from larix.errors import ConfigError
+
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # a surrogate, as JSON may hold one alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +39,12 @@ class TableSpec:
     def __post_init__(self) -> None:
         if not self.name:
             raise ConfigError("a table needs a name")
-        if not 1 <= self.dim <= 4096:
-            raise ConfigError(f"table '{self.name}' has dim {self.dim}; it must be between 1 and 4096")
+        if not isinstance(self.name, str) or _HALF_A_CHARACTER.search(self.name):
+            raise ConfigError(f"a table is named {self.name!r:.50}; a name is a text that UTF-8 can hold")
+        if isinstance(self.dim, bool) or not isinstance(self.dim, int) or not 1 <= self.dim <= 4096:
+            raise ConfigError(
+                f"table '{self.name}' has dim {self.dim!r:.50}; it must be a whole number between 1 and 4096"
+            )
         if self.precision not in get_args(Precision):
             raise ConfigError(
                 f"table '{self.name}' has precision {self.precision!r}; it must be one of {list(get_args(Precision))}"

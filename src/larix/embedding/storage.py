@@ -3,6 +3,8 @@
 Knows nothing of how a store keeps its rows.
 """
 
+import itertools
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from larix.batch import Floats, Ids
-from larix.embedding import manifest, tensors
+from larix.embedding import check, manifest, tensors
 from larix.embedding.changes import Changes
 from larix.embedding.precision import Precision
 from larix.embedding.snapshot import Instant, Piece, Snapshot
@@ -21,6 +23,7 @@ from larix.errors import ConfigError
 
 _FORMAT = 2  # 1: one file a table, without seen and score
 _ROWS = 1 << 16  # rows read or put at a time
+_PART = 64  # and no more than this part of a memory budget
 
 
 DTYPES: dict[Precision, str] = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}  # of weights
@@ -58,13 +61,25 @@ def read(folder: str | Path) -> Snapshot:
     """
     folder = manifest.standing(Path(folder))
     body = manifest.read(folder, (1, _FORMAT))
-    specs = {entry["spec"]["name"]: TableSpec.from_json(entry["spec"]) for entry in body["tables"]}
-    instant = (
-        Instant.from_json(body["instant"])
-        if "instant" in body
-        else Instant(history="", sequence=1, steps=0, clock=0)
-    )
-    return Snapshot(specs, body["seed"], instant, _pieces(folder, body["tables"]))
+    with manifest.told_by(f"'{folder / manifest.NAME}'"):
+        specs = check.specs([TableSpec.from_json(entry["spec"]) for entry in body["tables"]])
+        files = [
+            (
+                specs[entry["spec"]["name"]],
+                manifest.beside(folder, file["file"]),
+                file["sha256"],
+                file["rows"],
+            )
+            for entry in body["tables"]
+            for file in entry.get("files", [entry])  # in format 1 a table is one file
+        ]
+        instant = (
+            Instant.from_json(body["instant"])
+            if "instant" in body
+            else Instant(history="", sequence=1, steps=0, clock=0)
+        )
+        seed = operator.index(body["seed"])
+    return Snapshot(specs, seed, instant, itertools.starmap(_read, files))
 
 
 def load(
@@ -97,15 +112,19 @@ def restore(
         _agree(spec, {spec.name: spec for spec in wanted}, source)
     store = make(wanted, saved.seed)
     for piece in saved:
-        for start in range(0, len(piece.ids), _ROWS):
-            put(store, piece.take(slice(start, start + _ROWS)))
+        put(store, piece)
     store.resume(saved.instant, tracked=tracked)
     return store
 
 
 def put(store: Store, piece: Piece) -> None:
-    """Make rows of the store what the piece says."""
-    store.put(piece.table, piece.ids, piece.weights, piece.state, seen=piece.seen, score=piece.score)
+    """Make rows of the store what the piece says, some at a time: all of a call must find room in memory at once."""
+    rows = _ROWS
+    if store.memory_budget is not None:
+        rows = max(1, min(rows, store.memory_budget // (_PART * store.specs[piece.table].row_bytes)))
+    for start in range(0, len(piece.ids), rows):
+        some = piece.take(slice(start, start + rows))
+        store.put(some.table, some.ids, some.weights, some.state, seen=some.seen, score=some.score)
 
 
 def merge(store: Store, changes: Changes, *, tracked: bool = False) -> bool:
@@ -159,19 +178,31 @@ def _fill(snapshot: Snapshot, folder: Path) -> dict[str, Any]:
     return {"format": _FORMAT, "seed": snapshot.seed, "instant": instant, "tables": tables}
 
 
-def _pieces(folder: Path, tables: Sequence[Mapping[str, Any]]) -> Iterator[Piece]:
-    for entry in tables:
-        for file in entry.get("files", [entry]):  # in format 1 a table is one file
-            arrays = tensors.read(folder / file["file"], file["sha256"])
-            rows = len(arrays["ids"])
-            yield Piece(
-                table=entry["spec"]["name"],
-                ids=arrays["ids"],
-                weights=arrays["weights"],
-                state=arrays["state"],
-                seen=arrays.get("seen", np.zeros(rows, np.uint32)),
-                score=arrays.get("score", np.zeros(rows, np.float32)),
-            )
+def piece_of(arrays: Mapping[str, Any], spec: TableSpec, rows: int, prefix: str = "") -> Piece:
+    """Return the piece that ``columns`` made these arrays of, named so behind ``prefix``.
+
+    ValueError if one is missing or not of so many rows.
+    """
+    if prefix + "seen" not in arrays:  # format 1
+        arrays = {
+            **arrays,
+            f"{prefix}seen": np.zeros(len(arrays[f"{prefix}ids"]), np.uint32),
+            f"{prefix}score": np.zeros(len(arrays[f"{prefix}ids"]), np.float32),
+        }
+    return Piece(
+        table=spec.name,
+        ids=tensors.column(arrays, f"{prefix}ids", np.int64, (rows,)),
+        weights=tensors.column(arrays, f"{prefix}weights", np.float32, (rows, spec.dim)),
+        state=tensors.column(arrays, f"{prefix}state", np.float32, (rows, spec.state)),
+        seen=tensors.column(arrays, f"{prefix}seen", np.uint32, (rows,)),
+        score=tensors.column(arrays, f"{prefix}score", np.float32, (rows,)),
+    )
+
+
+def _read(spec: TableSpec, path: Path, sha256: str, rows: int) -> Piece:
+    arrays = tensors.read(path, sha256)
+    with manifest.told_by(f"'{path}'"):
+        return piece_of(arrays, spec, rows)
 
 
 def _agree(saved: TableSpec, wanted: Mapping[str, TableSpec], source: str) -> None:

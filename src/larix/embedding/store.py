@@ -14,6 +14,7 @@ class Store(Protocol):
     """Rows by table and id, with an account of what changed when."""
 
     specs: dict[str, TableSpec]
+    memory_budget: int | None
 
     @property
     def history(self) -> str: ...

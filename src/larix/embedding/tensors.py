@@ -25,6 +25,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
 }
 _PIECE = 1 << 22
+_MOST_AXES = 32
 
 
 class Tensor(NamedTuple):
@@ -78,7 +79,7 @@ def read(path: Path, sha256: str) -> dict[str, NDArray[Any]]:
         ) from error
     if found.hexdigest() != sha256:
         raise StorageError(
-            f"'{path}' is damaged: its SHA-256 is {found.hexdigest()[:12]}..., not {sha256[:12]}...; "
+            f"'{path}' is damaged: its SHA-256 is {found.hexdigest()[:12]}..., not {sha256!s:.12}...; "
             f"load another version"
         )
     try:
@@ -99,13 +100,30 @@ def parse(data: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
                 continue
             start, end = entry["data_offsets"]
             dtype, shape = entry["dtype"], tuple(entry["shape"])
+            if len(shape) > _MOST_AXES or not all(type(size) is int and 0 <= size < 2**63 for size in shape):
+                raise ValueError(f"'{name}' has no shape that an array can have")
             size = math.prod(shape) * _DTYPES[dtype].itemsize
-            if not 0 <= start <= end == start + size <= len(data) - begin or min(shape, default=0) < 0:
+            if not 0 <= start <= end == start + size <= len(data) - begin:
                 raise ValueError(f"'{name}' is not inside the file")
-            found[name] = _wide(dtype, data[begin + start : begin + end].view(_DTYPES[dtype]).reshape(shape))
+            array = data[begin + start : begin + end].view(_DTYPES[dtype]).reshape(shape)
+            found[name] = np.require(_wide(dtype, array), requirements="A")  # others need not align theirs
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"its header is not one: {error}") from error
     return found
+
+
+def column(
+    arrays: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """Return one of a file's arrays; ValueError if it is not there, or another than expected."""
+    array = arrays.get(name)
+    if array is None:
+        raise ValueError(f"'{name}' is not in it")
+    if array.dtype != dtype or array.shape != shape:
+        raise ValueError(
+            f"'{name}' is {array.dtype} {list(array.shape)}, not {np.dtype(dtype)} {list(shape)}"
+        )
+    return array
 
 
 def _narrow(dtype: str, array: NDArray[Any]) -> NDArray[Any]:

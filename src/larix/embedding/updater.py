@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from larix.embedding import follow, manifest
+from larix.embedding import follow
 from larix.embedding.polling import Polling
 from larix.embedding.replica import Replica
-from larix.embedding.snapshot import Instant
 from larix.errors import StorageError
 
 
@@ -84,7 +83,7 @@ class Updater:
         for number in follow.numbers(self.folder, "delta"):
             if number > log.number:
                 path = follow.path_of(self.folder, "delta", number)
-                states.append(Instant.from_json(manifest.read(path, (follow.DELTA_FORMAT,))["instant"]))
+                states.append(follow.told(path)[2])
         return any(state.same_state(self.replica.instant) for state in states)
 
     def _fell_behind(self) -> bool:

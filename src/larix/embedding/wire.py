@@ -4,6 +4,8 @@ Knows nothing of logs, networks or of who sends.
 """
 
 import json
+import math
+import operator
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larix.batch import Floats
+from larix.embedding import check, manifest
 from larix.embedding.changes import Changes, Touched
 from larix.embedding.precision import Precision
 from larix.embedding.snapshot import Instant
@@ -99,20 +102,32 @@ def from_bytes(raw: bytes) -> Changes:
     content, check = memoryview(raw)[:-8], int.from_bytes(raw[-8:], "little")
     if len(raw) < 16 or int(google_crc32c.value(bytes(content))) != check:
         raise StorageError(f"changes of {len(raw)} bytes are damaged: their checksum is another")
-    size = int.from_bytes(raw[4:8], "little")
-    header = json.loads(bytes(content[8 : 8 + size]))
-    specs = {given["name"]: TableSpec.from_json(given) for given in header["specs"]}
-    at = 8 + size
+    with manifest.told_by(f"a message of changes, {len(raw)} bytes,"):
+        return _parsed(content)
+
+
+def _parsed(content: memoryview) -> Changes:
+    at = 8 + int.from_bytes(content[4:8], "little")
+    if at % _ALIGNED:
+        raise ValueError(f"its header ends at {at}")
+    header = json.loads(bytes(content[8:at]))
+    specs = check.specs([TableSpec.from_json(given) for given in header["specs"]])
+    first, instant = operator.index(header["first"]), Instant.from_json(header["instant"])
+    if not (specs.keys() >= header["tables"].keys() and 1 <= first <= instant.sequence + 1):
+        raise ValueError(f"it is of {sorted(header['tables'])}, from {first} to {instant.sequence}")
 
     def take(dtype: str, *shape: int) -> NDArray[Any]:
         nonlocal at
-        array = np.frombuffer(raw, dtype, int(np.prod(shape)), at).reshape(shape)
-        at += array.nbytes + -array.nbytes % _ALIGNED
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if not 0 <= size <= len(content) - at:
+            raise ValueError(f"{dtype} {list(shape)} is more than it holds")
+        array = np.frombuffer(content[at : at + size], dtype).reshape(shape)
+        at += size + -size % _ALIGNED
         return array
 
     tables = {}
     for name, spec in specs.items():
-        rows, gone = header["tables"].get(name, (0, 0))
+        rows, gone = map(operator.index, header["tables"].get(name, (0, 0)))
         ids = take("<i8", rows)
         weights = _wide(take(_WEIGHTS[spec.precision], rows, spec.dim), spec.precision)
         removed = take("<i8", gone)
@@ -121,9 +136,9 @@ def from_bytes(raw: bytes) -> Changes:
         else:
             state, seen, score = np.zeros((rows, 0), "<f4"), np.zeros(rows, "<u4"), np.zeros(rows, "<f4")
         tables[name] = Touched(ids, weights, state, seen, score, removed)
-    return Changes(
-        first=header["first"], instant=Instant.from_json(header["instant"]), specs=specs, tables=tables
-    )
+    if at != len(content):
+        raise ValueError(f"{len(content) - at} bytes are left over")
+    return Changes(first=first, instant=instant, specs=specs, tables=tables)
 
 
 def _narrow(weights: Floats, precision: Precision) -> NDArray[Any]:
