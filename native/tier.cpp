@@ -63,6 +63,7 @@ Status Tier::open() {
   }
   // A store of more groups may have died here: what its other parts left would stay for ever.
   std::error_code error;
+  if (!std::filesystem::exists(folder_, error)) return {};  // a store of no tables
   for (std::filesystem::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename();
     size_t number = 0;
