@@ -16,6 +16,7 @@ from larix.embedding.optimizer import FTRL, LAMB, SGD, Adagrad, Adam, AdamW, Mom
 from larix.embedding.reading import Reading
 from larix.embedding.replica import Replica, ReplicaStats
 from larix.embedding.schedule import CosineDecay, InverseSqrtDecay, StepDecay, Warmup
+from larix.embedding.shard import Shard
 from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.embedding.table import Tables
@@ -56,6 +57,7 @@ __all__ = [
     "Replica",
     "ReplicaStats",
     "RowAdagrad",
+    "Shard",
     "Slot",
     "Snapshot",
     "Stand",

@@ -13,6 +13,7 @@ import numpy as np
 
 from larix.embedding import check, manifest, storage, tensors
 from larix.embedding.changes import Changes, Touched, combine, fold
+from larix.embedding.shard import Shard
 from larix.embedding.snapshot import Instant, Piece, Snapshot, joined
 from larix.embedding.spec import TableSpec
 from larix.errors import StorageError
@@ -126,12 +127,14 @@ class Follower:
         self,
         make: Callable[[Sequence[TableSpec], int], storage.AnyStore],
         specs: Sequence[TableSpec] | None = None,
+        shard: Shard | None = None,
     ) -> storage.AnyStore:
-        """Return a store with all rows of the newest state, able to continue the log; see ``storage.load``."""
+        """Return a store with the rows of the newest state, able to continue the log if they are all; see ``storage.load``."""
         given = self.newest_specs() if specs is None else specs
-        store = storage.restore(self.base, make, given, tracked=True, source=str(self.folder))
+        base = self.base if shard is None else shard.of(self.base)
+        store = storage.restore(base, make, given, tracked=True, source=str(self.folder))
         for changes in self.poll():
-            storage.merge(store, changes, tracked=True)
+            storage.merge(store, changes if shard is None else shard.changes_of(changes), tracked=True)
         return store
 
     def newest_specs(self) -> list[TableSpec]:
@@ -167,9 +170,13 @@ def load(
     folder: str | Path,
     make: Callable[[Sequence[TableSpec], int], storage.AnyStore],
     specs: Sequence[TableSpec] | None = None,
+    shard: Shard | None = None,
 ) -> storage.AnyStore:
-    """Return a store with the rows of ``folder``: one version as ``save`` wrote it, or a ``DeltaLog``'s folder."""
+    """Return a store with the rows of ``folder``: one version as ``save`` wrote it, or a ``DeltaLog``'s folder.
+
+    ``shard``: only those whose ids are in it.
+    """
     folder = Path(folder)
     if numbers(folder, "base"):
-        return Follower(folder).load(make, specs)
-    return storage.load(folder, make, specs)
+        return Follower(folder).load(make, specs, shard)
+    return storage.load(folder, make, specs, shard)

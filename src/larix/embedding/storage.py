@@ -16,6 +16,7 @@ from larix.batch import Floats, Ids
 from larix.embedding import check, manifest, tensors
 from larix.embedding.changes import Changes
 from larix.embedding.precision import Precision
+from larix.embedding.shard import Shard
 from larix.embedding.snapshot import Instant, Piece, Snapshot
 from larix.embedding.spec import TableSpec
 from larix.embedding.store import Store
@@ -86,16 +87,19 @@ def load(
     folder: str | Path,
     make: Callable[[Sequence[TableSpec], int], AnyStore],
     specs: Sequence[TableSpec] | None = None,
+    shard: Shard | None = None,
     *,
     tracked: bool = False,
 ) -> AnyStore:
-    """Return ``make(specs, seed)`` filled with the rows of ``folder``.
+    """Return ``make(specs, seed)`` filled with the rows of ``folder``, or those of them that are in ``shard``.
 
     ``specs`` (default: the saved ones) may change settings such as lr and add tables, which start empty.
     ConfigError if a saved table is not among them or has another dim or kind of optimizer; StorageError names
     a damaged file.
     """
-    return restore(read(folder), make, specs, tracked=tracked, source=str(folder))
+    found = read(folder)
+    found = found if shard is None else shard.of(found)
+    return restore(found, make, specs, tracked=tracked, source=str(folder))
 
 
 def restore(

@@ -19,6 +19,7 @@ from larix.embedding.changes import Changes, Touched
 from larix.embedding.cold import folder_of
 from larix.embedding.layout import Buffer, Layout
 from larix.embedding.lookup import Lookup, Stats
+from larix.embedding.shard import Shard
 from larix.embedding.snapshot import Instant, Piece, Snapshot, UInts
 from larix.embedding.spec import TableSpec
 from larix.errors import ConfigError, StorageError
@@ -295,6 +296,7 @@ class Tables:
         folder: str | Path,
         *,
         specs: Sequence[TableSpec] | None = None,
+        shard: Shard | None = None,
         threads: int = 0,
         memory_budget: int | str | None = None,
         cold: str | Path | None = None,
@@ -302,7 +304,7 @@ class Tables:
     ) -> Self:
         """Return the store saved in ``folder`` by ``save`` or a ``DeltaLog``, optionally with changed settings.
 
-        See ``storage.load``.
+        ``shard``: with the rows of that part of all ids alone. See ``storage.load``.
         """
         return follow.load(
             folder,
@@ -315,6 +317,7 @@ class Tables:
                 background=background,
             ),
             specs,
+            shard,
         )
 
     def borrow_threads(self, team: int) -> None:

@@ -21,6 +21,7 @@ from larix.embedding.reference.evict import gain
 from larix.embedding.reference.pool import owners, pool_rows, spread
 from larix.embedding.reference.rows import REFUSED, Places, Rows
 from larix.embedding.reference.track import Track
+from larix.embedding.shard import Shard
 from larix.embedding.snapshot import Instant, Snapshot, UInts, even_pieces
 from larix.embedding.spec import TableSpec
 
@@ -240,6 +241,7 @@ class Tables:
         folder: str | Path,
         *,
         specs: Sequence[TableSpec] | None = None,
+        shard: Shard | None = None,
         threads: int = 0,
         memory_budget: int | str | None = None,
         cold: str | Path | None = None,
@@ -256,6 +258,7 @@ class Tables:
                 background=background,
             ),
             specs,
+            shard,
         )
 
     def stats(self) -> Stats:
