@@ -104,7 +104,7 @@ class Bundles:
         self.gate = None
         self.begun = threading.Event()
 
-    def __call__(self, path, *, model, version):
+    def __call__(self, path, *, model, version, beside):
         self.begun.set()
         if self.gate is not None:
             assert self.gate.wait(20)

@@ -1,7 +1,10 @@
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
-from larix.embedding import Replica, RowAdagrad, Snapshot, TableSpec
+from larix.embedding import Replica, RowAdagrad, Snapshot, TableSpec, manifest
 from larix.embedding.quantize import decode, encode
 from larix.embedding.snapshot import Instant, Piece
 from larix.errors import ConfigError, StorageError
@@ -79,6 +82,33 @@ def test_a_damaged_file_is_named(tmp_path, file):
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
     with pytest.raises(StorageError, match=file):
+        list(rows.read(tmp_path / "tables")[0])
+
+
+NONSENSE = {
+    "a table that is not there": lambda body: body["files"][0].update(table="other"),
+    "a file elsewhere": lambda body: body["files"][0].update(file="../../00000.safetensors"),
+    "rows that it does not have": lambda body: body["files"][0].update(rows=39),
+    "no number of rows": lambda body: body["files"][0].update(rows="40"),
+    "another table's rows": lambda body: body["files"][0].update(table="user / odd"),
+    "another precision": lambda body: body.update(precision="int8"),
+    "no precision": lambda body: body.update(precision=["fp32"]),
+    "no tables": lambda body: body.pop("specs"),
+    "no instant": lambda body: body.update(instant={"history": 1}),
+    "files that are a number": lambda body: body.update(files=3),
+}
+
+
+@pytest.mark.parametrize("change", NONSENSE.values(), ids=NONSENSE)
+def test_what_is_signed_and_makes_no_sense_is_told_of_its_file(tmp_path, change):
+    rows.write(snapshot(), tmp_path / "tables")
+    path = tmp_path / "tables" / manifest.NAME
+    body = json.loads(path.read_text())
+    del body["sha256"]
+    change(body)
+    signed = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({"sha256": signed, **body}))
+    with pytest.raises(StorageError, match=r"manifest\.json|00000\.safetensors"):
         list(rows.read(tmp_path / "tables")[0])
 
 

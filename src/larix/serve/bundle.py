@@ -6,7 +6,7 @@ Knows how to read one; knows nothing of training, of the network's class, or of 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -44,10 +44,10 @@ class Bundle:
     manifest: Mapping[str, Any]
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
+    def open(cls, folder: str | Path, *, between: Callable[[], None] = lambda: None) -> Self:
         """The bundle in ``folder``, every file of it read through and compared with its checksum.
 
-        StorageError names one that is missing or damaged.
+        ``between`` is called after each. StorageError names one that is missing or damaged.
         """
         folder = manifest.standing(Path(folder))
         body = manifest.read(folder, (FORMAT,))
@@ -55,6 +55,7 @@ class Bundle:
             raise StorageError(f"'{folder}' is no bundle; give a folder that larix export made")
         for name, digest in body["files"].items():
             check_file(folder / name, digest)
+            between()
         return cls(folder, body)
 
     @property

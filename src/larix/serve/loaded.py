@@ -34,7 +34,8 @@ class Loaded:
 
     ``sample`` and ``signature``: what requests are made of. ``forms``: the network; see ``compile.Forms``. ``stamp``: the state
     that is shown when rows are at a sequence number. ``item``: the slot whose vectors tell how alike candidates are, if any.
-    What runs of each size cost is measured when it is made. ConfigError if the parts are not of one model.
+    What runs of each size cost is measured when it is made; ``between`` is called between these runs. ConfigError if the parts
+    are not of one model.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Loaded:
         *,
         stamp: Callable[[int], Stamp],
         item: str | None = None,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self.sample, self.signature, self.rows, self.item = sample, signature, rows, item
         mine, theirs = signature.halves(sample)
@@ -56,7 +58,7 @@ class Loaded:
         if item is not None and item not in theirs.id_slots:
             raise ConfigError(f"item '{item}' is no slot of the candidates {sorted(theirs.id_slots)}")
         self._take(forms, stamp)
-        self._alone, self._together = map(_by_rows, _measured(forms))
+        self._alone, self._together = map(_by_rows, _measured(forms, between))
 
     def with_network(self, forms: Forms, stamp: Callable[[int], Stamp], rows: Replica | None = None) -> Self:
         """Another network of the same shape over the same rows, or others, at once: what runs cost is not measured again."""
@@ -273,7 +275,9 @@ def _several(forms: Forms, rows: int) -> list[dict[str, NDArray[Any]]]:
     return [_zeros(forms.alone, rows // requests + (at < rows % requests)) for at in range(requests)]
 
 
-def _measured(forms: Forms) -> tuple[dict[int, float], dict[int, float]]:
+def _measured(
+    forms: Forms, between: Callable[[], None] = lambda: None
+) -> tuple[dict[int, float], dict[int, float]]:
     """Seconds of a run by its bucket, alone and together, when nothing disturbs it: the least of several.
 
     All are run in turn, so that a noisy moment hits them alike, each twice, of which the second counts: what the caches have to
@@ -295,6 +299,7 @@ def _measured(forms: Forms) -> tuple[dict[int, float], dict[int, float]]:
                 start = time.perf_counter()
                 call()
                 seconds[rows] = min(seconds.get(rows, math.inf), time.perf_counter() - start)
+                between()
     for seconds in found:
         seconds.update(zip(seconds, accumulate(seconds.values(), max), strict=True))
     return found

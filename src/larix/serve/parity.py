@@ -3,7 +3,7 @@
 Knows what is compared; knows nothing of how either side computes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -63,8 +63,15 @@ def check_features(sample: Sample, signature: Signature, warm: Warm) -> None:
             )
 
 
-def logits_of(scorer: Scorer, signature: Signature, warm: Warm, together: int = _TOGETHER) -> Floats:
-    """What ``scorer`` says of the requests, ``[n, k, tasks]``, so many of them in a call."""
+def logits_of(
+    scorer: Scorer,
+    signature: Signature,
+    warm: Warm,
+    together: int = _TOGETHER,
+    *,
+    between: Callable[[], None] = lambda: None,
+) -> Floats:
+    """What ``scorer`` says of the requests, ``[n, k, tasks]``, so many of them in a call; ``between`` is called after each."""
     found: list[Floats] = []
     records = _records(signature, warm)
     while asked := list(islice(records, together)):
@@ -72,6 +79,7 @@ def logits_of(scorer: Scorer, signature: Signature, warm: Warm, together: int = 
             found += scorer.score(scorer.requests(asked))
         else:
             found += scorer.score([scorer.look_up(scorer.user(mine), theirs) for mine, theirs in asked])
+        between()
     return np.stack(found)
 
 

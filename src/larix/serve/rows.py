@@ -5,14 +5,13 @@ Knows nothing of networks or of who reads them.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from larix.embedding import Snapshot, TableSpec, manifest, tensors
-from larix.embedding.quantize import Format, decode, encode
+from larix.embedding import Snapshot, TableSpec, check, manifest, tensors
+from larix.embedding.quantize import Format, decode, encode, row_bytes
 from larix.embedding.snapshot import Instant, Piece
 from larix.errors import ConfigError
 
@@ -48,13 +47,20 @@ def write(snapshot: Snapshot, folder: Path, precision: Format = "fp32") -> int:
 def read(folder: Path) -> tuple[Snapshot, Format]:
     """What ``write`` wrote, read and checked as it is iterated, and the precision that it was written in.
 
-    StorageError names a damaged file.
+    StorageError names a damaged file, or one that makes no sense.
     """
     body = manifest.read(folder, (_FORMAT,))
-    specs = {each["name"]: TableSpec.from_json(each) for each in body["specs"]}
-    precision: Format = body["precision"]
-    instant = Instant.from_json(body["instant"])
-    return Snapshot(specs, 0, instant, _pieces(folder, specs, precision, body["files"])), precision
+    with manifest.told_by(f"'{folder / manifest.NAME}'"):
+        specs = check.specs([TableSpec.from_json(each) for each in body["specs"]])
+        precision: Format = body["precision"]
+        if precision not in get_args(Format):
+            raise ValueError(f"rows are kept as {precision!r:.50}")
+        instant = Instant.from_json(body["instant"])
+        files = [
+            _File(specs[each["table"]], manifest.beside(folder, each["file"]), each["sha256"], each["rows"])
+            for each in body["files"]
+        ]
+    return Snapshot(specs, 0, instant, (_piece(file, precision) for file in files)), precision
 
 
 def key(folder: Path) -> str:
@@ -63,17 +69,24 @@ def key(folder: Path) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _pieces(
-    folder: Path, specs: Mapping[str, TableSpec], precision: Format, files: Sequence[Mapping[str, Any]]
-) -> Iterator[Piece]:
-    for file in files:
-        arrays = tensors.read(folder / file["file"], file["sha256"])
-        rows = file["rows"]
-        yield Piece(
-            table=file["table"],
-            ids=arrays["ids"],
-            weights=decode(precision, arrays["rows"], specs[file["table"]].dim),
-            state=np.zeros((rows, 0), np.float32),
-            seen=np.zeros(rows, np.uint32),
-            score=np.zeros(rows, np.float32),
-        )
+class _File(NamedTuple):
+    spec: TableSpec
+    path: Path
+    sha256: str
+    rows: int
+
+
+def _piece(file: _File, precision: Format) -> Piece:
+    arrays = tensors.read(file.path, file.sha256)
+    shape = (file.rows, row_bytes(precision, file.spec.dim))
+    with manifest.told_by(f"'{file.path}'"):
+        ids = tensors.column(arrays, "ids", np.int64, shape[:1])
+        encoded = tensors.column(arrays, "rows", np.uint8, shape)
+    return Piece(
+        table=file.spec.name,
+        ids=ids,
+        weights=decode(precision, encoded, file.spec.dim),
+        state=np.zeros((file.rows, 0), np.float32),
+        seen=np.zeros(file.rows, np.uint32),
+        score=np.zeros(file.rows, np.float32),
+    )

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,22 @@ def test_a_bundle_answers_as_it_was_trained_under_the_names_it_is_asked_by(place
     gauges = repository.model().gauges["step-1"]
     assert gauges["rows"] > 0
     assert gauges["row_lookups"] > 0
+
+
+def test_a_bundle_that_comes_is_loaded_with_pauses_and_the_first_without(place, monkeypatch):
+    paused = []
+    monkeypatch.setattr(loading_module, "pauses", lambda: lambda: paused.append(threading.get_ident()))
+    repository = Repository({"shop": place}, Loading())
+    repository.load("shop")
+    assert not paused  # nobody answers yet
+    files = len(stock.made(place / "step-2").manifest["files"])
+    repository.load("shop")
+    assert repository.models()[0].live == "step-2"
+    measured = 7 * 2 * len(repository.route(next(requests(repository))).scorer.buckets)
+    assert (
+        len(paused) > files + measured
+    )  # one each, and those between blobs, pieces of rows and logged samples
+    np.testing.assert_allclose(clicks(repository), expected(), atol=1e-5)
 
 
 def test_every_damaged_file_leaves_the_version_before_and_is_named(place):

@@ -49,11 +49,11 @@ class Edition(Protocol):
 class Loader(Protocol):
     """Brings a version into memory."""
 
-    def __call__(self, path: Path, *, model: str, version: str) -> Edition:
+    def __call__(self, path: Path, *, model: str, version: str, beside: bool) -> Edition:
         """The bundle in the folder ``path``, ready to answer at once as ``version`` of ``model``: compiled, measured, warm.
 
-        Loading leaves those who answer their cores. StorageError names what is damaged, ConfigError what does not fit this
-        machine.
+        ``beside``: others answer meanwhile, on the same cores, and loading takes its time to leave them these. StorageError
+        names what is damaged, ConfigError what does not fit this machine.
         """
         ...
 

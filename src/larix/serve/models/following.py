@@ -160,12 +160,16 @@ class Following:
         """Move rows between levels, if they are on several."""
         self._unmoved = adapted(self._rows)
 
-    def catch_up(self, timeout_s: float) -> bool:
-        """Take over what there is, network and all; whether that was all, or the time had passed before."""
+    def catch_up(self, timeout_s: float, between: Callable[[], None] = lambda: None) -> bool:
+        """Take over what there is, network and all; whether that was all, or the time had passed before.
+
+        ``between`` is called after each message or few of them.
+        """
         until = monotonic() + timeout_s
         more = True
         while more and monotonic() < until:
             more = self.poll()
+            between()
         self._make_at = 0.0
         self.make()
         return not more

@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from larix.compile import load_forms
 from larix.compile.afresh import compile_apart, with_weights
 from larix.compile.artifact import BACKENDS, find
 from larix.compile.graph import Graph
-from larix.embedding import Levels, Replica, Snapshot, Stand, TableSpec
+from larix.embedding import Levels, Piece, Replica, Snapshot, Stand, TableSpec
 from larix.embedding.image import Images
 from larix.embedding.quantize import Format
 from larix.errors import ConfigError, StorageError
@@ -78,18 +78,20 @@ class Loading:
         if self.turn is not None and self.scratch is None:
             raise ConfigError("Loading.turn is of processes that share Loading.scratch, which is not told")
 
-    def __call__(self, path: Path, *, model: str, version: str) -> Edition:
+    def __call__(self, path: Path, *, model: str, version: str, beside: bool = False) -> Edition:
         """See ``Loader``."""
         # On a thread of usual priority: one of a lower that is preempted while it holds Python's lock holds up all who
         # answer, and what pools it starts keep its priority for good. Measured: a p99 of 10 ms became hundreds.
-        bundle = Bundle.open(path)
+        between = pauses() if beside else _none
+        bundle = Bundle.open(path, between=between)
         tables = bundle.folder / TABLES
         snapshot, precision = stored.read(tables)
         filled = _Filled(list(snapshot.specs.values()), precision, self.levels.get(model), self._images)
-        rows = filled(snapshot, key=stored.key(tables))
+        rows = filled(_paced(snapshot, between), key=stored.key(tables))
+        between()
         begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
         states = States(begun)
-        make = _Scorer(bundle, self.streams)
+        make = _Scorer(bundle, self.streams, between)
         scorer = make(bundle.folder / COMPILED, rows, lambda sequence: states.stamp(sequence, begun.dense))
         names = [task.name for task in scorer.tasks]
         value = LiveValueModel(self.values[model], names) if model in self.values else bundle.value
@@ -109,12 +111,27 @@ class Loading:
             filled=filled,
             dense_s=self.dense_s,
         )
-        following.catch_up(self.catch_up_s)
+        following.catch_up(self.catch_up_s, between)
         return following
 
     @property
     def _images(self) -> Images | None:
         return None if self.turn is None or self.scratch is None else Images(self.scratch)
+
+
+def _none() -> None:
+    """No pause: nobody answers meanwhile."""
+
+
+def _paced(snapshot: Snapshot, between: Callable[[], None]) -> Snapshot:
+    """The same, ``between`` being called after each piece."""
+
+    def pieces() -> Iterator[Piece]:
+        for piece in snapshot:
+            yield piece
+            between()
+
+    return Snapshot(snapshot.specs, snapshot.seed, snapshot.instant, pieces(), snapshot.close, snapshot.held)
 
 
 class _Filled:
@@ -193,7 +210,8 @@ class _Remake:
 class _Scorer:
     """Makes a bundle's scorer of what was compiled, over rows, and has it score some logged samples."""
 
-    def __init__(self, bundle: Bundle, streams: int) -> None:
+    def __init__(self, bundle: Bundle, streams: int, between: Callable[[], None] = _none) -> None:
+        """``between``: called between pieces of the first network's work; others make pauses in any case."""
         self._sample, self._signature, self._item = (
             bundle.sample,
             bundle.signature,
@@ -201,17 +219,19 @@ class _Scorer:
         )
         warm = bundle.warm
         self._warm = Warm(warm.records.slice(0, _WARM), warm.logits[:_WARM])
-        self._streams = streams
+        self._streams, self._between = streams, between
         self._last: Loaded | None = None  # it is what answers, or about to
 
     def __call__(self, compiled: Path, rows: Replica, stamps: Callable[[int], Stamp]) -> Loaded:
+        between = self._between if self._last is None else pauses()
+        forms = load_forms(compiled, self._streams, between=between)
         if self._last is None:
-            forms = load_forms(compiled, self._streams)
-            loaded = Loaded(self._sample, self._signature, rows, forms, stamp=stamps, item=self._item)
+            loaded = Loaded(
+                self._sample, self._signature, rows, forms, stamp=stamps, item=self._item, between=between
+            )
         else:  # of the same shape: what runs cost is known
-            forms = load_forms(compiled, self._streams, between=pauses())
             loaded = self._last.with_network(forms, stamps, rows)
-        if not np.isfinite(logits_of(loaded, self._signature, self._warm)).all():
+        if not np.isfinite(logits_of(loaded, self._signature, self._warm, 2, between=between)).all():
             raise StorageError("it gives logits that are no numbers on logged samples; send others")
         self._last = loaded
         return loaded

@@ -245,7 +245,9 @@ class Repository:
                 version = _name(found, {*tried, *model.versions})
                 tried[version] = found
                 model.loading(version)
-                model.add(version, self._load(found.path, model=model.name, version=version))
+                beside = any(each.live for each in self._models.values())
+                loaded = self._load(found.path, model=model.name, version=version, beside=beside)
+                model.add(version, loaded)
             begin(version)
         except Exception as error:  # whatever is wrong with a bundle, the models that are there go on
             ours = isinstance(error, LarixError)
