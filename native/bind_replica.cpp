@@ -136,10 +136,18 @@ void bind_replica(nb::module_& m) {
            })
       .def("publish", [](Replica& self) { raise(without_gil([&] { return self.publish(); })); })
       .def("abandon", &Replica::abandon, nb::call_guard<nb::gil_scoped_release>())
-      // ``stamp``: 32 bytes. The descriptor stays the replica's own.
+      // ``stamp``: 32 bytes. ``between``: called, without arguments, after some milliseconds of work each. The descriptor stays the replica's own.
       .def("freeze",
-           [](Replica& self, const nb::bytes& stamp) {
-             raise(without_gil([&, known = stamp_of(stamp)] { return self.freeze(known); }));
+           [](Replica& self, const nb::bytes& stamp, const nb::callable& between) {
+             const auto pause = [&between] {
+               const nb::gil_scoped_acquire held;
+               try {
+                 between();
+               } catch (nb::python_error& error) {
+                 error.discard_as_unraisable("a pause while rows are moved into an image");
+               }
+             };
+             raise(without_gil([&, known = stamp_of(stamp)] { return self.freeze(known, pause); }));
              return self.descriptor();
            })
       .def("adopt",

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -129,7 +130,7 @@ class Replica {
   // Moves all rows and their index, as they are shown, into an image. What is put from here on lies in memory of this
   // process, as does every chunk of the index from the first change to it on. If it fails, the replica shows what it did, in
   // memory that may be partly the image's but that nobody else can have.
-  Status freeze(const Stamp& stamp);
+  Status freeze(const Stamp& stamp, std::function<void()> between = [] {});
   // Puts all rows of an image into a replica that has had none; they are shown by publish. What fails changes nothing.
   Status adopt(int descriptor, const Stamp& stamp);
   // Of the image; meaningless without.

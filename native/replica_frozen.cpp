@@ -1,6 +1,7 @@
 // A replica in an image: a header that says what it is and how it lies, the index, then the rows of each dim.
 #include <bit>
 #include <cstring>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -63,14 +64,14 @@ Replica::Places Replica::places(const Extents& extents, size_t header_words) con
   return places;
 }
 
-Status Replica::freeze(const Stamp& stamp) {
+Status Replica::freeze(const Stamp& stamp, std::function<void()> between) {
   if (image_.data()) return Status::error("its rows were moved into an image before");
   Extents extents{.sizes = {sizes_.begin(), sizes_.end()}, .shards = index_.extents(), .ends = {}};
   for (const auto& shelf : owned_) extents.ends.push_back(shelf->rows().end());
   Words header = identity(stamp);
   extents.each([&](uint64_t word) { header.push_back(word); });
   const Places places = this->places(extents, header.size());
-  if (Status status = Image::create(places.end, image_); !status.ok()) return status;
+  if (Status status = Image::create(places.end, image_, std::move(between)); !status.ok()) return status;
 
   const uint64_t sum = checksum(header);
   Status status = image_.write(0, &sum, sizeof(sum));

@@ -19,6 +19,7 @@ const char* const kName = "memory to share";  // there is no path to tell
 
 #ifdef __linux__
 constexpr size_t kPage = 4096;
+constexpr size_t kSome = size_t{4} << 20;  // whole huge pages
 constexpr int kSeals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
 
 // Since Linux 5.14 and 6.1; headers may be older than the kernel.
@@ -55,8 +56,9 @@ Status Image::map(int protection, int flags, char*& data) const {
   return {};
 }
 
-Status Image::create(size_t bytes, Image& image) {
+Status Image::create(size_t bytes, Image& image, std::function<void()> between) {
   Image made;
+  made.between_ = std::move(between);
   const int descriptor = memfd_create("larix-rows", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0) return Status::system(kName, "make", errno);
   made.file_ = File(descriptor, kName);
@@ -69,9 +71,24 @@ Status Image::create(size_t bytes, Image& image) {
   return {};
 }
 
+void Image::worked(size_t bytes) {
+  if ((worked_ += bytes) < kSome) return;
+  worked_ = 0;
+  between_();
+}
+
 Status Image::write(size_t offset, const void* data, size_t bytes) {
-  if (bytes == 0) return {};
   if (bytes > bytes_ || offset > bytes_ - bytes) return Status::system(kName, "write", ENOSPC);
+  Status status;
+  for (size_t done = 0; done < bytes && status.ok(); done += kSome) {
+    const size_t some = std::min(kSome, bytes - done);
+    status = write_some(offset + done, static_cast<const char*>(data) + done, some);
+    worked(some);
+  }
+  return status;
+}
+
+Status Image::write_some(size_t offset, const void* data, size_t bytes) {
   // A page that cannot be had is to be an error, not a signal.
   const size_t first = offset / kPage * kPage, end = std::min(rounded_up(offset + bytes, kPage), bytes_);
   int code = madvise(writable_ + first, end - first, kPopulateWrite) ? errno : 0;
@@ -85,7 +102,11 @@ Status Image::write(size_t offset, const void* data, size_t bytes) {
 
 Status Image::seal() {
   // By default the system has no huge pages for files without being asked again. Without them, all still works.
-  madvise(writable_, bytes_, kCollapse);
+  for (size_t at = 0; at < bytes_; at += kSome) {
+    madvise(writable_ + at, std::min(kSome, bytes_ - at), kCollapse);
+    worked(kSome);
+  }
+  between_ = nullptr;
   munmap(std::exchange(writable_, nullptr), bytes_);
   if (fcntl(descriptor(), F_ADD_SEALS, kSeals | F_SEAL_SEAL)) return Status::system(kName, "seal", errno);
   sealed_ = true;
@@ -114,7 +135,7 @@ Status Image::open(int descriptor, Image& image) {
 #else
 
 Status Image::map(int, int, char*&) const { return Status::error("this system has no memory to share"); }
-Status Image::create(size_t, Image&) { return Status::error("this system has no memory to share"); }
+Status Image::create(size_t, Image&, std::function<void()>) { return Status::error("this system has no memory to share"); }
 Status Image::write(size_t, const void*, size_t) { return {}; }
 Status Image::seal() { return {}; }
 Status Image::open(int, Image&) { return Status::error("this system has no memory to share"); }

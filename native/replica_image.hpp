@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <utility>
 
 #include "file.hpp"
@@ -23,8 +24,8 @@ class Image {
   }
   ~Image();
 
-  // One of so many bytes, zeros until they are written.
-  static Status create(size_t bytes, Image& image);
+  // One of so many bytes, zeros until they are written. ``between``: called after some milliseconds of work each.
+  static Status create(size_t bytes, Image& image, std::function<void()> between = [] {});
   // Copies bytes into it. Fails, and nothing else, if there is no room for them, or no memory.
   Status write(size_t offset, const void* data, size_t bytes);
   // Nothing is written from here on.
@@ -41,6 +42,8 @@ class Image {
   int descriptor() const { return file_.descriptor(); }
 
  private:
+  Status write_some(size_t offset, const void* data, size_t bytes);
+  void worked(size_t bytes);
   Status map(int protection, int flags, char*& data) const;
   void swap(Image& other) {
     std::swap(file_, other.file_);
@@ -48,6 +51,8 @@ class Image {
     std::swap(writable_, other.writable_);
     std::swap(bytes_, other.bytes_);
     std::swap(sealed_, other.sealed_);
+    std::swap(between_, other.between_);
+    std::swap(worked_, other.worked_);
   }
 
   File file_;
@@ -55,6 +60,8 @@ class Image {
   char* writable_ = nullptr;
   size_t bytes_ = 0;
   bool sealed_ = false;
+  std::function<void()> between_;
+  size_t worked_ = 0;  // bytes since it was called
 };
 
 }  // namespace larix

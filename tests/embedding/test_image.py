@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import get_args
@@ -120,6 +121,17 @@ def test_gathers_of_mapped_rows_pool_and_count_as_those_of_loaded_ones(world, se
         missing = plain.gather(layout, batch, theirs)
         np.testing.assert_array_equal(mapped.gather(layout, batch, ours), missing)
         assert [out.tobytes() for out in ours] == [out.tobytes() for out in theirs]
+
+
+def test_moving_rows_into_an_image_leaves_pauses_for_others():
+    wide = [TableSpec(name="wide", dim=64)]
+    ids = np.arange(100_000)
+    rows, paused = loaded("fp32", {"wide": (ids, np.ones((len(ids), 64), np.float32))}, wide), []
+    rows.freeze(STAMP, lambda: paused.append(threading.get_ident()))
+    assert (
+        len(paused) > rows.stats().shared >> 22
+    )  # one for 4 MiB that are written; then they are put on huge pages
+    assert set(paused) == {threading.get_ident()}
 
 
 def test_changed_rows_take_memory_of_their_own_and_no_more_the_second_time():

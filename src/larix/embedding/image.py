@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,11 +28,13 @@ class Images:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def fill(self, replica: Replica, snapshot: Snapshot, key: str) -> str:
+    def fill(
+        self, replica: Replica, snapshot: Snapshot, key: str, between: Callable[[], object] = lambda: None
+    ) -> str:
         """Have a new replica without levels show ``snapshot``; what kept it from sharing its rows as it might, "" if nothing did.
 
         They are those of an image that was left under ``key``, which says whose rows these are, or else they are loaded and left
-        for others, by one process at a time. Errors as with ``Replica.replace``.
+        for others, by one process at a time. ``between``: as with ``Replica.freeze``. Errors as with ``Replica.replace``.
         """
         stamp = hashlib.sha256(f"{BUILD} {key}".encode()).digest()
         try:
@@ -47,7 +49,7 @@ class Images:
                 replica.replace(snapshot)
             try:
                 if replica.image < 0:
-                    replica.freeze(stamp)
+                    replica.freeze(stamp, between)
                 self._leave(replica, stamp)
             except StorageError as error:
                 troubles.append(str(error))

@@ -4,7 +4,7 @@ Its own door to the native core: checks every argument. Knows nothing of optimiz
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,18 +221,19 @@ class Replica:
                 fresh.append(self.instant)
         return moved
 
-    def freeze(self, stamp: bytes) -> None:
+    def freeze(self, stamp: bytes, between: Callable[[], object] = lambda: None) -> None:
         """Move all rows and their index into memory that other processes can have, too: `image`, for their `adopt`.
 
         To be called before anything is read. The memory is never written to again: a row that changes is put beside it and its
         chunk of the index (32 KiB) copied, so that the replica stays this process's own. What is replaced there is not used
-        again. ``stamp``: 32 bytes that say what the rows are. ConfigError for a replica with levels. StorageError if the system
-        has no such memory, or none left: the replica shows what it did, and is this process's alone.
+        again. ``stamp``: 32 bytes that say what the rows are. ``between``: called after some milliseconds of work each.
+        ConfigError for a replica with levels. StorageError if the system has no such memory, or none left: the replica shows what
+        it did, and is this process's alone.
         """
         if self.levels is not None:
             raise ConfigError("rows on levels cannot be shared among processes; make the replica without")
         with self._writing:
-            self.image = self._core.freeze(stamp)
+            self.image = self._core.freeze(stamp, between)
 
     def adopt(self, descriptor: int, stamp: bytes, instant: Instant) -> None:
         """Show the rows of another process's `image` as the state at ``instant``, in a replica that has shown none yet.

@@ -237,7 +237,7 @@ def test_processes_that_take_turns_hold_a_bundle_s_rows_once_as_long_as_one_has_
     for link in scratch.glob("rows-*"):
         link.unlink()
 
-    def freeze(self, stamp):
+    def freeze(self, stamp, between):
         raise StorageError("memory to share: cannot write: Cannot allocate memory")
 
     monkeypatch.setattr(loading_module.Replica, "freeze", freeze)

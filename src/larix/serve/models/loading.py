@@ -87,7 +87,8 @@ class Loading:
         tables = bundle.folder / TABLES
         snapshot, precision = stored.read(tables)
         filled = _Filled(list(snapshot.specs.values()), precision, self.levels.get(model), self._images)
-        rows = filled(_paced(snapshot, between), key=stored.key(tables))
+        filled.between = between
+        rows = filled(snapshot, key=stored.key(tables))
         between()
         begun = replace(bundle.stamp_at(rows.sequence), model=model, version=version)
         states = States(begun)
@@ -112,6 +113,7 @@ class Loading:
             dense_s=self.dense_s,
         )
         following.catch_up(self.catch_up_s, between)
+        filled.between = pauses()  # it answers, when the next snapshot comes
         return following
 
     @property
@@ -142,15 +144,18 @@ class _Filled:
     ) -> None:
         self._specs, self._precision, self._levels = specs, precision, levels
         self._images = images if levels is None else None
+        self.between: Callable[[], None] = _none
 
     def __call__(self, snapshot: Snapshot, key: str = "") -> Replica:
         """``key``: what the rows are, if there are others of the snapshot's instant."""
         rows = Replica(self._specs, precision=self._precision, levels=self._levels)
         if self._images is None:
-            rows.replace(snapshot)
+            rows.replace(_paced(snapshot, self.between))
             return rows
         shown = [key, self._precision, snapshot.instant.to_json(), [spec.to_json() for spec in self._specs]]
-        if trouble := self._images.fill(rows, snapshot, json.dumps(shown, sort_keys=True)):
+        if trouble := self._images.fill(
+            rows, _paced(snapshot, self.between), json.dumps(shown, sort_keys=True), self.between
+        ):
             _LOG.warning("rows are not shared with other processes as they might be: %s", trouble)
         return rows
 
