@@ -45,7 +45,8 @@ def steps(found: Found) -> list[str]:
         key=lambda case: (
             case.split()[0] != "step",
             int(case.split("dim=")[1].split()[0]),
-            case.split()[1] != "zipf",
+            ("zipf", "uniform", "whole").index(case.split()[1]),
+            case,
         ),
     )
     lines = []
